@@ -1,0 +1,150 @@
+//! A corpus: documents to train on, documents held out, and a user's problems.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use reseek_tasks::Problem;
+use serde::Deserialize;
+use sha2::{Digest, Sha256};
+
+use crate::clean::{DOCUMENT_BYTES_MIN, clean, copy_key, split_documents};
+use crate::embedded;
+use crate::error::DataError;
+use crate::folder;
+
+/// One document in this many is held out.
+const HELDOUT_EVERY: u64 = 50;
+
+/// A piece of text.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Document {
+    pub text: String,
+    /// Where it is from: `collection/work/part`, or a file's path in the user's folder.
+    pub source: String,
+}
+
+impl Document {
+    /// The first part of the source: `austen`, `songci`.
+    pub fn collection(&self) -> &str {
+        self.source.split('/').next().unwrap_or_default()
+    }
+
+    /// Decides whether the document is held out, by its text alone: SHA-256's first eight bytes, big-endian.
+    fn hash(&self) -> u64 {
+        let digest = Sha256::digest(self.text.as_bytes());
+        u64::from_be_bytes(digest[..8].try_into().expect("a digest has 32 bytes"))
+    }
+}
+
+/// All text of a run.
+#[derive(Clone, Debug, Default)]
+pub struct Corpus {
+    /// To train on, in reading order.
+    pub documents: Vec<Document>,
+    /// Never trained on.
+    pub heldout: Vec<Document>,
+    /// Problems of the user's folder, empty if it has none.
+    pub problems: Vec<Problem>,
+    /// Files of the user's folder that are neither text nor problems.
+    pub ignored_files: usize,
+}
+
+impl Corpus {
+    /// The corpus that is compiled in.
+    pub fn embedded() -> Self {
+        let mut corpus = Self::default();
+        corpus.divide(embedded::documents());
+        corpus
+    }
+
+    /// A user's own data: every `.txt`, `.md` and `.jsonl` file under `folder`, in the order of their paths. A line of a
+    /// `.jsonl` file is a document if the file's first line has a `text`, and a problem otherwise. A folder with
+    /// problems only gets the embedded text.
+    ///
+    /// # Errors
+    /// An unreadable folder or file, a file that is not UTF-8, a malformed line, no usable text.
+    pub fn from_folder(folder: &Path) -> Result<Self, DataError> {
+        let found = folder::read(folder)?;
+        let mut corpus = if found.documents.is_empty() && !found.problems.is_empty() {
+            Self::embedded()
+        } else {
+            Self::from_documents(found.documents, &folder.display().to_string())?
+        };
+        corpus.problems = found.problems;
+        corpus.ignored_files = found.ignored;
+        Ok(corpus)
+    }
+
+    /// Texts with their sources.
+    ///
+    /// # Errors
+    /// No usable text.
+    pub fn from_texts<'t>(texts: impl IntoIterator<Item = (&'t str, &'t str)>) -> Result<Self, DataError> {
+        let document = |(text, source): (&str, &str)| Document { text: text.to_owned(), source: source.to_owned() };
+        Self::from_documents(texts.into_iter().map(document).collect(), "the given texts")
+    }
+
+    /// Cleans, cuts, removes copies and divides. `place` names the corpus in errors.
+    fn from_documents(raw: Vec<Document>, place: &str) -> Result<Self, DataError> {
+        let mut seen = BTreeSet::new();
+        let mut documents = Vec::new();
+        for Document { text, source } in raw {
+            for text in split_documents(&clean(&text)) {
+                if seen.insert(Sha256::digest(copy_key(text))) {
+                    documents.push(Document { text: text.to_owned(), source: source.clone() });
+                }
+            }
+        }
+        if documents.len() < 2 {
+            return Err(DataError::TooFewDocuments {
+                place: place.to_owned(),
+                documents: documents.len(),
+                bytes_min: DOCUMENT_BYTES_MIN,
+            });
+        }
+        let mut corpus = Self::default();
+        corpus.divide(documents);
+        Ok(corpus)
+    }
+
+    /// Holds out every document whose hash is divisible by [`HELDOUT_EVERY`]; at least one (that of the smallest hash),
+    /// and never all.
+    fn divide(&mut self, documents: Vec<Document>) {
+        let hashes: Vec<u64> = documents.iter().map(Document::hash).collect();
+        let by_rule = hashes.iter().filter(|hash| hash.is_multiple_of(HELDOUT_EVERY)).count();
+        let smallest = hashes.iter().min().copied();
+        for (document, hash) in documents.into_iter().zip(&hashes) {
+            let out = match by_rule {
+                0 => Some(*hash) == smallest,
+                n if n == hashes.len() => Some(*hash) == smallest,
+                _ => hash.is_multiple_of(HELDOUT_EVERY),
+            };
+            if out { &mut self.heldout } else { &mut self.documents }.push(document);
+        }
+    }
+
+    /// Bytes of text to train on.
+    pub fn bytes(&self) -> usize {
+        self.documents.iter().map(|document| document.text.len()).sum()
+    }
+
+    /// SHA-256, in hexadecimal, of everything in the corpus: two runs with the same one read the same data.
+    pub fn sha256(&self) -> String {
+        let mut hash = Sha256::new();
+        let mut field = |bytes: &[u8]| {
+            hash.update((bytes.len() as u64).to_le_bytes());
+            hash.update(bytes);
+        };
+        for documents in [&self.documents, &self.heldout] {
+            field(b"documents");
+            for document in documents {
+                field(document.text.as_bytes());
+                field(document.source.as_bytes());
+            }
+        }
+        for problem in &self.problems {
+            field(&serde_json::to_vec(problem).expect("a problem can be written"));
+        }
+        hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+}

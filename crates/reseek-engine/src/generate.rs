@@ -1,0 +1,273 @@
+//! Continuous batching: requests are dealt to lanes, each lane decodes its own slots on one thread.
+
+use std::collections::VecDeque;
+
+use reseek_model::{CacheMode, KvCache, Model};
+use reseek_tensor::cross_entropy::log_softmax_row;
+use reseek_tensor::matmul::{Accumulate, matmul};
+use reseek_tensor::pool::{map_lanes, threads};
+use reseek_tensor::random::Stream;
+
+use crate::sample::pick;
+use crate::{EngineError, Sampling};
+
+/// A prompt and how many samples to draw from it.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// Tokens of the prompt, with the begin-of-sentence token.
+    pub prompt: Vec<u32>,
+    /// Completions wanted.
+    pub samples: usize,
+}
+
+/// The random stream of a call: sample j of request i draws from (seed, purpose, step, i·2³² + j).
+#[derive(Clone, Debug)]
+pub struct StreamName {
+    /// The run's seed.
+    pub seed: u64,
+    /// What the samples are for.
+    pub purpose: String,
+    /// The step they belong to.
+    pub step: u64,
+}
+
+/// Why a completion ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Finish {
+    /// With a stop token.
+    Stop,
+    /// At `max_new_tokens` or at the end of the model's context.
+    Length,
+}
+
+/// One sample.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Completion {
+    /// Its tokens, with the stop token.
+    pub tokens: Vec<u32>,
+    /// log p of each token under the model itself, without temperature or truncation.
+    pub logprobs: Vec<f32>,
+    /// Why it ended.
+    pub finish: Finish,
+}
+
+/// How a call decodes.
+#[derive(Clone, Copy)]
+pub struct GenerateOptions<'a> {
+    /// Expanded (strict, training's bits) or latent (absorbed).
+    pub mode: CacheMode,
+    /// Most sequences that one lane decodes at a time.
+    pub slots: usize,
+    /// Sees every token as it is drawn: request, sample, token.
+    pub on_token: Option<&'a (dyn Fn(usize, usize, u32) + Sync)>,
+}
+
+impl Default for GenerateOptions<'_> {
+    fn default() -> Self {
+        Self { mode: CacheMode::Latent, slots: 64, on_token: None }
+    }
+}
+
+/// Completions of every request, in order: `result[i][j]` is sample j of request i.
+///
+/// # Errors
+/// If a setting, a prompt or a token is outside of its range, or the model's output is not a number.
+pub fn generate(
+    model: &Model,
+    requests: &[Request],
+    sampling: &Sampling,
+    stream: &StreamName,
+    options: GenerateOptions,
+) -> Result<Vec<Vec<Completion>>, EngineError> {
+    sampling.validate()?;
+    for (i, request) in requests.iter().enumerate() {
+        check(model, i, &request.prompt)?;
+    }
+    let lanes = threads().min(requests.len()).max(1);
+    let dealt: Vec<Vec<usize>> = (0..lanes).map(|lane| (lane..requests.len()).step_by(lanes).collect()).collect();
+    let results = map_lanes(dealt, |mine| {
+        let queue = mine.iter().flat_map(|&request| (0..requests[request].samples).map(move |sample| (request, sample)));
+        Lane::new(model, requests, sampling, stream, options).run(queue.collect())
+    });
+    let mut completions: Vec<Vec<Completion>> = requests.iter().map(|_| Vec::new()).collect();
+    for result in results {
+        let mut done = result?;
+        done.sort_by_key(|(request, sample, _)| (*request, *sample));
+        done.into_iter().for_each(|(request, _, completion)| completions[request].push(completion));
+    }
+    Ok(completions)
+}
+
+fn check(model: &Model, request: usize, prompt: &[u32]) -> Result<(), EngineError> {
+    let spec = model.spec();
+    let context = spec.max_position_embeddings;
+    if prompt.is_empty() {
+        return Err(EngineError::EmptyPrompt { request });
+    }
+    if prompt.len() >= context {
+        return Err(EngineError::PromptTooLong { request, prompt: prompt.len(), context });
+    }
+    match prompt.iter().find(|&&token| token as usize >= spec.vocab_size) {
+        Some(&token) => Err(EngineError::UnknownToken { token, vocab: spec.vocab_size }),
+        None => Ok(()),
+    }
+}
+
+/// One thread's share of a call.
+struct Lane<'a> {
+    model: &'a Model,
+    requests: &'a [Request],
+    sampling: &'a Sampling,
+    stream: &'a StreamName,
+    options: GenerateOptions<'a>,
+    cache: KvCache,
+    free: Vec<usize>,
+    active: Vec<Active>,
+    logits: Vec<f32>,
+}
+
+struct Active {
+    request: usize,
+    sample: usize,
+    slot: usize,
+    stream: Stream,
+    tokens: Vec<u32>,
+    logprobs: Vec<f32>,
+    finish: Option<Finish>,
+}
+
+impl<'a> Lane<'a> {
+    fn new(
+        model: &'a Model,
+        requests: &'a [Request],
+        sampling: &'a Sampling,
+        stream: &'a StreamName,
+        options: GenerateOptions<'a>,
+    ) -> Self {
+        let slots = options.slots.max(1);
+        let cache = KvCache::new(model.spec(), slots, options.mode);
+        let free = (0..slots).rev().collect();
+        Self { model, requests, sampling, stream, options, cache, free, active: Vec::new(), logits: Vec::new() }
+    }
+
+    fn run(mut self, mut queue: VecDeque<(usize, usize)>) -> Result<Vec<(usize, usize, Completion)>, EngineError> {
+        let mut done = Vec::new();
+        while !queue.is_empty() || !self.active.is_empty() {
+            self.admit(&mut queue)?;
+            self.retire(&mut done);
+            self.step()?;
+            self.retire(&mut done);
+        }
+        Ok(done)
+    }
+
+    /// Fills the free slots: each new prompt is computed once, its other samples start from a copy.
+    fn admit(&mut self, queue: &mut VecDeque<(usize, usize)>) -> Result<(), EngineError> {
+        let n = queue.len().min(self.free.len());
+        if n == 0 {
+            return Ok(());
+        }
+        let admitted: Vec<(usize, usize, usize)> =
+            queue.drain(..n).map(|(request, sample)| (request, sample, self.free.pop().expect("a free slot"))).collect();
+        let mut first: Vec<(usize, usize)> = Vec::new();
+        for &(request, _, slot) in &admitted {
+            if first.last().is_none_or(|&(last, _)| last != request) {
+                first.push((request, slot));
+            }
+        }
+        let hidden = self.prefill(&first);
+        let d = self.model.spec().hidden_size;
+        let mut rows = Vec::new();
+        for &(request, sample, slot) in &admitted {
+            let place = first.iter().position(|&(r, _)| r == request).expect("its prompt was computed");
+            self.cache.copy(first[place].1, slot);
+            rows.extend_from_slice(&hidden[place * d..(place + 1) * d]);
+            let index = ((request as u64) << 32) | sample as u64;
+            let stream = Stream::new(self.stream.seed, &self.stream.purpose, self.stream.step, index);
+            let (tokens, logprobs) = (Vec::new(), Vec::new());
+            self.active.push(Active { request, sample, slot, stream, tokens, logprobs, finish: None });
+        }
+        let from = self.active.len() - n;
+        self.draw(&rows, from)
+    }
+
+    /// Computes prompts into their slots; the last hidden row of each.
+    fn prefill(&mut self, prompts: &[(usize, usize)]) -> Vec<f32> {
+        const ROWS: usize = 1024;
+        let d = self.model.spec().hidden_size;
+        let mut last = Vec::with_capacity(prompts.len() * d);
+        let mut from = 0;
+        while from < prompts.len() {
+            let mut to = from + 1;
+            let len = |i: usize| self.requests[prompts[i].0].prompt.len();
+            let mut rows = len(from);
+            while to < prompts.len() && rows + len(to) <= ROWS {
+                rows += len(to);
+                to += 1;
+            }
+            let part = &prompts[from..to];
+            let tokens: Vec<u32> = part.iter().flat_map(|&(r, _)| self.requests[r].prompt.iter().copied()).collect();
+            let segments: Vec<usize> = part.iter().map(|&(r, _)| self.requests[r].prompt.len()).collect();
+            let slots: Vec<usize> = part.iter().map(|&(_, slot)| slot).collect();
+            let hidden = self.model.decode(&mut self.cache, &tokens, &segments, &slots);
+            let mut end = 0;
+            for len in segments {
+                end += len;
+                last.extend_from_slice(&hidden[(end - 1) * d..end * d]);
+            }
+            from = to;
+        }
+        last
+    }
+
+    /// One token more for every active sequence.
+    fn step(&mut self) -> Result<(), EngineError> {
+        if self.active.is_empty() {
+            return Ok(());
+        }
+        let tokens: Vec<u32> = self.active.iter().map(|a| *a.tokens.last().expect("a first token")).collect();
+        let slots: Vec<usize> = self.active.iter().map(|a| a.slot).collect();
+        let hidden = self.model.decode(&mut self.cache, &tokens, &vec![1; tokens.len()], &slots);
+        self.draw(&hidden, 0)
+    }
+
+    /// Draws the next token of `active[from..]` from their hidden rows.
+    fn draw(&mut self, hidden: &[f32], from: usize) -> Result<(), EngineError> {
+        let vocab = self.model.spec().vocab_size;
+        let context = self.model.spec().max_position_embeddings;
+        let active = &mut self.active[from..];
+        self.logits.resize(active.len() * vocab, 0.0);
+        matmul(&mut self.logits, hidden, &self.model.head().forward, Accumulate::Set);
+        for (active, logits) in active.iter_mut().zip(self.logits.chunks_exact_mut(vocab)) {
+            log_softmax_row(logits);
+            let position = self.cache.len(active.slot);
+            let token = pick(logits, self.sampling, active.stream.uniform()).ok_or(EngineError::NotFinite { position })?;
+            active.tokens.push(token);
+            active.logprobs.push(logits[token as usize]);
+            if let Some(see) = self.options.on_token {
+                see(active.request, active.sample, token);
+            }
+            if self.sampling.stop.contains(&token) {
+                active.finish = Some(Finish::Stop);
+            } else if active.tokens.len() >= self.sampling.max_new_tokens || position + 1 >= context {
+                active.finish = Some(Finish::Length);
+            }
+        }
+        Ok(())
+    }
+
+    /// Moves finished sequences out and frees their slots.
+    fn retire(&mut self, done: &mut Vec<(usize, usize, Completion)>) {
+        let mut i = 0;
+        while i < self.active.len() {
+            let Some(finish) = self.active[i].finish else {
+                i += 1;
+                continue;
+            };
+            let Active { request, sample, slot, tokens, logprobs, .. } = self.active.remove(i);
+            self.cache.clear(slot);
+            self.free.push(slot);
+            done.push((request, sample, Completion { tokens, logprobs, finish }));
+        }
+    }
+}

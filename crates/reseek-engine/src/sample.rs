@@ -1,0 +1,170 @@
+//! Drawing a token: temperature, then top-k, then top-p, in the order that Hugging Face applies them.
+
+use crate::EngineError;
+
+/// How tokens are drawn.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sampling {
+    /// 0 takes the most likely token; 1 draws from the model's own distribution.
+    pub temperature: f32,
+    /// Only the k most likely tokens; 0 for all.
+    pub top_k: usize,
+    /// Only the smallest set of most likely tokens whose probabilities reach this; 1 for all.
+    pub top_p: f32,
+    /// Tokens after which a sequence ends. The stop token is part of the completion.
+    pub stop: Vec<u32>,
+    /// Most tokens of a completion.
+    pub max_new_tokens: usize,
+}
+
+impl Sampling {
+    /// The model's own distribution, as on-policy RL needs it.
+    pub fn on_policy(stop: Vec<u32>, max_new_tokens: usize) -> Self {
+        Self { temperature: 1.0, top_k: 0, top_p: 1.0, stop, max_new_tokens }
+    }
+
+    /// # Errors
+    /// If a setting is outside of its range.
+    pub fn validate(&self) -> Result<(), EngineError> {
+        let wrong = |key, value, allowed, hint| Err(EngineError::Setting { key, value, allowed, hint });
+        if !(self.temperature >= 0.0 && self.temperature.is_finite()) {
+            return wrong("temperature", self.temperature as f64, "0 or more", "0 is greedy, 0.6 is what R1 was evaluated at");
+        }
+        if !(self.top_p > 0.0 && self.top_p <= 1.0) {
+            return wrong("top_p", self.top_p as f64, "above 0, at most 1", "1 switches it off");
+        }
+        if self.max_new_tokens == 0 {
+            return wrong("max_new_tokens", 0.0, "1 or more", "give the completion room");
+        }
+        Ok(())
+    }
+}
+
+/// The token that `uniform` in [0, 1) draws from `logprobs` [vocab], or nothing where these are not numbers.
+///
+/// At temperature 1 without truncation the vocabulary is walked in order, so the draw costs one pass.
+pub fn pick(logprobs: &[f32], sampling: &Sampling, uniform: f64) -> Option<u32> {
+    let best = argmax(logprobs)?;
+    if sampling.temperature == 0.0 {
+        return Some(best as u32);
+    }
+    let top = logprobs[best];
+    let weight = |logprob: f32| ((logprob - top) / sampling.temperature).exp();
+    let whole = sampling.top_p >= 1.0 && (sampling.top_k == 0 || sampling.top_k >= logprobs.len());
+    if whole {
+        let weights: Vec<f32> = logprobs.iter().map(|&l| weight(l)).collect();
+        return Some(walk(&weights, uniform, best) as u32);
+    }
+    let candidates = nucleus(logprobs, sampling, weight);
+    let weights: Vec<f32> = candidates.iter().map(|&(_, w)| w).collect();
+    Some(candidates[walk(&weights, uniform, 0)].0)
+}
+
+/// The tokens that top-k and top-p leave, most likely first, with their weights.
+fn nucleus(logprobs: &[f32], sampling: &Sampling, weight: impl Fn(f32) -> f32) -> Vec<(u32, f32)> {
+    let mut all: Vec<(u32, f32)> = logprobs.iter().enumerate().map(|(i, &l)| (i as u32, weight(l))).collect();
+    let keep = if sampling.top_k == 0 { all.len() } else { sampling.top_k.min(all.len()) };
+    // Most of the vocabulary has next to no weight: sort the likely part alone if it already holds the nucleus.
+    let likely: Vec<(u32, f32)> = all.iter().copied().filter(|&(_, w)| w > 1e-4).collect();
+    let (likely_mass, mass) = (sum(&likely), sum(&all));
+    if sampling.top_k == 0 && likely_mass >= sampling.top_p as f64 * mass {
+        all = likely;
+    }
+    all.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+    all.truncate(keep);
+    let mass = if sampling.top_k == 0 { mass } else { sum(&all) };
+    let mut seen = 0.0;
+    let last = all.iter().position(|&(_, w)| {
+        seen += w as f64;
+        seen >= sampling.top_p as f64 * mass
+    });
+    all.truncate(last.map_or(all.len(), |i| i + 1));
+    all
+}
+
+fn sum(weights: &[(u32, f32)]) -> f64 {
+    weights.iter().map(|&(_, w)| w as f64).sum()
+}
+
+/// The index at which the running sum passes `uniform` of the whole; `otherwise` where rounding leaves none.
+fn walk(weights: &[f32], uniform: f64, otherwise: usize) -> usize {
+    let total: f64 = weights.iter().map(|&w| w as f64).sum();
+    let mut left = uniform * total;
+    for (i, &w) in weights.iter().enumerate() {
+        left -= w as f64;
+        if left < 0.0 {
+            return i;
+        }
+    }
+    otherwise
+}
+
+fn argmax(values: &[f32]) -> Option<usize> {
+    let mut best = 0;
+    for (i, value) in values.iter().enumerate() {
+        if value.is_nan() {
+            return None;
+        }
+        if *value > values[best] {
+            best = i;
+        }
+    }
+    values.get(best).filter(|v| v.is_finite()).map(|_| best)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sampling(temperature: f32, top_k: usize, top_p: f32) -> Sampling {
+        Sampling { temperature, top_k, top_p, stop: vec![], max_new_tokens: 1 }
+    }
+
+    fn shares(logprobs: &[f32], sampling: &Sampling) -> Vec<f64> {
+        let draws = 20_000;
+        let mut counts = vec![0usize; logprobs.len()];
+        (0..draws).for_each(|i| counts[pick(logprobs, sampling, (i as f64 + 0.5) / draws as f64).unwrap() as usize] += 1);
+        counts.into_iter().map(|c| c as f64 / draws as f64).collect()
+    }
+
+    #[test]
+    fn draws_follow_the_settings() {
+        let p = [0.1f32, 0.5, 0.25, 0.15];
+        let logprobs: Vec<f32> = p.iter().map(|p| p.ln()).collect();
+        let check = |settings: Sampling, expect: [f64; 4]| {
+            for (share, expect) in shares(&logprobs, &settings).iter().zip(expect) {
+                assert!((share - expect).abs() < 2e-4, "{settings:?}: {share} for {expect}");
+            }
+        };
+        check(sampling(0.0, 0, 1.0), [0.0, 1.0, 0.0, 0.0]);
+        check(sampling(1.0, 0, 1.0), [0.1, 0.5, 0.25, 0.15]);
+        check(sampling(1.0, 2, 1.0), [0.0, 2.0 / 3.0, 1.0 / 3.0, 0.0]);
+        check(sampling(1.0, 0, 0.6), [0.0, 2.0 / 3.0, 1.0 / 3.0, 0.0]);
+        check(sampling(1.0, 1, 0.9), [0.0, 1.0, 0.0, 0.0]);
+        let squares: f64 = p.iter().map(|&p| (p * p) as f64).sum();
+        check(sampling(0.5, 0, 1.0), [0.01 / squares, 0.25 / squares, 0.0625 / squares, 0.0225 / squares]);
+    }
+
+    #[test]
+    fn the_likely_part_gives_the_same_nucleus_as_the_whole() {
+        let logprobs: Vec<f32> = (0..500).map(|i| -0.05 * ((i * 7919) % 500) as f32).collect();
+        for top_p in [0.1, 0.5, 0.9, 0.99, 0.99999] {
+            let settings = sampling(0.6, 0, top_p);
+            let nucleus = nucleus(&logprobs, &settings, |l| (l / 0.6).exp());
+            let total: f64 = logprobs.iter().map(|l| (l / 0.6).exp() as f64).sum();
+            let mass = |n: usize| nucleus[..n].iter().map(|&(_, w)| w as f64).sum::<f64>() / total;
+            assert!(mass(nucleus.len()) >= top_p as f64 - 1e-7);
+            assert!(mass(nucleus.len() - 1) < top_p as f64);
+        }
+    }
+
+    #[test]
+    fn broken_numbers_draw_nothing() {
+        assert_eq!(pick(&[0.0, f32::NAN], &sampling(1.0, 0, 1.0), 0.5), None);
+        assert_eq!(pick(&[f32::NEG_INFINITY; 2], &sampling(1.0, 0, 1.0), 0.5), None);
+        assert_eq!(pick(&[], &sampling(0.0, 0, 1.0), 0.5), None);
+        assert_eq!(pick(&[f32::NEG_INFINITY, 0.0], &sampling(1.0, 0, 1.0), 0.999_999_999), Some(1));
+        assert!(sampling(f32::NAN, 0, 1.0).validate().is_err());
+        assert!(sampling(1.0, 0, 0.0).validate().is_err());
+    }
+}

@@ -1,0 +1,104 @@
+//! Means with their 95 % intervals, clustered by problem.
+//!
+//! The k samples of a problem are not independent of each other, so the problem is the unit: its mean over samples is one value, and
+//! the standard error comes from the spread of these values (Miller 2024, "Adding Error Bars to Evals", section 2.2).
+
+/// The 97.5 % quantile of the normal distribution.
+const Z: f64 = 1.959_963_985;
+
+/// A mean and its 95 % interval.
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Interval {
+    /// The mean.
+    pub mean: f64,
+    /// Lower bound.
+    pub low: f64,
+    /// Upper bound.
+    pub high: f64,
+}
+
+/// The mean of shares in [0, 1], one a problem. Where all shares are equal the spread says nothing, and Wilson's interval for that
+/// many problems stands in.
+pub fn mean_of_shares(shares: &[f64]) -> Interval {
+    let Interval { mean, low, high } = mean_of(shares);
+    if low < high {
+        return Interval { mean, low: low.max(0.0), high: high.min(1.0) };
+    }
+    let n = shares.len().max(1) as f64;
+    let centre = (mean + Z * Z / (2.0 * n)) / (1.0 + Z * Z / n);
+    let half = Z / (1.0 + Z * Z / n) * (mean * (1.0 - mean) / n + Z * Z / (4.0 * n * n)).sqrt();
+    Interval { mean, low: (centre - half).max(0.0), high: (centre + half).min(1.0) }
+}
+
+/// The mean of a − b over problems that both were given, so that the problems' difficulty cancels.
+///
+/// # Panics
+/// If the two have different lengths.
+pub fn paired_difference(a: &[f64], b: &[f64]) -> Interval {
+    assert_eq!(a.len(), b.len(), "{} problems against {}", a.len(), b.len());
+    mean_of(&a.iter().zip(b).map(|(a, b)| a - b).collect::<Vec<_>>())
+}
+
+fn mean_of(values: &[f64]) -> Interval {
+    let n = values.len() as f64;
+    if values.is_empty() {
+        return Interval { mean: 0.0, low: 0.0, high: 0.0 };
+    }
+    let mean = values.iter().sum::<f64>() / n;
+    let variance = values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / (n - 1.0).max(1.0);
+    let half = Z * (variance / n).sqrt();
+    Interval { mean, low: mean - half, high: mean + half }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_interval_is_that_of_the_problems_not_of_the_samples() {
+        let shares: Vec<f64> = (0..100).map(|i| f64::from(i % 2 == 0)).collect();
+        let got = mean_of_shares(&shares);
+        let half = Z * (0.25 * 100.0 / 99.0 / 100.0f64).sqrt();
+        assert!((got.mean - 0.5).abs() < 1e-12 && (got.high - 0.5 - half).abs() < 1e-12);
+    }
+
+    #[test]
+    fn equal_shares_still_have_an_interval() {
+        let got = mean_of_shares(&[0.0; 50]);
+        assert!(got.low == 0.0 && (got.high - 0.0713).abs() < 1e-3, "{got:?}");
+        assert!(mean_of_shares(&[1.0; 50]).low > 0.92);
+        assert_eq!(mean_of_shares(&[]).low, 0.0);
+    }
+
+    #[test]
+    fn pairing_cancels_difficulty() {
+        let hard: Vec<f64> = (0..60).map(|i| (i % 10) as f64 / 10.0).collect();
+        let easier: Vec<f64> = hard.iter().map(|s| s + 0.05).collect();
+        let got = paired_difference(&easier, &hard);
+        assert!((got.mean - 0.05).abs() < 1e-9 && got.high - got.low < 1e-6);
+    }
+
+    /// The interval holds the truth in about 95 of 100 draws.
+    #[test]
+    fn coverage() {
+        let mut state = 1u64;
+        let mut uniform = || {
+            state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            (state >> 11) as f64 / (1u64 << 53) as f64
+        };
+        let trials = 1000;
+        let held = (0..trials)
+            .filter(|_| {
+                let shares: Vec<f64> = (0..80)
+                    .map(|_| {
+                        let p = uniform();
+                        (0..4).filter(|_| uniform() < p).count() as f64 / 4.0
+                    })
+                    .collect();
+                let Interval { low, high, .. } = mean_of_shares(&shares);
+                low <= 0.5 && 0.5 <= high
+            })
+            .count();
+        assert!((920..=975).contains(&held), "{held} of {trials}");
+    }
+}

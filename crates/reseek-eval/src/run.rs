@@ -1,0 +1,92 @@
+//! Sampling a model on problems, and its loss on text.
+
+use reseek_engine::{EngineError, GenerateOptions, Request, Sampling, StreamName, generate, logprobs};
+use reseek_model::{Model, Rows};
+use reseek_tasks::{Outcome, Problem, accuracy, extract_answer, language_share_quoting, normalise, reasoning};
+use reseek_tensor::pool::map_lanes;
+
+/// How a model is sampled.
+#[derive(Clone, Debug)]
+pub struct EvalSettings {
+    /// Temperature, truncation, stop tokens and length.
+    pub sampling: Sampling,
+    /// Samples a problem.
+    pub k: usize,
+    /// Seed of the streams.
+    pub seed: u64,
+}
+
+/// One sample and its verdict.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// The completion as text, without special tokens.
+    pub completion: String,
+    /// The verdict.
+    pub outcome: Outcome,
+    /// The normalised answer, where there is one: what a majority votes on.
+    pub vote: Option<String>,
+    /// Tokens of the completion.
+    pub tokens: usize,
+    /// Share of the reasoning's words in the question's language.
+    pub language_share: f64,
+}
+
+/// All samples of a problem.
+#[derive(Clone, Debug)]
+pub struct ProblemResult {
+    /// Index of the problem.
+    pub problem: usize,
+    /// Its family.
+    pub family: String,
+    /// Its samples.
+    pub answers: Vec<Answer>,
+}
+
+impl ProblemResult {
+    /// Share of correct samples among those that could be judged; nothing where none could.
+    pub fn pass(&self) -> Option<f64> {
+        let judged: Vec<f64> = self.answers.iter().filter_map(|a| a.outcome.reward()).map(f64::from).collect();
+        (!judged.is_empty()).then(|| judged.iter().sum::<f64>() / judged.len() as f64)
+    }
+}
+
+/// Samples `model` on every problem. `prompt` gives a problem's tokens, `decode` the text of a completion.
+///
+/// # Errors
+/// If a prompt does not fit or the model's output is not a number.
+pub fn evaluate(
+    model: &Model,
+    problems: &[Problem],
+    prompt: impl Fn(&Problem) -> Vec<u32>,
+    decode: impl Fn(&[u32]) -> String + Sync + Send,
+    settings: &EvalSettings,
+) -> Result<Vec<ProblemResult>, EngineError> {
+    let requests: Vec<Request> =
+        problems.iter().map(|p| Request { prompt: prompt(p), samples: settings.k }).collect();
+    let stream = StreamName { seed: settings.seed, purpose: "eval".to_string(), step: 0 };
+    let completions = generate(model, &requests, &settings.sampling, &stream, GenerateOptions::default())?;
+    let jobs: Vec<_> = problems.iter().zip(completions).enumerate().collect();
+    Ok(map_lanes(jobs, |(i, (problem, completions))| {
+        let answers = completions.iter().map(|c| judge(problem, decode(&c.tokens), c.tokens.len())).collect();
+        ProblemResult { problem: i, family: problem.family.clone(), answers }
+    }))
+}
+
+fn judge(problem: &Problem, completion: String, tokens: usize) -> Answer {
+    Answer {
+        outcome: accuracy(&completion, problem),
+        vote: extract_answer(&completion).ok().map(normalise),
+        language_share: language_share_quoting(reasoning(&completion), problem.language, &problem.question),
+        tokens,
+        completion,
+    }
+}
+
+/// Bits that the model needs for a byte of text: Σ −log₂ p over `windows` (tokens and the token after each), divided by the bytes that
+/// these targets stand for.
+pub fn bits_per_byte(model: &Model, windows: Vec<(Vec<u32>, Vec<u32>)>, bytes: usize) -> f64 {
+    let lanes: Vec<(Rows, Vec<u32>)> =
+        windows.into_iter().map(|(tokens, targets)| (Rows::new(&tokens, &[tokens.len()]), targets)).collect();
+    let nats: f64 = logprobs(model, lanes).iter().flatten().map(|&logp| -(logp as f64)).sum();
+    nats / std::f64::consts::LN_2 / bytes.max(1) as f64
+}

@@ -1,0 +1,113 @@
+//! What samples come to.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Interval, ProblemResult, mean_of_shares};
+
+/// A model on a set of problems.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TaskScore {
+    /// Mean over problems of the share of correct samples.
+    pub pass_at_1: f64,
+    /// Its 95 % interval, clustered by problem.
+    pub ci_low: f64,
+    pub ci_high: f64,
+    /// Share of problems whose most frequent answer is correct.
+    pub cons_at_k: f64,
+    /// Samples a problem.
+    pub k: usize,
+    /// Problems that could be judged.
+    pub n: usize,
+    /// Mean tokens of a completion.
+    pub mean_tokens: f64,
+}
+
+/// Scores of all problems ("heldout") and of each family.
+pub fn score(results: &[ProblemResult]) -> BTreeMap<String, TaskScore> {
+    let mut groups: BTreeMap<&str, Vec<&ProblemResult>> = BTreeMap::new();
+    for result in results {
+        groups.entry("heldout").or_default().push(result);
+        groups.entry(&result.family).or_default().push(result);
+    }
+    groups.into_iter().map(|(name, results)| (name.to_string(), of_group(&results))).collect()
+}
+
+/// Mean share of the reasoning's words in the question's language, with its interval clustered by problem.
+pub fn language_share_of(results: &[ProblemResult]) -> Interval {
+    let of = |r: &ProblemResult| r.answers.iter().map(|a| a.language_share).sum::<f64>() / r.answers.len().max(1) as f64;
+    mean_of_shares(&results.iter().map(of).collect::<Vec<_>>())
+}
+
+fn of_group(results: &[&ProblemResult]) -> TaskScore {
+    let shares: Vec<f64> = results.iter().filter_map(|r| r.pass()).collect();
+    let Interval { mean, low, high } = mean_of_shares(&shares);
+    let consensus: Vec<f64> = results.iter().filter(|r| r.pass().is_some()).map(|r| majority(r)).collect();
+    let answers: Vec<f64> = results.iter().flat_map(|r| &r.answers).map(|a| a.tokens as f64).collect();
+    let average = |values: &[f64]| values.iter().sum::<f64>() / values.len().max(1) as f64;
+    TaskScore {
+        pass_at_1: mean,
+        ci_low: low,
+        ci_high: high,
+        cons_at_k: average(&consensus),
+        k: results.iter().map(|r| r.answers.len()).max().unwrap_or(0),
+        n: shares.len(),
+        mean_tokens: average(&answers),
+    }
+}
+
+/// The share of correct ones among the answers that got the most votes: 1 or 0 unless several tie.
+fn majority(result: &ProblemResult) -> f64 {
+    let mut votes: BTreeMap<&str, (usize, bool)> = BTreeMap::new();
+    for answer in &result.answers {
+        if let Some(vote) = &answer.vote {
+            let entry = votes.entry(vote).or_insert((0, false));
+            entry.0 += 1;
+            entry.1 |= answer.outcome.is_correct();
+        }
+    }
+    let most = votes.values().map(|v| v.0).max().unwrap_or(0);
+    let leaders: Vec<bool> = votes.values().filter(|v| v.0 == most).map(|v| v.1).collect();
+    leaders.iter().filter(|correct| **correct).count() as f64 / leaders.len().max(1) as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Answer;
+    use reseek_tasks::Outcome;
+
+    fn result(family: &str, votes: &[(&str, bool)]) -> ProblemResult {
+        let answer = |&(vote, correct): &(&str, bool)| Answer {
+            completion: String::new(),
+            outcome: if correct { Outcome::Correct } else { Outcome::Wrong },
+            vote: (!vote.is_empty()).then(|| vote.to_string()),
+            tokens: 10,
+            language_share: 1.0,
+        };
+        ProblemResult { problem: 0, family: family.to_string(), answers: votes.iter().map(answer).collect() }
+    }
+
+    #[test]
+    fn scores() {
+        let results = [
+            result("a", &[("1", true), ("1", true), ("2", false), ("", false)]),
+            result("a", &[("3", false), ("3", false), ("4", true), ("5", false)]),
+            result("b", &[("1", true), ("2", false), ("", false), ("", false)]),
+        ];
+        let scores = score(&results);
+        let a = &scores["a"];
+        assert_eq!((a.pass_at_1, a.cons_at_k, a.n, a.k), (0.375, 0.5, 2, 4));
+        assert_eq!(scores["heldout"].n, 3);
+        assert_eq!(scores["b"].cons_at_k, 0.5, "a tie counts by its share");
+    }
+
+    #[test]
+    fn what_cannot_be_judged_is_not_counted() {
+        let mut results = [result("a", &[("1", true)]), result("a", &[("", false)])];
+        results[1].answers[0].outcome = Outcome::Unverifiable("no gold".to_string());
+        assert_eq!(score(&results)["a"].n, 1);
+        assert_eq!(score(&results)["a"].pass_at_1, 1.0);
+    }
+}

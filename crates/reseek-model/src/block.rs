@@ -1,0 +1,189 @@
+//! One decoder layer: x + attention(norm(x)), then + feed-forward(norm(x)). The norms' outputs are computed again in the backward
+//! pass instead of kept (V3 report, 3.2.3).
+
+use reseek_tensor::matmul::Accumulate;
+
+use crate::Weights;
+use crate::cache::{CacheMode, LayerCache};
+use crate::gqa::{Gqa, GqaSaved};
+use crate::mla::{Mla, MlaSaved};
+use crate::moe::{Mlp, MlpSaved, Moe, MoeSaved};
+use crate::part::Norm;
+use crate::rows::Pass;
+
+/// A layer of any family.
+#[derive(Debug)]
+pub(crate) struct Block {
+    attention_norm: Norm,
+    attention: Attention,
+    ffn_norm: Norm,
+    ffn: Ffn,
+}
+
+#[derive(Debug)]
+enum Attention {
+    Mla(Box<Mla>),
+    Gqa(Box<Gqa>),
+}
+
+#[derive(Debug)]
+enum Ffn {
+    Dense(Mlp),
+    Moe(Box<Moe>),
+}
+
+/// What a layer keeps for its backward pass: its input [n, d], the input of its second half [n, d] and what its parts keep.
+#[derive(Debug)]
+pub(crate) struct BlockSaved {
+    x: Vec<f32>,
+    attention: AttentionSaved,
+    mid: Vec<f32>,
+    ffn: FfnSaved,
+}
+
+#[derive(Debug)]
+enum AttentionSaved {
+    Mla(MlaSaved),
+    Gqa(GqaSaved),
+}
+
+#[derive(Debug)]
+enum FfnSaved {
+    Dense(MlpSaved),
+    Moe(MoeSaved),
+}
+
+impl Block {
+    /// Layer `index` of the files; the one after the last is the MTP module's.
+    pub fn new(weights: &Weights, index: usize) -> Self {
+        let spec = &weights.spec;
+        let prefix = format!("model.layers.{index}");
+        let attention = match &spec.mla {
+            Some(_) => Attention::Mla(Box::new(Mla::new(weights, &format!("{prefix}.self_attn")))),
+            None => Attention::Gqa(Box::new(Gqa::new(weights, &format!("{prefix}.self_attn")))),
+        };
+        let mlp = format!("{prefix}.mlp");
+        let ffn = match &spec.moe {
+            Some(moe) if index >= moe.first_k_dense_replace => Ffn::Moe(Box::new(Moe::new(weights, &mlp, moe))),
+            _ => Ffn::Dense(Mlp::new(weights, &mlp)),
+        };
+        Self {
+            attention_norm: Norm::new(weights, &format!("{prefix}.input_layernorm")),
+            attention,
+            ffn_norm: Norm::new(weights, &format!("{prefix}.post_attention_layernorm")),
+            ffn,
+        }
+    }
+
+    pub fn repack(&mut self, weights: &Weights) {
+        self.attention_norm.repack(&weights.data);
+        self.ffn_norm.repack(&weights.data);
+        match &mut self.attention {
+            Attention::Mla(mla) => mla.repack(&weights.data),
+            Attention::Gqa(gqa) => gqa.repack(&weights.data),
+        }
+        match &mut self.ffn {
+            Ffn::Dense(mlp) => mlp.repack(&weights.data),
+            Ffn::Moe(moe) => moe.repack(weights),
+        }
+    }
+
+    pub fn forward(&self, x: Vec<f32>, pass: Pass) -> (Vec<f32>, BlockSaved) {
+        let h = self.attention_norm.forward(&x);
+        let (mut mid, attention) = match &self.attention {
+            Attention::Mla(mla) => {
+                let (y, saved) = mla.forward(&h, pass);
+                (y, AttentionSaved::Mla(saved))
+            }
+            Attention::Gqa(gqa) => {
+                let (y, saved) = gqa.forward(&h, pass);
+                (y, AttentionSaved::Gqa(saved))
+            }
+        };
+        add(&mut mid, &x);
+        let (mut y, ffn) = self.feed_forward(&mid, pass.rows.len());
+        add(&mut y, &mid);
+        (y, BlockSaved { x, attention, mid, ffn })
+    }
+
+    /// The gradient of the input; gradients of weights are added to `grads`.
+    pub fn backward(&self, dy: Vec<f32>, grads: &mut [f32], saved: &BlockSaved, pass: Pass, balance: f32) -> Vec<f32> {
+        let h = self.ffn_norm.forward(&saved.mid);
+        let mut dh = vec![0.0; h.len()];
+        match (&self.ffn, &saved.ffn) {
+            (Ffn::Dense(mlp), FfnSaved::Dense(saved)) => mlp.backward(&mut dh, grads, &dy, &h, saved),
+            (Ffn::Moe(moe), FfnSaved::Moe(saved)) => {
+                moe.backward(&mut dh, grads, &dy, &h, saved, &pass.rows.segments, balance)
+            }
+            _ => unreachable!("a layer's activations are its own"),
+        }
+        let mut dmid = dy;
+        self.ffn_norm.backward(&mut dmid, grads, &dh, &saved.mid, Accumulate::Add);
+
+        let h = self.attention_norm.forward(&saved.x);
+        match (&self.attention, &saved.attention) {
+            (Attention::Mla(mla), AttentionSaved::Mla(saved)) => mla.backward(&mut dh, grads, &dmid, &h, saved, pass),
+            (Attention::Gqa(gqa), AttentionSaved::Gqa(saved)) => gqa.backward(&mut dh, grads, &dmid, &h, saved, pass),
+            _ => unreachable!("a layer's activations are its own"),
+        }
+        let mut dx = dmid;
+        self.attention_norm.backward(&mut dx, grads, &dh, &saved.x, Accumulate::Add);
+        dx
+    }
+
+    /// New rows of cached sequences.
+    pub fn decode(
+        &self,
+        x: Vec<f32>,
+        pass: Pass,
+        cache: &mut LayerCache,
+        slots: &[usize],
+        mode: CacheMode,
+    ) -> Vec<f32> {
+        let h = self.attention_norm.forward(&x);
+        let mut mid = match &self.attention {
+            Attention::Mla(mla) => mla.decode(&h, pass, cache, slots, mode),
+            Attention::Gqa(gqa) => gqa.decode(&h, pass, cache, slots),
+        };
+        add(&mut mid, &x);
+        let (mut y, _) = self.feed_forward(&mid, pass.rows.len());
+        add(&mut y, &mid);
+        y
+    }
+
+    /// The mixture, where this layer has one.
+    pub fn moe(&self) -> Option<&Moe> {
+        match &self.ffn {
+            Ffn::Moe(moe) => Some(moe),
+            Ffn::Dense(_) => None,
+        }
+    }
+
+    fn feed_forward(&self, mid: &[f32], n: usize) -> (Vec<f32>, FfnSaved) {
+        let h = self.ffn_norm.forward(mid);
+        match &self.ffn {
+            Ffn::Dense(mlp) => {
+                let (y, saved) = mlp.forward(&h, n);
+                (y, FfnSaved::Dense(saved))
+            }
+            Ffn::Moe(moe) => {
+                let (y, saved) = moe.forward(&h, n);
+                (y, FfnSaved::Moe(saved))
+            }
+        }
+    }
+}
+
+impl BlockSaved {
+    /// What the mixture kept, where the layer has one.
+    pub fn moe(&self) -> Option<&MoeSaved> {
+        match &self.ffn {
+            FfnSaved::Moe(saved) => Some(saved),
+            FfnSaved::Dense(_) => None,
+        }
+    }
+}
+
+pub(crate) fn add(y: &mut [f32], x: &[f32]) {
+    y.iter_mut().zip(x).for_each(|(y, x)| *y += x);
+}

@@ -1,0 +1,144 @@
+//! Grouped-query attention of the dense families: Llama, Qwen2 (biases on q, k, v) and Qwen3 (norms on q and k).
+//!
+//! Shapes: n rows, h query heads, g key–value heads, d head width. Kept for the backward pass: the projections before norm and
+//! rotation, the attention output and its log-sum-exp.
+
+use reseek_spec::ModelSpec;
+use reseek_tensor::attention::{AttentionShape, attention_backward, attention_forward};
+use reseek_tensor::matmul::Accumulate;
+use reseek_tensor::rope::{RopeDirection, RopeStyle, rope};
+
+use crate::Weights;
+use crate::cache::LayerCache;
+use crate::part::{Matrix, Norm};
+use crate::rows::{Pass, spans};
+
+/// One layer's attention.
+#[derive(Debug)]
+pub(crate) struct Gqa {
+    q: Matrix,
+    k: Matrix,
+    v: Matrix,
+    o: Matrix,
+    norms: Option<(Norm, Norm)>,
+    shape: AttentionShape,
+}
+
+/// What the layer keeps for its backward pass.
+#[derive(Debug)]
+pub(crate) struct GqaSaved {
+    q: Vec<f32>,
+    k: Vec<f32>,
+    v: Vec<f32>,
+    o: Vec<f32>,
+    lse: Vec<f32>,
+}
+
+impl Gqa {
+    pub fn new(weights: &Weights, prefix: &str) -> Self {
+        let spec: &ModelSpec = &weights.spec;
+        let matrix = |part: &str| Matrix::new(weights, &format!("{prefix}.{part}"));
+        let norm = |part: &str| Norm::new(weights, &format!("{prefix}.{part}"));
+        Self {
+            q: matrix("q_proj"),
+            k: matrix("k_proj"),
+            v: matrix("v_proj"),
+            o: matrix("o_proj"),
+            norms: spec.qk_norm.then(|| (norm("q_norm"), norm("k_norm"))),
+            shape: AttentionShape {
+                n_heads: spec.num_attention_heads,
+                n_kv_heads: spec.num_key_value_heads,
+                d_qk: spec.head_dim,
+                d_v: spec.head_dim,
+                scale: spec.softmax_scale() as f32,
+            },
+        }
+    }
+
+    pub fn repack(&mut self, data: &[f32]) {
+        [&mut self.q, &mut self.k, &mut self.v, &mut self.o].into_iter().for_each(|m| m.repack(data));
+        if let Some((q, k)) = &mut self.norms {
+            q.repack(data);
+            k.repack(data);
+        }
+    }
+
+    pub fn forward(&self, x: &[f32], pass: Pass) -> (Vec<f32>, GqaSaved) {
+        let n = pass.rows.len();
+        let (q, k, v) = (self.q.forward(x, n), self.k.forward(x, n), self.v.forward(x, n));
+        let (q_rotated, k_rotated) = self.prepare(&q, &k, pass);
+        let mut o = vec![0.0; q.len()];
+        let mut lse = vec![0.0; n * self.shape.n_heads];
+        for (from, to) in spans(&pass.rows.segments) {
+            let part = |heads: usize| from * heads * self.shape.d_qk..to * heads * self.shape.d_qk;
+            let (h, g) = (part(self.shape.n_heads), part(self.shape.n_kv_heads));
+            let lse = &mut lse[from * self.shape.n_heads..to * self.shape.n_heads];
+            attention_forward(&mut o[h.clone()], lse, &q_rotated[h], &k_rotated[g.clone()], &v[g], self.shape);
+        }
+        let y = self.o.forward(&o, n);
+        (y, GqaSaved { q, k, v, o, lse })
+    }
+
+    /// Writes dx and adds to the gradients.
+    pub fn backward(&self, dx: &mut [f32], grads: &mut [f32], dy: &[f32], x: &[f32], saved: &GqaSaved, pass: Pass) {
+        self.o.wgrad(grads, dy, &saved.o);
+        let mut d_o = vec![0.0; saved.o.len()];
+        self.o.dgrad(&mut d_o, dy, Accumulate::Set);
+        let (q, k) = self.prepare(&saved.q, &saved.k, pass);
+        let (mut dq, mut dk, mut dv) = (vec![0.0; q.len()], vec![0.0; k.len()], vec![0.0; k.len()]);
+        for (from, to) in spans(&pass.rows.segments) {
+            let part = |heads: usize| from * heads * self.shape.d_qk..to * heads * self.shape.d_qk;
+            let (h, g) = (part(self.shape.n_heads), part(self.shape.n_kv_heads));
+            attention_backward(
+                &mut dq[h.clone()],
+                &mut dk[g.clone()],
+                &mut dv[g.clone()],
+                &d_o[h.clone()],
+                &q[h.clone()],
+                &k[g.clone()],
+                &saved.v[g],
+                &saved.o[h],
+                &saved.lse[from * self.shape.n_heads..to * self.shape.n_heads],
+                self.shape,
+            );
+        }
+        self.rotate(&mut dq, self.shape.n_heads, pass, RopeDirection::Inverse);
+        self.rotate(&mut dk, self.shape.n_kv_heads, pass, RopeDirection::Inverse);
+        if let Some((q_norm, k_norm)) = &self.norms {
+            let (dq_normed, dk_normed) = (dq.clone(), dk.clone());
+            q_norm.backward(&mut dq, grads, &dq_normed, &saved.q, Accumulate::Set);
+            k_norm.backward(&mut dk, grads, &dk_normed, &saved.k, Accumulate::Set);
+        }
+        self.q.dgrad(dx, &dq, Accumulate::Set);
+        self.k.dgrad(dx, &dk, Accumulate::Add);
+        self.v.dgrad(dx, &dv, Accumulate::Add);
+        self.q.wgrad(grads, &dq, x);
+        self.k.wgrad(grads, &dk, x);
+        self.v.wgrad(grads, &dv, x);
+    }
+
+    /// New rows of sequences that live in a cache: segment s belongs to slot `slots[s]`.
+    pub fn decode(&self, x: &[f32], pass: Pass, cache: &mut LayerCache, slots: &[usize]) -> Vec<f32> {
+        let n = pass.rows.len();
+        let (q, k, v) = (self.q.forward(x, n), self.k.forward(x, n), self.v.forward(x, n));
+        let (q, k) = self.prepare(&q, &k, pass);
+        let o = cache.attend(&q, &k, &v, pass.rows, slots, self.shape);
+        self.o.forward(&o, n)
+    }
+
+    /// Queries and keys, normed where the family norms them, and rotated.
+    fn prepare(&self, q: &[f32], k: &[f32], pass: Pass) -> (Vec<f32>, Vec<f32>) {
+        let (mut q, mut k) = match &self.norms {
+            Some((q_norm, k_norm)) => (q_norm.forward(q), k_norm.forward(k)),
+            None => (q.to_vec(), k.to_vec()),
+        };
+        self.rotate(&mut q, self.shape.n_heads, pass, RopeDirection::Forward);
+        self.rotate(&mut k, self.shape.n_kv_heads, pass, RopeDirection::Forward);
+        (q, k)
+    }
+
+    fn rotate(&self, x: &mut [f32], heads: usize, pass: Pass, direction: RopeDirection) {
+        let d = self.shape.d_qk;
+        rope(x, &pass.rows.positions, pass.rope, heads, heads * d, d, 0, RopeStyle::HalfSplit, direction);
+    }
+}

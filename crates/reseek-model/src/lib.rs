@@ -1,0 +1,93 @@
+//! The models: DeepSeek-V3 (MLA, DeepSeekMoE, multi-token prediction) and the dense families Llama, Qwen2 and Qwen3, built from
+//! the same parts.
+//!
+//! Architecture only: no loss, no optimizer, no file, no socket. A pass turns tokens into hidden rows and, backwards, gradients
+//! of hidden rows into gradients of weights; training and decoding differ in the cache alone. A pass runs on the thread that
+//! calls it: callers spread fixed lanes of sequences over the pool, so that results do not depend on the number of threads.
+//!
+//! ```
+//! use reseek_model::{Model, Rows, Weights};
+//! use reseek_spec::{ModelSpec, Scale};
+//!
+//! let weights = Weights::init(ModelSpec::ladder(Scale::Smoke, 512), 1)?;
+//! let model = Model::new(&weights);
+//! let pass = model.forward(Rows::new(&[0, 17, 4], &[3]), None);
+//! assert_eq!(pass.hidden().len(), 3 * weights.spec.hidden_size);
+//! # Ok::<(), reseek_model::ModelError>(())
+//! ```
+
+mod block;
+mod cache;
+mod gqa;
+mod mla;
+mod moe;
+mod mtp;
+mod part;
+mod router;
+mod rows;
+mod transformer;
+mod weights;
+
+pub use cache::{CacheMode, KvCache};
+pub use router::{Routing, balance_loss, expert_counts, route, route_backward};
+pub use rows::Rows;
+pub use transformer::{Activations, Model, OutputGradients};
+pub use weights::{Layout, Weights};
+
+use reseek_spec::{Family, ModelSpec, Scoring, SpecError};
+
+/// Why a model cannot be built.
+#[derive(Debug, thiserror::Error)]
+pub enum ModelError {
+    /// The specification contradicts itself.
+    #[error(transparent)]
+    Spec(#[from] SpecError),
+    /// The specification is sound, but this crate does not compute it.
+    #[error("{what} is not implemented; hint: {hint}")]
+    Unsupported {
+        /// The part that is missing.
+        what: String,
+        /// What to do instead.
+        hint: &'static str,
+    },
+    /// A tensor that the specification lists was not given.
+    #[error("tensor {name} is missing; hint: the file does not belong to this config.json, or it is incomplete")]
+    MissingTensor {
+        /// Its Hugging Face name.
+        name: String,
+    },
+    /// A tensor that the specification does not list was given.
+    #[error("tensor {name} is not part of this model; hint: the file does not belong to this config.json")]
+    UnknownTensor {
+        /// Its Hugging Face name.
+        name: String,
+    },
+    /// A tensor has another shape than the specification says.
+    #[error("tensor {name} has shape {found:?}, config.json asks for {expected:?}; hint: one of the two is of another model")]
+    TensorShape {
+        /// Its Hugging Face name.
+        name: String,
+        /// The shape by the specification.
+        expected: Vec<usize>,
+        /// The shape given.
+        found: Vec<usize>,
+    },
+}
+
+/// Whether this crate computes the model that `spec` describes.
+pub(crate) fn check(spec: &ModelSpec) -> Result<(), ModelError> {
+    spec.validate()?;
+    if spec.family == Family::DeepseekV2 {
+        let what = "DeepSeek-V2's softmax gate".to_string();
+        return Err(ModelError::Unsupported { what, hint: "V2 is a preset for counting and simulation; run a deepseek_v3 model" });
+    }
+    if spec.moe.as_ref().is_some_and(|moe| moe.scoring == Scoring::Softmax) {
+        let what = "a softmax gate".to_string();
+        return Err(ModelError::Unsupported { what, hint: "set scoring_func to sigmoid, as V3 has it" });
+    }
+    if spec.num_nextn_predict_layers > 1 {
+        let what = format!("multi-token prediction of depth {}", spec.num_nextn_predict_layers);
+        return Err(ModelError::Unsupported { what, hint: "set num_nextn_predict_layers to 1 or 0" });
+    }
+    Ok(())
+}

@@ -1,0 +1,325 @@
+//! Multi-head Latent Attention (DeepSeek-V2 report, 2.1; V3 report, 2.1.1).
+//!
+//! Queries pass through a latent of `q_lora_rank`; keys and values are expanded from a latent of `kv_lora_rank`, beside one
+//! rotary key that all heads share. Two equal forms: *expanded* (naive), which training and strict decoding use, and
+//! *absorbed*, which attends over the cached latents themselves.
+//!
+//! Shapes: n rows, h heads, r `kv_lora_rank`, p `qk_rope_head_dim`, q = nope + p. Kept for the backward pass: the latents before
+//! their norms, the attention output and its log-sum-exp; norms and up-projections are computed again (V3 report, 3.2.3).
+
+use reseek_spec::{MlaSpec, ModelSpec};
+use reseek_tensor::attention::{AttentionShape, attention_backward, attention_forward};
+use reseek_tensor::matmul::{Accumulate, Packed, matmul};
+use reseek_tensor::rope::{RopeDirection, RopeStyle, rope};
+
+use crate::Weights;
+use crate::cache::{CacheMode, LayerCache};
+use crate::part::{Matrix, Norm};
+use crate::rows::{Pass, spans};
+
+/// One layer's attention.
+#[derive(Debug)]
+pub(crate) struct Mla {
+    q_a: Option<(Matrix, Norm)>,
+    q_b: Matrix,
+    kv_a: Matrix,
+    kv_norm: Norm,
+    kv_b: Matrix,
+    o: Matrix,
+    absorbed: Vec<Absorbed>,
+    kv_b_range: std::ops::Range<usize>,
+    dims: MlaSpec,
+    heads: usize,
+    scale: f32,
+}
+
+/// One head's part of `kv_b_proj`, for the absorbed form.
+#[derive(Debug)]
+struct Absorbed {
+    /// Takes a query's nope part [nope] to the latent space [r].
+    key: Packed,
+    /// Takes attended latents [r] to values [v].
+    value: Packed,
+}
+
+/// What the layer keeps for its backward pass.
+#[derive(Debug)]
+pub(crate) struct MlaSaved {
+    q_a: Vec<f32>,
+    latent: Vec<f32>,
+    k_rope: Vec<f32>,
+    o: Vec<f32>,
+    lse: Vec<f32>,
+}
+
+impl Mla {
+    pub fn new(weights: &Weights, prefix: &str) -> Self {
+        let spec: &ModelSpec = &weights.spec;
+        let dims = spec.mla.clone().expect("multi-head latent attention has its specification");
+        let matrix = |part: &str| Matrix::new(weights, &format!("{prefix}.{part}"));
+        let norm = |part: &str| Norm::new(weights, &format!("{prefix}.{part}"));
+        let with_q_lora = dims.q_lora_rank.is_some();
+        let mut mla = Self {
+            q_a: with_q_lora.then(|| (matrix("q_a_proj"), norm("q_a_layernorm"))),
+            q_b: matrix(if with_q_lora { "q_b_proj" } else { "q_proj" }),
+            kv_a: matrix("kv_a_proj_with_mqa"),
+            kv_norm: norm("kv_a_layernorm"),
+            kv_b: matrix("kv_b_proj"),
+            o: matrix("o_proj"),
+            absorbed: Vec::new(),
+            kv_b_range: weights.layout.range(&format!("{prefix}.kv_b_proj.weight")),
+            dims,
+            heads: spec.num_attention_heads,
+            scale: spec.softmax_scale() as f32,
+        };
+        mla.absorb(&weights.data);
+        mla
+    }
+
+    pub fn repack(&mut self, data: &[f32]) {
+        if let Some((matrix, norm)) = &mut self.q_a {
+            matrix.repack(data);
+            norm.repack(data);
+        }
+        [&mut self.q_b, &mut self.kv_a, &mut self.kv_b, &mut self.o].into_iter().for_each(|m| m.repack(data));
+        self.kv_norm.repack(data);
+        self.absorb(data);
+    }
+
+    fn absorb(&mut self, data: &[f32]) {
+        let (nope, v, r) = (self.dims.qk_nope_head_dim, self.dims.v_head_dim, self.dims.kv_lora_rank);
+        let heads = data[self.kv_b_range.clone()].chunks_exact((nope + v) * r);
+        self.absorbed = heads
+            .map(|w| {
+                let (key, value) = w.split_at(nope * r);
+                Absorbed { key: Packed::from_rows(key, nope, r), value: Packed::from_transposed(value, v, r) }
+            })
+            .collect();
+    }
+
+    pub fn forward(&self, x: &[f32], pass: Pass) -> (Vec<f32>, MlaSaved) {
+        let n = pass.rows.len();
+        let (q_a, q) = self.queries(x, pass);
+        let (latent, k_rope) = self.latents(x, pass);
+        let (k, v) = self.expand(&self.kv_norm.forward(&latent), &k_rope);
+        let shape = self.expanded_shape();
+        let mut o = vec![0.0; n * self.heads * shape.d_v];
+        let mut lse = vec![0.0; n * self.heads];
+        for (from, to) in spans(&pass.rows.segments) {
+            let part = |width: usize| from * width..to * width;
+            let (qk, hv) = (self.heads * shape.d_qk, self.heads * shape.d_v);
+            let (o, lse) = (&mut o[part(hv)], &mut lse[part(self.heads)]);
+            attention_forward(o, lse, &q[part(qk)], &k[part(qk)], &v[part(hv)], shape);
+        }
+        let y = self.o.forward(&o, n);
+        (y, MlaSaved { q_a, latent, k_rope, o, lse })
+    }
+
+    /// Writes dx and adds to the gradients.
+    pub fn backward(&self, dx: &mut [f32], grads: &mut [f32], dy: &[f32], x: &[f32], saved: &MlaSaved, pass: Pass) {
+        let n = pass.rows.len();
+        let shape = self.expanded_shape();
+        self.o.wgrad(grads, dy, &saved.o);
+        let mut d_o = vec![0.0; saved.o.len()];
+        self.o.dgrad(&mut d_o, dy, Accumulate::Set);
+
+        let q_latent = self.q_a.as_ref().map(|(_, norm)| norm.forward(&saved.q_a));
+        let q = self.rotated_queries(q_latent.as_deref().unwrap_or(x), pass);
+        let latent = self.kv_norm.forward(&saved.latent);
+        let (k, v) = self.expand(&latent, &saved.k_rope);
+        let (mut dq, mut dk, mut dv) = (vec![0.0; q.len()], vec![0.0; k.len()], vec![0.0; v.len()]);
+        for (from, to) in spans(&pass.rows.segments) {
+            let part = |width: usize| from * width..to * width;
+            let (qk, hv, h) = (part(self.heads * shape.d_qk), part(self.heads * shape.d_v), part(self.heads));
+            attention_backward(
+                &mut dq[qk.clone()],
+                &mut dk[qk.clone()],
+                &mut dv[hv.clone()],
+                &d_o[hv.clone()],
+                &q[qk.clone()],
+                &k[qk],
+                &v[hv.clone()],
+                &saved.o[hv],
+                &saved.lse[h],
+                shape,
+            );
+        }
+
+        self.rotate(&mut dq, self.heads, shape.d_qk, self.dims.qk_nope_head_dim, pass, RopeDirection::Inverse);
+        match (&self.q_a, &q_latent) {
+            (Some((matrix, norm)), Some(q_latent)) => {
+                self.q_b.wgrad(grads, &dq, q_latent);
+                let mut dq_latent = vec![0.0; q_latent.len()];
+                self.q_b.dgrad(&mut dq_latent, &dq, Accumulate::Set);
+                let mut dq_a = vec![0.0; q_latent.len()];
+                norm.backward(&mut dq_a, grads, &dq_latent, &saved.q_a, Accumulate::Set);
+                matrix.wgrad(grads, &dq_a, x);
+                matrix.dgrad(dx, &dq_a, Accumulate::Set);
+            }
+            _ => {
+                self.q_b.wgrad(grads, &dq, x);
+                self.q_b.dgrad(dx, &dq, Accumulate::Set);
+            }
+        }
+
+        let (dkv, mut dk_rope) = self.fold(&dk, &dv, n);
+        self.rotate(&mut dk_rope, 1, self.dims.qk_rope_head_dim, 0, pass, RopeDirection::Inverse);
+        self.kv_b.wgrad(grads, &dkv, &latent);
+        let mut dlatent_normed = vec![0.0; latent.len()];
+        self.kv_b.dgrad(&mut dlatent_normed, &dkv, Accumulate::Set);
+        let mut dlatent = vec![0.0; latent.len()];
+        self.kv_norm.backward(&mut dlatent, grads, &dlatent_normed, &saved.latent, Accumulate::Set);
+        let dkv_a = interleave(&dlatent, self.dims.kv_lora_rank, &dk_rope, self.dims.qk_rope_head_dim);
+        self.kv_a.wgrad(grads, &dkv_a, x);
+        self.kv_a.dgrad(dx, &dkv_a, Accumulate::Add);
+    }
+
+    /// New rows of sequences that live in a cache: segment s belongs to slot `slots[s]`.
+    pub fn decode(&self, x: &[f32], pass: Pass, cache: &mut LayerCache, slots: &[usize], mode: CacheMode) -> Vec<f32> {
+        let n = pass.rows.len();
+        let (_, q) = self.queries(x, pass);
+        let (latent, k_rope) = self.latents(x, pass);
+        let latent = self.kv_norm.forward(&latent);
+        let o = match mode {
+            CacheMode::Expanded => {
+                let (k, v) = self.expand(&latent, &k_rope);
+                cache.attend(&q, &k, &v, pass.rows, slots, self.expanded_shape())
+            }
+            CacheMode::Latent => {
+                let shape = self.absorbed_shape();
+                let k = interleave(&latent, self.dims.kv_lora_rank, &k_rope, self.dims.qk_rope_head_dim);
+                let o = cache.attend(&self.absorb_queries(&q, n), &k, &latent, pass.rows, slots, shape);
+                self.absorb_values(&o, n)
+            }
+        };
+        self.o.forward(&o, n)
+    }
+
+    fn expanded_shape(&self) -> AttentionShape {
+        let d_qk = self.dims.qk_nope_head_dim + self.dims.qk_rope_head_dim;
+        AttentionShape { n_heads: self.heads, n_kv_heads: self.heads, d_qk, d_v: self.dims.v_head_dim, scale: self.scale }
+    }
+
+    fn absorbed_shape(&self) -> AttentionShape {
+        let r = self.dims.kv_lora_rank;
+        let d_qk = r + self.dims.qk_rope_head_dim;
+        AttentionShape { n_heads: self.heads, n_kv_heads: 1, d_qk, d_v: r, scale: self.scale }
+    }
+
+    /// The query latent [n, q_lora_rank] before its norm (empty without one) and the rotated queries [n, h, q].
+    fn queries(&self, x: &[f32], pass: Pass) -> (Vec<f32>, Vec<f32>) {
+        match &self.q_a {
+            Some((matrix, norm)) => {
+                let q_a = matrix.forward(x, pass.rows.len());
+                let q = self.rotated_queries(&norm.forward(&q_a), pass);
+                (q_a, q)
+            }
+            None => (Vec::new(), self.rotated_queries(x, pass)),
+        }
+    }
+
+    fn rotated_queries(&self, input: &[f32], pass: Pass) -> Vec<f32> {
+        let mut q = self.q_b.forward(input, pass.rows.len());
+        let d_qk = self.dims.qk_nope_head_dim + self.dims.qk_rope_head_dim;
+        self.rotate(&mut q, self.heads, d_qk, self.dims.qk_nope_head_dim, pass, RopeDirection::Forward);
+        q
+    }
+
+    /// The latent [n, r] before its norm, and the rotated shared key [n, p].
+    fn latents(&self, x: &[f32], pass: Pass) -> (Vec<f32>, Vec<f32>) {
+        let kv_a = self.kv_a.forward(x, pass.rows.len());
+        let (r, p) = (self.dims.kv_lora_rank, self.dims.qk_rope_head_dim);
+        let mut latent = Vec::with_capacity(pass.rows.len() * r);
+        let mut k_rope = Vec::with_capacity(pass.rows.len() * p);
+        for row in kv_a.chunks_exact(r + p) {
+            latent.extend_from_slice(&row[..r]);
+            k_rope.extend_from_slice(&row[r..]);
+        }
+        self.rotate(&mut k_rope, 1, p, 0, pass, RopeDirection::Forward);
+        (latent, k_rope)
+    }
+
+    fn rotate(&self, x: &mut [f32], heads: usize, head_stride: usize, offset: usize, pass: Pass, direction: RopeDirection) {
+        let style = if self.dims.rope_interleave { RopeStyle::Interleaved } else { RopeStyle::HalfSplit };
+        rope(x, &pass.rows.positions, pass.rope, heads, heads * head_stride, head_stride, offset, style, direction);
+    }
+
+    /// Keys [n, h, q] and values [n, h, v] from the normed latents and the rotated shared key.
+    fn expand(&self, latent: &[f32], k_rope: &[f32]) -> (Vec<f32>, Vec<f32>) {
+        let (nope, p, v) = (self.dims.qk_nope_head_dim, self.dims.qk_rope_head_dim, self.dims.v_head_dim);
+        let n = latent.len() / self.dims.kv_lora_rank;
+        let kv = self.kv_b.forward(latent, n);
+        let mut keys = Vec::with_capacity(n * self.heads * (nope + p));
+        let mut values = Vec::with_capacity(n * self.heads * v);
+        for (row, rope) in kv.chunks_exact(self.heads * (nope + v)).zip(k_rope.chunks_exact(p)) {
+            for head in row.chunks_exact(nope + v) {
+                keys.extend_from_slice(&head[..nope]);
+                keys.extend_from_slice(rope);
+                values.extend_from_slice(&head[nope..]);
+            }
+        }
+        (keys, values)
+    }
+
+    /// The reverse of `expand` for gradients: those of `kv_b`'s output, and of the shared key, summed over heads.
+    fn fold(&self, dk: &[f32], dv: &[f32], n: usize) -> (Vec<f32>, Vec<f32>) {
+        let (nope, p, v) = (self.dims.qk_nope_head_dim, self.dims.qk_rope_head_dim, self.dims.v_head_dim);
+        let mut dkv = Vec::with_capacity(n * self.heads * (nope + v));
+        let mut dk_rope = vec![0.0; n * p];
+        for (head, (dk, dv)) in dk.chunks_exact(nope + p).zip(dv.chunks_exact(v)).enumerate() {
+            dkv.extend_from_slice(&dk[..nope]);
+            dkv.extend_from_slice(dv);
+            let row = head / self.heads;
+            let rope = &mut dk_rope[row * p..(row + 1) * p];
+            rope.iter_mut().zip(&dk[nope..]).for_each(|(a, b)| *a += b);
+        }
+        (dkv, dk_rope)
+    }
+
+    /// Queries in the latent space, [n, h, r + p].
+    fn absorb_queries(&self, q: &[f32], n: usize) -> Vec<f32> {
+        let (nope, p, r) = (self.dims.qk_nope_head_dim, self.dims.qk_rope_head_dim, self.dims.kv_lora_rank);
+        let (from, to) = (self.heads * (nope + p), self.heads * (r + p));
+        let mut out = vec![0.0; n * to];
+        let (mut input, mut latent) = (vec![0.0; n * nope], vec![0.0; n * r]);
+        for (head, absorbed) in self.absorbed.iter().enumerate() {
+            for (row, input) in input.chunks_exact_mut(nope).enumerate() {
+                input.copy_from_slice(&q[row * from + head * (nope + p)..][..nope]);
+            }
+            matmul(&mut latent, &input, &absorbed.key, Accumulate::Set);
+            for (row, latent) in latent.chunks_exact(r).enumerate() {
+                let target = &mut out[row * to + head * (r + p)..][..r + p];
+                target[..r].copy_from_slice(latent);
+                target[r..].copy_from_slice(&q[row * from + head * (nope + p) + nope..][..p]);
+            }
+        }
+        out
+    }
+
+    /// Values [n, h, v] from attended latents [n, h, r].
+    fn absorb_values(&self, o: &[f32], n: usize) -> Vec<f32> {
+        let (v, r) = (self.dims.v_head_dim, self.dims.kv_lora_rank);
+        let mut out = vec![0.0; n * self.heads * v];
+        let (mut latent, mut values) = (vec![0.0; n * r], vec![0.0; n * v]);
+        for (head, absorbed) in self.absorbed.iter().enumerate() {
+            for (row, latent) in latent.chunks_exact_mut(r).enumerate() {
+                latent.copy_from_slice(&o[(row * self.heads + head) * r..][..r]);
+            }
+            matmul(&mut values, &latent, &absorbed.value, Accumulate::Set);
+            for (row, values) in values.chunks_exact(v).enumerate() {
+                out[(row * self.heads + head) * v..][..v].copy_from_slice(values);
+            }
+        }
+        out
+    }
+}
+
+/// Rows of `a` (width `wa`) followed by rows of `b` (width `wb`).
+fn interleave(a: &[f32], wa: usize, b: &[f32], wb: usize) -> Vec<f32> {
+    let mut out = Vec::with_capacity(a.len() + b.len());
+    for (a, b) in a.chunks_exact(wa).zip(b.chunks_exact(wb)) {
+        out.extend_from_slice(a);
+        out.extend_from_slice(b);
+    }
+    out
+}

@@ -1,0 +1,221 @@
+//! The whole model: embedding, layers, last norm, head, and the MTP module beside them.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use reseek_spec::ModelSpec;
+use reseek_tensor::embedding::{embedding_backward, embedding_forward};
+use reseek_tensor::linear::Linear;
+use reseek_tensor::matmul::Accumulate;
+use reseek_tensor::rope::RopeTable;
+
+use crate::block::{Block, BlockSaved};
+use crate::cache::KvCache;
+use crate::mtp::{Mtp, MtpSaved};
+use crate::part::Norm;
+use crate::rows::{Pass, Rows};
+use crate::{Layout, Weights};
+
+/// A model ready to compute: weights packed for the kernels. [`Model::repack`] follows an update of the weights.
+#[derive(Debug)]
+pub struct Model {
+    spec: Arc<ModelSpec>,
+    layout: Arc<Layout>,
+    embedding: Vec<f32>,
+    embedding_range: Range<usize>,
+    blocks: Vec<Block>,
+    norm: Norm,
+    head: Linear,
+    head_range: Range<usize>,
+    mtp: Option<Mtp>,
+    rope: RopeTable,
+}
+
+/// What a training pass leaves for the loss and for the backward pass.
+#[derive(Debug)]
+pub struct Activations {
+    rows: Rows,
+    blocks: Vec<BlockSaved>,
+    y: Vec<f32>,
+    hidden: Vec<f32>,
+    mtp: Option<MtpSaved>,
+}
+
+/// Gradients of a loss with respect to what a pass gave.
+#[derive(Debug)]
+pub struct OutputGradients {
+    /// Of [`Activations::hidden`], [n, d].
+    pub hidden: Vec<f32>,
+    /// Of [`Activations::mtp_hidden`], [n, d], where the pass ran the module.
+    pub mtp_hidden: Option<Vec<f32>>,
+    /// The sequence-wise balance loss's α divided by the rows of the whole batch, so that lanes add up to the mean.
+    pub balance: f32,
+}
+
+impl Model {
+    /// Packs `weights`.
+    pub fn new(weights: &Weights) -> Self {
+        let spec = weights.spec.clone();
+        let embedding_range = weights.layout.range("model.embed_tokens.weight");
+        let head_range =
+            if spec.tie_word_embeddings { embedding_range.clone() } else { weights.layout.range("lm_head.weight") };
+        Self {
+            embedding: weights.data[embedding_range.clone()].to_vec(),
+            blocks: (0..spec.num_hidden_layers).map(|i| Block::new(weights, i)).collect(),
+            norm: Norm::new(weights, "model.norm"),
+            head: Linear::pack(&weights.data[head_range.clone()], spec.vocab_size, spec.hidden_size),
+            mtp: (spec.num_nextn_predict_layers > 0).then(|| Mtp::new(weights)),
+            rope: RopeTable::new(&spec.inv_freq(), spec.max_position_embeddings, spec.attention_mscale() as f32),
+            layout: weights.layout.clone(),
+            embedding_range,
+            head_range,
+            spec,
+        }
+    }
+
+    /// Takes the values of `weights`, of the same layout, after an update.
+    pub fn repack(&mut self, weights: &Weights) {
+        assert_eq!(weights.data.len(), self.layout.parameters(), "weights of another layout");
+        self.embedding.copy_from_slice(&weights.data[self.embedding_range.clone()]);
+        self.blocks.iter_mut().for_each(|block| block.repack(weights));
+        self.norm.repack(&weights.data);
+        self.head.repack(&weights.data[self.head_range.clone()]);
+        if let Some(mtp) = &mut self.mtp {
+            mtp.repack(weights);
+        }
+    }
+
+    /// What the model is.
+    pub fn spec(&self) -> &ModelSpec {
+        &self.spec
+    }
+
+    /// The head's weight [vocab, d], packed: losses and samplers apply it to hidden rows.
+    pub fn head(&self) -> &Linear {
+        &self.head
+    }
+
+    /// Where the head's gradient lies in the flat buffer; the embedding's place when the two are tied.
+    pub fn head_range(&self) -> Range<usize> {
+        self.head_range.clone()
+    }
+
+    /// Whether the model has a multi-token prediction module.
+    pub fn has_mtp(&self) -> bool {
+        self.mtp.is_some()
+    }
+
+    /// Values in the flat gradient buffer.
+    pub fn parameters(&self) -> usize {
+        self.layout.parameters()
+    }
+
+    /// A training pass. With `next`, the token after each row, the MTP module runs too.
+    ///
+    /// # Panics
+    /// If a token is outside of the vocabulary, a position outside of the rotary table, `next` has another length than the rows,
+    /// or the model has no MTP module to run.
+    pub fn forward(&self, rows: Rows, next: Option<Vec<u32>>) -> Activations {
+        let pass = Pass { rows: &rows, rope: &self.rope };
+        let mut x = self.embed(&rows.tokens);
+        let mut blocks = Vec::with_capacity(self.blocks.len());
+        for block in &self.blocks {
+            let (y, saved) = block.forward(x, pass);
+            blocks.push(saved);
+            x = y;
+        }
+        let hidden = self.norm.forward(&x);
+        let mtp = next.map(|next| {
+            assert_eq!(next.len(), rows.len(), "{} next tokens for {} rows", next.len(), rows.len());
+            let mtp = self.mtp.as_ref().expect("the model has an MTP module");
+            mtp.forward(&hidden, &self.embedding, next, pass)
+        });
+        Activations { rows, blocks, y: x, hidden, mtp }
+    }
+
+    /// Adds the gradients of all weights to `grads`, laid out as [`Weights::data`]. The head's own gradient is the loss's to add,
+    /// at [`Model::head_range`].
+    pub fn backward(&self, activations: &Activations, outputs: OutputGradients, grads: &mut [f32]) {
+        let Activations { rows, blocks, y, hidden, mtp } = activations;
+        let pass = Pass { rows, rope: &self.rope };
+        let mut dhidden = outputs.hidden;
+        if let (Some(saved), Some(dy)) = (mtp, outputs.mtp_hidden) {
+            let mtp = self.mtp.as_ref().expect("the model has an MTP module");
+            let range = self.embedding_range.clone();
+            mtp.backward(&mut dhidden, range, grads, &dy, hidden, &self.embedding, saved, pass, outputs.balance);
+        }
+        let mut dx = vec![0.0; dhidden.len()];
+        self.norm.backward(&mut dx, grads, &dhidden, y, Accumulate::Set);
+        for (block, saved) in self.blocks.iter().zip(blocks).rev() {
+            dx = block.backward(dx, grads, saved, pass, outputs.balance);
+        }
+        embedding_backward(&mut grads[self.embedding_range.clone()], &dx, &rows.tokens, self.spec.hidden_size);
+    }
+
+    /// Hidden rows [n, d] of new tokens of cached sequences: segment s, `segments[s]` tokens, continues slot `slots[s]`.
+    ///
+    /// # Panics
+    /// As [`Model::forward`], and if a slot is named twice.
+    pub fn decode(&self, cache: &mut KvCache, tokens: &[u32], segments: &[usize], slots: &[usize]) -> Vec<f32> {
+        assert_eq!(segments.len(), slots.len(), "{} segments for {} slots", segments.len(), slots.len());
+        let starts: Vec<usize> = slots.iter().map(|&slot| cache.len(slot)).collect();
+        let rows = Rows::starting_at(tokens, segments, &starts);
+        let pass = Pass { rows: &rows, rope: &self.rope };
+        let mut x = self.embed(tokens);
+        let mode = cache.mode;
+        for (block, layer) in self.blocks.iter().zip(&mut cache.layers) {
+            x = block.decode(x, pass, layer, slots, mode);
+        }
+        cache.advance(&rows, slots);
+        self.norm.forward(&x)
+    }
+
+    /// The places of the mixtures' correction biases in [`Weights::buffers`], in the order of [`Activations::expert_counts`].
+    pub fn bias_ranges(&self) -> Vec<Range<usize>> {
+        self.mixtures().map(|moe| moe.bias_range()).collect()
+    }
+
+    fn mixtures(&self) -> impl Iterator<Item = &crate::moe::Moe> {
+        let mtp = self.mtp.iter().map(|mtp| &mtp.block);
+        self.blocks.iter().chain(mtp).filter_map(Block::moe)
+    }
+
+    fn embed(&self, tokens: &[u32]) -> Vec<f32> {
+        let mut x = vec![0.0; tokens.len() * self.spec.hidden_size];
+        embedding_forward(&mut x, &self.embedding, tokens, self.spec.hidden_size);
+        x
+    }
+}
+
+impl Activations {
+    /// Hidden rows after the last norm, [n, d].
+    pub fn hidden(&self) -> &[f32] {
+        &self.hidden
+    }
+
+    /// The MTP module's hidden rows, [n, d].
+    pub fn mtp_hidden(&self) -> Option<&[f32]> {
+        self.mtp.as_ref().map(|mtp| mtp.hidden.as_slice())
+    }
+
+    /// The rows of the pass.
+    pub fn rows(&self) -> &Rows {
+        &self.rows
+    }
+
+    /// Tokens that each expert of each mixture received, the MTP module's last.
+    pub fn expert_counts(&self, model: &Model) -> Vec<Vec<u32>> {
+        model.mixtures().zip(self.mixtures()).map(|(moe, saved)| moe.counts(saved)).collect()
+    }
+
+    /// Σ f·P of the balance loss, summed over rows and mixtures: rows × mixtures when every load is even.
+    pub fn balance(&self, model: &Model) -> f64 {
+        let of = |(moe, saved): (&crate::moe::Moe, _)| moe.balance(saved, &self.rows.segments);
+        model.mixtures().zip(self.mixtures()).map(of).sum()
+    }
+
+    fn mixtures(&self) -> impl Iterator<Item = &crate::moe::MoeSaved> {
+        let mtp = self.mtp.iter().map(|mtp| &mtp.block);
+        self.blocks.iter().chain(mtp).filter_map(BlockSaved::moe)
+    }
+}

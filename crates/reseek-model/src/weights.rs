@@ -1,0 +1,162 @@
+//! A model's parameters: one flat f32 buffer in the order of [`ModelSpec::tensors`], with names on top.
+//!
+//! One buffer makes the optimizer, gradient sums and checkpoints simple loops. The routers' correction biases are not
+//! parameters (no gradient reaches them), so they lie in a second buffer of their own.
+
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::Arc;
+
+use reseek_spec::{ModelSpec, TensorSpec};
+use reseek_tensor::random::Stream;
+
+use crate::ModelError;
+
+/// Where each named tensor lies in the flat buffers.
+#[derive(Debug)]
+pub struct Layout {
+    tensors: Vec<(TensorSpec, Range<usize>)>,
+    index: HashMap<String, usize>,
+    parameters: usize,
+    buffers: usize,
+}
+
+impl Layout {
+    fn new(spec: &ModelSpec) -> Self {
+        let (mut parameters, mut buffers) = (0, 0);
+        let mut tensors = Vec::new();
+        let mut index = HashMap::new();
+        for tensor in spec.tensors() {
+            let len: usize = tensor.shape.iter().product();
+            let next = if tensor.role.buffer { &mut buffers } else { &mut parameters };
+            let range = *next..*next + len;
+            *next = range.end;
+            index.insert(tensor.name.clone(), tensors.len());
+            tensors.push((tensor, range));
+        }
+        Self { tensors, index, parameters, buffers }
+    }
+
+    /// The place of `name` in the buffer that holds it.
+    ///
+    /// # Panics
+    /// If the specification lists no such tensor: the caller asked for a part that the model does not have.
+    pub fn range(&self, name: &str) -> Range<usize> {
+        match self.index.get(name) {
+            Some(&i) => self.tensors[i].1.clone(),
+            None => panic!("the model has no tensor {name}"),
+        }
+    }
+
+    /// The shape of `name`, or nothing where the model has no such tensor.
+    pub fn shape(&self, name: &str) -> Option<&[usize]> {
+        self.index.get(name).map(|&i| self.tensors[i].0.shape.as_slice())
+    }
+
+    /// Tensors in file order, each with its place.
+    pub fn tensors(&self) -> impl Iterator<Item = (&TensorSpec, Range<usize>)> {
+        self.tensors.iter().map(|(t, r)| (t, r.clone()))
+    }
+
+    /// Values in the parameter buffer.
+    pub fn parameters(&self) -> usize {
+        self.parameters
+    }
+}
+
+/// The parameters and buffers of one model, in f32.
+#[derive(Clone, Debug)]
+pub struct Weights {
+    /// What the model is.
+    pub spec: Arc<ModelSpec>,
+    /// Where each tensor lies.
+    pub layout: Arc<Layout>,
+    /// All trained values, in layout order.
+    pub data: Vec<f32>,
+    /// Correction biases of the routers, in layout order.
+    pub buffers: Vec<f32>,
+}
+
+impl Weights {
+    /// Fresh weights: matrices and embeddings from N(0, `initializer_range`²), norms 1, biases 0 (V3 report, 4.2).
+    ///
+    /// Each tensor draws from its own stream, so that its values do not depend on what stands before it.
+    ///
+    /// # Errors
+    /// If the specification is not one that this crate can compute.
+    pub fn init(spec: ModelSpec, seed: u64) -> Result<Self, ModelError> {
+        let mut weights = Self::zeros(spec)?;
+        let std = weights.spec.initializer_range as f32;
+        for (i, (tensor, range)) in weights.layout.clone().tensors().enumerate() {
+            if tensor.role.buffer || tensor.name.ends_with(".bias") {
+                continue;
+            }
+            let values = &mut weights.data[range];
+            if tensor.shape.len() == 1 {
+                values.fill(1.0);
+            } else {
+                let mut stream = Stream::new(seed, "init", 0, i as u64);
+                values.iter_mut().for_each(|v| *v = std * stream.normal());
+            }
+        }
+        Ok(weights)
+    }
+
+    /// Weights from named tensors, for example those of a file.
+    ///
+    /// Tensors of the MTP module and correction biases may be absent (Hugging Face files often lack them): the first are
+    /// then drawn from `init`'s streams with seed 0, the second are 0.
+    ///
+    /// # Errors
+    /// If a tensor is missing, unknown, or of another shape.
+    pub fn from_tensors(
+        spec: ModelSpec,
+        tensors: impl IntoIterator<Item = (String, Vec<usize>, Vec<f32>)>,
+    ) -> Result<Self, ModelError> {
+        let mut weights = Self::init(spec, 0)?;
+        let mut seen = vec![false; weights.layout.tensors.len()];
+        for (name, shape, values) in tensors {
+            let Some(&i) = weights.layout.index.get(&name) else {
+                return Err(ModelError::UnknownTensor { name });
+            };
+            let (tensor, range) = &weights.layout.tensors[i];
+            if tensor.shape != shape || values.len() != range.len() {
+                return Err(ModelError::TensorShape { name, expected: tensor.shape.clone(), found: shape });
+            }
+            let target = if tensor.role.buffer { &mut weights.buffers } else { &mut weights.data };
+            target[range.clone()].copy_from_slice(&values);
+            seen[i] = true;
+        }
+        for ((tensor, _), seen) in weights.layout.tensors.iter().zip(seen) {
+            if !seen && !tensor.role.mtp && !tensor.role.buffer {
+                return Err(ModelError::MissingTensor { name: tensor.name.clone() });
+            }
+        }
+        Ok(weights)
+    }
+
+    /// The values of a tensor, parameter or buffer.
+    ///
+    /// # Panics
+    /// If the model has no such tensor.
+    pub fn get(&self, name: &str) -> &[f32] {
+        let i = *self.layout.index.get(name).unwrap_or_else(|| panic!("the model has no tensor {name}"));
+        let (tensor, range) = &self.layout.tensors[i];
+        if tensor.role.buffer { &self.buffers[range.clone()] } else { &self.data[range.clone()] }
+    }
+
+    /// Every tensor in file order with its values.
+    pub fn entries(&self) -> impl Iterator<Item = (&TensorSpec, &[f32])> {
+        self.layout.tensors.iter().map(|(tensor, range)| {
+            let from = if tensor.role.buffer { &self.buffers } else { &self.data };
+            (tensor, &from[range.clone()])
+        })
+    }
+
+    fn zeros(spec: ModelSpec) -> Result<Self, ModelError> {
+        crate::check(&spec)?;
+        let layout = Layout::new(&spec);
+        let (data, buffers) = (vec![0.0; layout.parameters], vec![0.0; layout.buffers]);
+        Ok(Self { spec: Arc::new(spec), layout: Arc::new(layout), data, buffers })
+    }
+}

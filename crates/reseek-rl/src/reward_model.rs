@@ -1,0 +1,141 @@
+//! A small learned reward model for what rules cannot verify (R1 report, 2.3.4): a language model whose last hidden row, through one
+//! linear map, scores a prompt with its answer. Trained on pairs by the Bradley–Terry loss −log σ(r_chosen − r_rejected).
+
+use reseek_model::{Model, OutputGradients, Rows, Weights};
+use reseek_tensor::adamw::{AdamW, adamw};
+use reseek_tensor::pool::map_lanes;
+use reseek_train::{Hyper, Optimizer};
+
+use crate::RlError;
+
+/// Two answers to one prompt, prompt included, as tokens.
+#[derive(Clone, Debug)]
+pub struct Pair {
+    /// The better one.
+    pub chosen: Vec<u32>,
+    /// The worse one.
+    pub rejected: Vec<u32>,
+}
+
+/// A trained scorer.
+#[derive(Debug)]
+pub struct RewardModel {
+    weights: Weights,
+    model: Model,
+    optimizer: Optimizer,
+    head: Vec<f32>,
+    head_m: Vec<f32>,
+    head_v: Vec<f32>,
+    grads: Vec<Vec<f32>>,
+}
+
+/// What a step of training saw.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct PairReport {
+    /// Mean −log σ of the margin.
+    pub loss: f64,
+    /// Share of pairs in the right order.
+    pub accuracy: f64,
+    /// Rows that went through.
+    pub rows: usize,
+}
+
+impl RewardModel {
+    /// A scorer on top of `weights`, giving 0 to everything.
+    pub fn new(weights: Weights) -> Self {
+        let (n, d) = (weights.data.len(), weights.spec.hidden_size);
+        Self {
+            model: Model::new(&weights),
+            optimizer: Optimizer::new(n),
+            head: vec![0.0; d],
+            head_m: vec![0.0; d],
+            head_v: vec![0.0; d],
+            grads: Vec::new(),
+            weights,
+        }
+    }
+
+    /// The score of a prompt with its answer.
+    ///
+    /// # Panics
+    /// If there is no token.
+    pub fn score(&self, tokens: &[u32]) -> f32 {
+        let pass = self.model.forward(Rows::new(tokens, &[tokens.len()]), None);
+        dot(last_row(pass.hidden(), self.head.len()), &self.head)
+    }
+
+    /// One optimizer step on `pairs`, in `lanes` fixed lanes.
+    ///
+    /// # Errors
+    /// If the gradient is not finite.
+    pub fn train_step(&mut self, pairs: &[Pair], lanes: usize, lr: f64) -> Result<PairReport, RlError> {
+        let n = pairs.len();
+        let per_lane = n.div_ceil(lanes.max(1)).max(1);
+        self.grads.resize_with(n.div_ceil(per_lane), Vec::new);
+        let (model, head) = (&self.model, &self.head);
+        let jobs: Vec<_> = pairs.chunks(per_lane).zip(&mut self.grads).collect();
+        let results = map_lanes(jobs, |(pairs, grads)| {
+            grads.clear();
+            grads.resize(model.parameters(), 0.0);
+            let mut head_grad = vec![0.0; head.len()];
+            let mut report = PairReport::default();
+            pairs.iter().for_each(|pair| pair_gradients(model, head, pair, n, grads, &mut head_grad, &mut report));
+            (head_grad, report)
+        });
+        let (first, rest) = self.grads.split_first_mut().expect("a batch of pairs");
+        rest.iter().for_each(|lane| first.iter_mut().zip(lane).for_each(|(a, b)| *a += b));
+        let mut head_grad = vec![0.0; head.len()];
+        let mut report = PairReport::default();
+        for (lane, seen) in results {
+            head_grad.iter_mut().zip(lane).for_each(|(a, b)| *a += b);
+            report.loss += seen.loss / n as f64;
+            report.accuracy += seen.accuracy / n as f64;
+            report.rows += seen.rows;
+        }
+        let hyper = Hyper { lr, beta1: 0.9, beta2: 0.95, weight_decay: 0.0, clip: 1.0 };
+        self.optimizer.update(&mut self.weights, first, &hyper)?;
+        let adam = AdamW { lr: 10.0 * lr, beta1: 0.9, beta2: 0.95, eps: 1e-8, weight_decay: 0.0 };
+        let step = self.optimizer.step;
+        adamw(&mut self.head, &head_grad, &mut self.head_m, &mut self.head_v, &adam, step, 1.0);
+        self.model.repack(&self.weights);
+        Ok(report)
+    }
+}
+
+/// Adds a pair's gradients. With margin m = r_chosen − r_rejected, d(−log σ(m))/dm = σ(m) − 1.
+fn pair_gradients(
+    model: &Model,
+    head: &[f32],
+    pair: &Pair,
+    n: usize,
+    grads: &mut [f32],
+    head_grad: &mut [f32],
+    report: &mut PairReport,
+) {
+    let tokens = [pair.chosen.as_slice(), &pair.rejected].concat();
+    let pass = model.forward(Rows::new(&tokens, &[pair.chosen.len(), pair.rejected.len()]), None);
+    let d = head.len();
+    let chosen = last_row(&pass.hidden()[..pair.chosen.len() * d], d);
+    let rejected = last_row(pass.hidden(), d);
+    let margin = dot(chosen, head) - dot(rejected, head);
+    let slope = -1.0 / (1.0 + margin.exp()) / n as f32;
+    report.loss += if margin > 0.0 { (-margin).exp().ln_1p() } else { margin.exp().ln_1p() - margin } as f64;
+    report.accuracy += f64::from(margin > 0.0);
+    report.rows += tokens.len();
+    for i in 0..d {
+        head_grad[i] += slope * (chosen[i] - rejected[i]);
+    }
+    let mut dhidden = vec![0.0; pass.hidden().len()];
+    for (end, sign) in [(pair.chosen.len(), slope), (tokens.len(), -slope)] {
+        dhidden[(end - 1) * d..end * d].iter_mut().zip(head).for_each(|(g, h)| *g = sign * h);
+    }
+    model.backward(&pass, OutputGradients { hidden: dhidden, mtp_hidden: None, balance: 0.0 }, grads);
+}
+
+fn last_row(hidden: &[f32], d: usize) -> &[f32] {
+    &hidden[hidden.len() - d..]
+}
+
+fn dot(a: &[f32], b: &[f32]) -> f32 {
+    a.iter().zip(b).map(|(a, b)| a * b).sum()
+}

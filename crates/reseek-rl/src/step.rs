@@ -1,0 +1,259 @@
+//! One GRPO step: rollouts → rewards → advantages → loss → update.
+
+use reseek_engine::{Completion, Finish, GenerateOptions, Request, Sampling, StreamName, generate, logprobs};
+use reseek_model::{CacheMode, Model, Rows};
+use reseek_spec::RlRecipe;
+use reseek_tensor::cross_entropy::IGNORE;
+use reseek_tensor::pool::map_lanes;
+use reseek_tensor::random::Stream;
+use reseek_train::{Hyper, Learner, LossWeights, deal};
+
+use crate::RlError;
+use crate::advantage::{advantages, mean_std};
+use crate::loss::{LossSettings, TokenContext, TokenLoss, token_loss};
+
+/// Largest difference between the sampler's and the trainer's log-probability of a token that is still the same policy.
+pub const ON_POLICY_TOLERANCE: f32 = 1e-5;
+
+/// What a verifier says of one completion.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Grade {
+    /// The weighted sum of the rewards; nothing where the answer could not be verified.
+    pub reward: Option<f64>,
+    /// 1 for a correct answer, 0 for a wrong one; nothing where it could not be verified.
+    pub accuracy: Option<f64>,
+    /// 1 if the completion has the asked-for form.
+    pub format: f64,
+    /// Share of the words that are in the question's language.
+    pub language: f64,
+}
+
+/// Where a step stands in its run.
+#[derive(Clone, Debug)]
+pub struct StepName<'a> {
+    /// The run's seed.
+    pub seed: u64,
+    /// The stage, which names the random streams.
+    pub stage: &'a str,
+    /// The step, from 0.
+    pub step: u64,
+    /// Whether the reference was copied from the policy just now, so that their KL must be 0.
+    pub fresh_reference: bool,
+    /// The learning rate of this step.
+    pub lr: f64,
+    /// Lanes of the gradient.
+    pub lanes: usize,
+}
+
+/// What a step reports; the names are TRL's and DeepSeek's.
+#[derive(Clone, Debug, Default)]
+pub struct StepReport {
+    pub reward: f64,
+    pub reward_std: f64,
+    pub accuracy: f64,
+    pub format: f64,
+    pub language: f64,
+    pub response_length: f64,
+    pub truncated: f64,
+    pub frac_reward_zero_std: f64,
+    pub entropy: f64,
+    pub kl: f64,
+    pub clip_fraction: f64,
+    /// Largest |π/π_old − 1| of the first mini-batch, before any update: 0 where the sampler has the trainer's bits.
+    pub first_ratio_gap: f64,
+    pub loss: f64,
+    pub grad_norm: f64,
+    /// Tokens sampled.
+    pub sampled_tokens: usize,
+    /// Rows that went through a training pass, prompts included.
+    pub trained_rows: usize,
+}
+
+struct Sample {
+    prompt: usize,
+    completion: Completion,
+    grade: Grade,
+    advantage: f32,
+}
+
+/// Runs one step on `prompts`; `grade(prompt, completion)` is called once for every sample, from several threads.
+///
+/// # Errors
+/// If sampling fails, the sampler and the trainer disagree on what the policy is, or the update diverges.
+pub fn grpo_step<G>(
+    policy: &mut Learner,
+    reference: Option<&Model>,
+    prompts: &[Vec<u32>],
+    grade: G,
+    stop: u32,
+    recipe: &RlRecipe,
+    name: &StepName,
+) -> Result<StepReport, RlError>
+where
+    G: Fn(usize, &Completion) -> Grade + Sync + Send,
+{
+    let mut samples = rollout(&policy.model, prompts, grade, stop, recipe, name)?;
+    for group in samples.chunks_mut(recipe.group) {
+        let rewards: Vec<Option<f64>> = group.iter().map(|s| s.grade.reward).collect();
+        group.iter_mut().zip(advantages(&rewards)).for_each(|(sample, a)| sample.advantage = a);
+    }
+    let mut report = describe(&samples, recipe.group);
+
+    Stream::new(name.seed, &format!("{}/minibatches", name.stage), name.step, 0).shuffle(&mut samples);
+    let size = samples.len().div_ceil(recipe.minibatches.max(1));
+    let mut sums = Sums::default();
+    for (i, minibatch) in samples.chunks(size).enumerate() {
+        let terms = update(policy, reference, prompts, minibatch, recipe, name, &mut report)?;
+        if i == 0 {
+            check_on_policy(&terms, name, &mut report)?;
+        }
+        sums.add(&terms);
+    }
+    sums.finish(&mut report, samples.chunks(size).len());
+    Ok(report)
+}
+
+fn rollout<G>(
+    model: &Model,
+    prompts: &[Vec<u32>],
+    grade: G,
+    stop: u32,
+    recipe: &RlRecipe,
+    name: &StepName,
+) -> Result<Vec<Sample>, RlError>
+where
+    G: Fn(usize, &Completion) -> Grade + Sync + Send,
+{
+    let requests: Vec<Request> =
+        prompts.iter().map(|prompt| Request { prompt: prompt.clone(), samples: recipe.group }).collect();
+    let mut sampling = Sampling::on_policy(vec![stop], recipe.max_new_tokens);
+    sampling.temperature = recipe.temperature as f32;
+    let stream = StreamName { seed: name.seed, purpose: format!("{}/sample", name.stage), step: name.step };
+    let options = GenerateOptions { mode: CacheMode::Expanded, ..GenerateOptions::default() };
+    let completions = generate(model, &requests, &sampling, &stream, options)?;
+    let all: Vec<(usize, Completion)> =
+        completions.into_iter().enumerate().flat_map(|(i, group)| group.into_iter().map(move |c| (i, c))).collect();
+    Ok(map_lanes(all, |(prompt, completion)| {
+        let grade = grade(prompt, &completion);
+        Sample { prompt, completion, grade, advantage: 0.0 }
+    }))
+}
+
+/// The tokens and targets of a sample: the loss is on the completion alone.
+fn sequence(prompt: &[u32], completion: &[u32]) -> (Vec<u32>, Vec<u32>) {
+    let mut tokens = prompt.to_vec();
+    tokens.extend_from_slice(&completion[..completion.len() - 1]);
+    let mut targets = vec![IGNORE; prompt.len() - 1];
+    targets.extend_from_slice(completion);
+    (tokens, targets)
+}
+
+/// One optimizer step on a mini-batch; the loss terms of its tokens, as they were before the step.
+fn update(
+    policy: &mut Learner,
+    reference: Option<&Model>,
+    prompts: &[Vec<u32>],
+    minibatch: &[Sample],
+    recipe: &RlRecipe,
+    name: &StepName,
+    report: &mut StepReport,
+) -> Result<Vec<TokenLoss>, RlError> {
+    let sequences: Vec<(Vec<u32>, Vec<u32>)> =
+        minibatch.iter().map(|s| sequence(&prompts[s.prompt], &s.completion.tokens)).collect();
+    let lanes = deal(&sequences, name.lanes, false);
+    let reference: Option<Vec<f32>> = reference.map(|model| {
+        let chunks: Vec<(Rows, Vec<u32>)> =
+            lanes.iter().flatten().map(|chunk| (chunk.rows.clone(), chunk.targets.clone())).collect();
+        logprobs(model, chunks).concat()
+    });
+    let contexts = contexts(prompts, minibatch, reference.as_deref());
+    let settings = LossSettings { clip_epsilon: recipe.clip_epsilon as f32, kl_beta: recipe.kl_beta as f32 };
+    let weights = LossWeights { mtp: 0.0, balance: 0.0 };
+    let (grads, stats) = policy
+        .gradients
+        .compute(&policy.model, lanes, weights, |row, logp| token_loss(logp, &contexts[row], &settings).gradient);
+    let hyper = Hyper { lr: name.lr, beta1: 0.9, beta2: 0.95, weight_decay: 0.0, clip: 1.0 };
+    report.grad_norm += policy.optimizer.update(&mut policy.weights, grads, &hyper)?;
+    policy.model.repack(&policy.weights);
+    report.entropy += stats.entropy / stats.targets.max(1) as f64;
+    report.trained_rows += stats.rows;
+    Ok(stats.logprobs.iter().map(|&(row, logp)| token_loss(logp, &contexts[row], &settings)).collect())
+}
+
+/// What the loss needs at each row of the mini-batch; rows of prompts have no share.
+fn contexts(prompts: &[Vec<u32>], minibatch: &[Sample], reference: Option<&[f32]>) -> Vec<TokenContext> {
+    let mut contexts = Vec::new();
+    for sample in minibatch {
+        let unused = TokenContext { old: 0.0, reference: 0.0, advantage: 0.0, share: 0.0 };
+        contexts.resize(contexts.len() + prompts[sample.prompt].len() - 1, unused);
+        let share = 1.0 / (minibatch.len() * sample.completion.tokens.len()) as f32;
+        for &old in &sample.completion.logprobs {
+            let reference = reference.map_or(old, |r| r[contexts.len()]);
+            contexts.push(TokenContext { old, reference, advantage: sample.advantage, share });
+        }
+    }
+    contexts
+}
+
+/// Before the first update the sampler's policy, the trainer's and a fresh reference are one.
+fn check_on_policy(terms: &[TokenLoss], name: &StepName, report: &mut StepReport) -> Result<(), RlError> {
+    let gap = terms.iter().map(|t| (t.ratio - 1.0).abs()).fold(0.0, f32::max);
+    report.first_ratio_gap = gap as f64;
+    if gap > ON_POLICY_TOLERANCE {
+        return Err(RlError::OffPolicy { step: name.step, gap });
+    }
+    let kl = terms.iter().map(|t| t.kl).fold(0.0, f32::max);
+    if name.fresh_reference && kl > 0.0 {
+        return Err(RlError::StaleReference { step: name.step, kl });
+    }
+    Ok(())
+}
+
+fn describe(samples: &[Sample], group: usize) -> StepReport {
+    let n = samples.len() as f64;
+    let mean = |f: &dyn Fn(&Sample) -> f64| samples.iter().map(f).sum::<f64>() / n;
+    let groups: Vec<(f64, f64)> = samples
+        .chunks(group)
+        .map(|group| mean_std(&group.iter().map(|s| s.grade.reward).collect::<Vec<_>>()))
+        .collect();
+    let over_groups = |f: &dyn Fn(&(f64, f64)) -> f64| groups.iter().map(f).sum::<f64>() / groups.len() as f64;
+    StepReport {
+        reward: over_groups(&|g| g.0),
+        reward_std: over_groups(&|g| g.1),
+        frac_reward_zero_std: over_groups(&|g| f64::from(g.1 == 0.0)),
+        accuracy: mean(&|s| s.grade.accuracy.unwrap_or(0.0)),
+        format: mean(&|s| s.grade.format),
+        language: mean(&|s| s.grade.language),
+        response_length: mean(&|s| s.completion.tokens.len() as f64),
+        truncated: mean(&|s| f64::from(s.completion.finish == Finish::Length)),
+        sampled_tokens: samples.iter().map(|s| s.completion.tokens.len()).sum(),
+        ..StepReport::default()
+    }
+}
+
+#[derive(Default)]
+struct Sums {
+    kl: f64,
+    clipped: f64,
+    loss: f64,
+    tokens: f64,
+}
+
+impl Sums {
+    fn add(&mut self, terms: &[TokenLoss]) {
+        for term in terms {
+            self.kl += term.kl as f64;
+            self.clipped += f64::from(term.clipped);
+            self.loss += term.loss as f64;
+        }
+        self.tokens += terms.len() as f64;
+    }
+
+    fn finish(&self, report: &mut StepReport, minibatches: usize) {
+        report.kl = self.kl / self.tokens.max(1.0);
+        report.clip_fraction = self.clipped / self.tokens.max(1.0);
+        report.loss = self.loss / minibatches as f64;
+        report.entropy /= minibatches as f64;
+        report.grad_norm /= minibatches as f64;
+    }
+}

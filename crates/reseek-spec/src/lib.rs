@@ -1,0 +1,54 @@
+//! What is built, on what, and how: models, clusters and recipes, and every count that follows from them. Pure data, no I/O.
+//!
+//! ```
+//! let v3 = reseek_spec::preset("v3-671b")?;
+//! assert_eq!(v3.params().total, 671_026_419_200);
+//! assert_eq!(v3.kv_bytes_per_token(2), 70_272);
+//! # Ok::<(), reseek_spec::SpecError>(())
+//! ```
+
+mod cluster;
+mod count;
+mod hf;
+mod model;
+mod presets;
+mod recipe;
+mod resolve;
+mod rope;
+
+pub use cluster::{ClusterSpec, GpuSpec};
+pub use count::{ParamCounts, TrainFlops, TrainMemory};
+pub use model::{Family, MlaSpec, ModelSpec, MoeSpec, Role, RopeScaling, Scoring, TensorSpec};
+pub use presets::{PRESETS, Scale, preset};
+pub use recipe::{
+    DistilRecipe, EvalRecipe, ExtendRecipe, PretrainRecipe, R1Recipe, RecipeSpec, RlRecipe, SftRecipe, TokenizerRecipe,
+};
+pub use resolve::{Layer, Resolved, resolve};
+
+/// Why a specification is refused.
+#[derive(Debug, thiserror::Error)]
+pub enum SpecError {
+    #[error("config.json cannot be read: {message}; hint: is it a Hugging Face configuration?")]
+    Json { message: String },
+    #[error("model_type \"{found}\" is not known; hint: known are {known}")]
+    Architecture { found: String, known: String },
+    #[error("config.json lacks {key}; hint: the model cannot be counted without it")]
+    Missing { key: String },
+    #[error("{what} where {allowed} is expected; hint: {hint}")]
+    Clash { what: String, allowed: String, hint: String },
+    #[error("no preset is called \"{name}\"; hint: there are {known}")]
+    Preset { name: String, known: String },
+    #[error("{layer}: {message}; hint: {hint}")]
+    Recipe { layer: String, message: String, hint: String },
+}
+
+impl SpecError {
+    pub(crate) fn clash(what: String, allowed: &str, hint: &str) -> Self {
+        Self::Clash { what, allowed: allowed.to_string(), hint: hint.to_string() }
+    }
+
+    pub(crate) fn mistyped(key: &str, value: &serde_json::Value, allowed: &str) -> Self {
+        let value: String = value.to_string().chars().take(60).collect();
+        Self::clash(format!("{key} = {value}"), allowed, "mend the value in config.json")
+    }
+}

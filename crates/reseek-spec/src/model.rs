@@ -1,0 +1,316 @@
+//! What a model is: its family, its sizes, and the tensors that follow from them.
+
+use crate::SpecError;
+
+/// The families whose tensors and counts are known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    DeepseekV2,
+    DeepseekV3,
+    Llama,
+    Qwen2,
+    Qwen3,
+}
+
+/// How rotary frequencies are stretched beyond the length of pre-training.
+#[derive(Clone, Debug, PartialEq)]
+pub enum RopeScaling {
+    None,
+    Yarn {
+        factor: f64,
+        original_max_position_embeddings: usize,
+        beta_fast: f64,
+        beta_slow: f64,
+        mscale: f64,
+        mscale_all_dim: f64,
+    },
+    Llama3 { factor: f64, low_freq_factor: f64, high_freq_factor: f64, original_max_position_embeddings: usize },
+}
+
+/// Multi-head latent attention (DeepSeek-V2 report, 2.1).
+#[derive(Clone, Debug, PartialEq)]
+pub struct MlaSpec {
+    pub q_lora_rank: Option<usize>,
+    pub kv_lora_rank: usize,
+    pub qk_nope_head_dim: usize,
+    pub qk_rope_head_dim: usize,
+    pub v_head_dim: usize,
+    /// Rotary pairs are neighbours (2i, 2i + 1), not halves.
+    pub rope_interleave: bool,
+}
+
+/// What turns a gate's logits into scores.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scoring {
+    Softmax,
+    Sigmoid,
+}
+
+/// DeepSeekMoE (V3 report, 2.1.2).
+#[derive(Clone, Debug, PartialEq)]
+pub struct MoeSpec {
+    pub n_routed_experts: usize,
+    pub n_shared_experts: usize,
+    pub num_experts_per_tok: usize,
+    pub moe_intermediate_size: usize,
+    pub first_k_dense_replace: usize,
+    pub n_group: usize,
+    pub topk_group: usize,
+    pub routed_scaling_factor: f64,
+    pub norm_topk_prob: bool,
+    pub scoring: Scoring,
+}
+
+/// A model by its Hugging Face configuration; the names are those of config.json.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ModelSpec {
+    pub family: Family,
+    pub vocab_size: usize,
+    pub hidden_size: usize,
+    pub intermediate_size: usize,
+    pub num_hidden_layers: usize,
+    pub num_attention_heads: usize,
+    pub num_key_value_heads: usize,
+    /// Width of a query; with MLA nope + rope.
+    pub head_dim: usize,
+    pub max_position_embeddings: usize,
+    pub rms_norm_eps: f64,
+    pub rope_theta: f64,
+    pub rope_scaling: RopeScaling,
+    pub tie_word_embeddings: bool,
+    /// Biases on q, k and v (Qwen2).
+    pub attention_bias: bool,
+    /// Norms on q and k (Qwen3).
+    pub qk_norm: bool,
+    pub initializer_range: f64,
+    pub bos_token_id: u32,
+    pub eos_token_id: u32,
+    pub mla: Option<MlaSpec>,
+    pub moe: Option<MoeSpec>,
+    pub num_nextn_predict_layers: usize,
+}
+
+/// What a tensor is beside its values.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Role {
+    /// Part of the multi-token prediction module.
+    pub mtp: bool,
+    /// Not trained by gradients: a gate's correction bias.
+    pub buffer: bool,
+    /// One of the routed experts' matrices: a token uses a few of them.
+    pub routed: bool,
+    /// A table from which a token reads one row.
+    pub embedding: bool,
+}
+
+/// A named tensor.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TensorSpec {
+    /// Its Hugging Face name.
+    pub name: String,
+    /// Its shape, outputs first.
+    pub shape: Vec<usize>,
+    pub role: Role,
+}
+
+impl ModelSpec {
+    /// # Errors
+    /// The first two values that contradict each other.
+    pub fn validate(&self) -> Result<(), SpecError> {
+        let sizes = [
+            ("vocab_size", self.vocab_size),
+            ("hidden_size", self.hidden_size),
+            ("intermediate_size", self.intermediate_size),
+            ("num_hidden_layers", self.num_hidden_layers),
+            ("num_attention_heads", self.num_attention_heads),
+            ("num_key_value_heads", self.num_key_value_heads),
+            ("head_dim", self.head_dim),
+            ("max_position_embeddings", self.max_position_embeddings),
+        ];
+        for (key, value) in sizes {
+            // A hostile file must not make the sums of sizes overflow.
+            if value == 0 || value > 1 << 24 {
+                return Err(SpecError::clash(format!("{key} = {value}"), "1 to 16777216", "give the model a size"));
+            }
+        }
+        divides("num_attention_heads", self.num_attention_heads, "num_key_value_heads", self.num_key_value_heads)?;
+        if !(self.rms_norm_eps > 0.0 && self.rope_theta > 0.0) {
+            let what = format!("rms_norm_eps = {}, rope_theta = {}", self.rms_norm_eps, self.rope_theta);
+            return Err(SpecError::clash(what, "both above 0", "use 1e-6 and 10000"));
+        }
+        let rope_dim = self.rope_dim();
+        if rope_dim % 2 != 0 {
+            let what = format!("rotary width {rope_dim}");
+            return Err(SpecError::clash(what, "an even number", "rotation works on pairs: use an even head width"));
+        }
+        if let RopeScaling::Yarn { factor, .. } | RopeScaling::Llama3 { factor, .. } = &self.rope_scaling
+            && !(*factor >= 1.0 && factor.is_finite())
+        {
+            return Err(SpecError::clash(format!("rope scaling factor {factor}"), "1 or more", "4 makes four times the length"));
+        }
+        self.moe.as_ref().map_or(Ok(()), |moe| moe.validate(self.num_hidden_layers))
+    }
+
+    /// Width of the rotated part of a query or key.
+    pub fn rope_dim(&self) -> usize {
+        self.mla.as_ref().map_or(self.head_dim, |mla| mla.qk_rope_head_dim)
+    }
+
+    /// Every tensor in a fixed order. All experts' gate projections of a layer are neighbours, then all up, then all down
+    /// projections, so that a flat buffer in this order holds each as one block [experts, out, in].
+    pub fn tensors(&self) -> Vec<TensorSpec> {
+        let mut list = TensorList { tensors: Vec::new(), mtp: false };
+        list.push("model.embed_tokens.weight", &[self.vocab_size, self.hidden_size], Role { embedding: true, ..Role::default() });
+        for layer in 0..self.num_hidden_layers {
+            self.layer_tensors(layer, &mut list);
+        }
+        list.plain("model.norm.weight", &[self.hidden_size]);
+        if !self.tie_word_embeddings {
+            list.plain("lm_head.weight", &[self.vocab_size, self.hidden_size]);
+        }
+        list.mtp = true;
+        for depth in 0..self.num_nextn_predict_layers {
+            let layer = self.num_hidden_layers + depth;
+            let prefix = format!("model.layers.{layer}");
+            for norm in ["enorm", "hnorm", "shared_head.norm"] {
+                list.plain(&format!("{prefix}.{norm}.weight"), &[self.hidden_size]);
+            }
+            list.plain(&format!("{prefix}.eh_proj.weight"), &[self.hidden_size, 2 * self.hidden_size]);
+            self.layer_tensors(layer, &mut list);
+        }
+        list.tensors
+    }
+
+    fn layer_tensors(&self, layer: usize, list: &mut TensorList) {
+        let prefix = format!("model.layers.{layer}");
+        for norm in ["input_layernorm", "post_attention_layernorm"] {
+            list.plain(&format!("{prefix}.{norm}.weight"), &[self.hidden_size]);
+        }
+        self.attention_tensors(&format!("{prefix}.self_attn"), list);
+        let mlp = format!("{prefix}.mlp");
+        match &self.moe {
+            Some(moe) if layer >= moe.first_k_dense_replace => self.moe_tensors(&mlp, moe, list),
+            _ => self.mlp_tensors(&mlp, self.intermediate_size, list),
+        }
+    }
+
+    fn attention_tensors(&self, prefix: &str, list: &mut TensorList) {
+        let (d, h) = (self.hidden_size, self.num_attention_heads);
+        let mut linear = |part: &str, out: usize, in_: usize| list.plain(&format!("{prefix}.{part}.weight"), &[out, in_]);
+        if let Some(mla) = &self.mla {
+            let q = h * (mla.qk_nope_head_dim + mla.qk_rope_head_dim);
+            match mla.q_lora_rank {
+                Some(rank) => {
+                    linear("q_a_proj", rank, d);
+                    linear("q_b_proj", q, rank);
+                }
+                None => linear("q_proj", q, d),
+            }
+            linear("kv_a_proj_with_mqa", mla.kv_lora_rank + mla.qk_rope_head_dim, d);
+            linear("kv_b_proj", h * (mla.qk_nope_head_dim + mla.v_head_dim), mla.kv_lora_rank);
+            linear("o_proj", d, h * mla.v_head_dim);
+            if let Some(rank) = mla.q_lora_rank {
+                list.plain(&format!("{prefix}.q_a_layernorm.weight"), &[rank]);
+            }
+            list.plain(&format!("{prefix}.kv_a_layernorm.weight"), &[mla.kv_lora_rank]);
+            return;
+        }
+        let (q, kv) = (h * self.head_dim, self.num_key_value_heads * self.head_dim);
+        linear("q_proj", q, d);
+        linear("k_proj", kv, d);
+        linear("v_proj", kv, d);
+        linear("o_proj", d, q);
+        if self.attention_bias {
+            for (part, out) in [("q_proj", q), ("k_proj", kv), ("v_proj", kv)] {
+                list.plain(&format!("{prefix}.{part}.bias"), &[out]);
+            }
+        }
+        if self.qk_norm {
+            for part in ["q_norm", "k_norm"] {
+                list.plain(&format!("{prefix}.{part}.weight"), &[self.head_dim]);
+            }
+        }
+    }
+
+    fn mlp_tensors(&self, prefix: &str, width: usize, list: &mut TensorList) {
+        let d = self.hidden_size;
+        for (part, out, in_) in [("gate_proj", width, d), ("up_proj", width, d), ("down_proj", d, width)] {
+            list.plain(&format!("{prefix}.{part}.weight"), &[out, in_]);
+        }
+    }
+
+    fn moe_tensors(&self, prefix: &str, moe: &MoeSpec, list: &mut TensorList) {
+        let (d, width, e) = (self.hidden_size, moe.moe_intermediate_size, moe.n_routed_experts);
+        list.plain(&format!("{prefix}.gate.weight"), &[e, d]);
+        if moe.scoring == Scoring::Sigmoid {
+            let role = Role { buffer: true, ..Role::default() };
+            list.push(&format!("{prefix}.gate.e_score_correction_bias"), &[e], role);
+        }
+        for (part, out, in_) in [("gate_proj", width, d), ("up_proj", width, d), ("down_proj", d, width)] {
+            for expert in 0..e {
+                let name = format!("{prefix}.experts.{expert}.{part}.weight");
+                list.push(&name, &[out, in_], Role { routed: true, ..Role::default() });
+            }
+        }
+        if moe.n_shared_experts > 0 {
+            self.mlp_tensors(&format!("{prefix}.shared_experts"), moe.n_shared_experts * width, list);
+        }
+    }
+}
+
+impl MoeSpec {
+    fn validate(&self, layers: usize) -> Result<(), SpecError> {
+        let sizes = [
+            ("n_routed_experts", self.n_routed_experts),
+            ("num_experts_per_tok", self.num_experts_per_tok),
+            ("moe_intermediate_size", self.moe_intermediate_size),
+            ("n_group", self.n_group),
+            ("topk_group", self.topk_group),
+        ];
+        for (key, value) in sizes {
+            if value == 0 || value > 1 << 20 {
+                return Err(SpecError::clash(format!("{key} = {value}"), "1 to 1048576", "give the mixture a size"));
+            }
+        }
+        divides("n_routed_experts", self.n_routed_experts, "n_group", self.n_group)?;
+        if self.topk_group > self.n_group {
+            let what = format!("topk_group = {}", self.topk_group);
+            return Err(SpecError::clash(what, &format!("at most n_group = {}", self.n_group), "keep fewer groups"));
+        }
+        let kept = self.n_routed_experts / self.n_group * self.topk_group;
+        if self.num_experts_per_tok > kept {
+            let what = format!("num_experts_per_tok = {}", self.num_experts_per_tok);
+            let room = format!("at most the {kept} experts of the kept groups");
+            return Err(SpecError::clash(what, &room, "keep more groups or choose fewer experts"));
+        }
+        if self.first_k_dense_replace > layers {
+            let what = format!("first_k_dense_replace = {}", self.first_k_dense_replace);
+            return Err(SpecError::clash(what, &format!("at most num_hidden_layers = {layers}"), "lower it"));
+        }
+        Ok(())
+    }
+}
+
+struct TensorList {
+    tensors: Vec<TensorSpec>,
+    mtp: bool,
+}
+
+impl TensorList {
+    fn plain(&mut self, name: &str, shape: &[usize]) {
+        self.push(name, shape, Role::default());
+    }
+
+    fn push(&mut self, name: &str, shape: &[usize], role: Role) {
+        self.tensors.push(TensorSpec { name: name.to_string(), shape: shape.to_vec(), role: Role { mtp: self.mtp, ..role } });
+    }
+}
+
+fn divides(key: &str, value: usize, by_key: &str, by: usize) -> Result<(), SpecError> {
+    if by == 0 || !value.is_multiple_of(by) {
+        let nearest = (1..=value).filter(|n| value.is_multiple_of(*n)).min_by_key(|n| n.abs_diff(by)).unwrap_or(1);
+        let hint = format!("the nearest {by_key} that divides is {nearest}");
+        return Err(SpecError::clash(format!("{key} = {value}"), &format!("a multiple of {by_key} = {by}"), &hint));
+    }
+    Ok(())
+}

@@ -1,0 +1,139 @@
+//! Layers of configuration: the scale's preset, then files from left to right, then `key=value` settings. An unknown key is an error
+//! that names its layer and the nearest known key.
+
+use sha2::{Digest, Sha256};
+use toml::{Table, Value};
+
+use crate::{RecipeSpec, Scale, SpecError};
+
+/// One source of configuration.
+#[derive(Clone, Debug)]
+pub struct Layer {
+    /// Where it comes from: a file's path, or `--set`.
+    pub name: String,
+    /// TOML.
+    pub text: String,
+}
+
+/// A recipe with everything decided.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Resolved {
+    pub recipe: RecipeSpec,
+    /// The recipe as TOML, every key written out.
+    pub toml: String,
+    /// SHA-256 of that text.
+    pub config_hash: String,
+}
+
+/// The recipe of `scale` with `layers` and then `settings` (`a.b=value`) on top.
+///
+/// # Errors
+/// Text that is not TOML, an unknown key, a value of the wrong type or outside of its range.
+pub fn resolve(scale: Scale, layers: &[Layer], settings: &[String]) -> Result<Resolved, SpecError> {
+    let preset = match scale {
+        Scale::Smoke => include_str!("../recipes/smoke.toml"),
+        Scale::Nano => include_str!("../recipes/nano.toml"),
+        Scale::Micro => include_str!("../recipes/micro.toml"),
+        Scale::Mini => include_str!("../recipes/mini.toml"),
+        Scale::Small => include_str!("../recipes/small.toml"),
+    };
+    let base: Table = include_str!("../recipes/base.toml").parse().expect("the base recipe is TOML");
+    let mut table = base;
+    merge(&mut table, preset.parse().expect("a preset is TOML"), None, "", scale.name())?;
+    table.insert("scale".to_string(), Value::String(scale.name().to_string()));
+    let known = table.clone();
+    for layer in layers {
+        let parsed: Table = layer.text.parse().map_err(|error: toml::de::Error| SpecError::Recipe {
+            layer: layer.name.clone(),
+            message: error.to_string().trim_end().to_string(),
+            hint: "mend the TOML".to_string(),
+        })?;
+        merge(&mut table, parsed, Some(&known), "", &layer.name)?;
+    }
+    for setting in settings {
+        merge(&mut table, parse_setting(setting)?, Some(&known), "", &format!("--set {setting}"))?;
+    }
+    let text = toml::to_string(&table).expect("a table is TOML");
+    let recipe: RecipeSpec = toml::from_str(&text).map_err(|error| SpecError::Recipe {
+        layer: "the resolved recipe".to_string(),
+        message: error.to_string().trim_end().to_string(),
+        hint: "compare with `reseek config show`".to_string(),
+    })?;
+    recipe.validate()?;
+    let toml = toml::to_string(&recipe).expect("a recipe is TOML");
+    let config_hash = Sha256::digest(toml.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
+    Ok(Resolved { recipe, toml, config_hash })
+}
+
+/// `a.b=value` as the table that it stands for.
+fn parse_setting(setting: &str) -> Result<Table, SpecError> {
+    let wrong = |message: String| SpecError::Recipe {
+        layer: format!("--set {setting}"),
+        message,
+        hint: "write it as --set zero.steps=40".to_string(),
+    };
+    let (key, value) = setting.split_once('=').ok_or_else(|| wrong("no = between key and value".to_string()))?;
+    let parse = |value: &str| format!("x = {value}").parse::<Table>().ok().and_then(|mut table| table.remove("x"));
+    let mut value = parse(value).or_else(|| parse(&format!("{value:?}"))).ok_or_else(|| wrong("the value cannot be read".to_string()))?;
+    for part in key.trim().rsplit('.') {
+        if part.is_empty() {
+            return Err(wrong("an empty part in the key".to_string()));
+        }
+        value = Value::Table(Table::from_iter([(part.to_string(), value)]));
+    }
+    match value {
+        Value::Table(table) => Ok(table),
+        _ => Err(wrong("no key".to_string())),
+    }
+}
+
+/// Lays `over` onto `table`. With `known`, a key that it lacks is an error, as is a value of another type.
+fn merge(table: &mut Table, over: Table, known: Option<&Table>, prefix: &str, layer: &str) -> Result<(), SpecError> {
+    for (key, mut value) in over {
+        let path = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
+        if let Some(known) = known {
+            check(&path, &key, &mut value, known, layer)?;
+        }
+        match (table.get_mut(&key), value) {
+            (Some(Value::Table(inner)), Value::Table(value)) => {
+                let known = known.and_then(|known| known.get(&key)).and_then(Value::as_table);
+                merge(inner, value, known, &path, layer)?;
+            }
+            (_, value) => {
+                table.insert(key, value);
+            }
+        }
+    }
+    Ok(())
+}
+
+fn check(path: &str, key: &str, value: &mut Value, known: &Table, layer: &str) -> Result<(), SpecError> {
+    let wrong = |message: String, hint: String| Err(SpecError::Recipe { layer: layer.to_string(), message, hint });
+    let Some(expected) = known.get(key) else {
+        let nearest = known.keys().min_by_key(|other| distance(key, other));
+        let hint = nearest.map_or("see `reseek config show`".to_string(), |near| format!("did you mean {near}?"));
+        return wrong(format!("unknown key {path}"), hint);
+    };
+    if let (Value::Float(_), Value::Integer(n)) = (expected, &*value) {
+        *value = Value::Float(*n as f64);
+    }
+    if expected.type_str() != value.type_str() {
+        let message = format!("{path} is {} ({}), expected is {}", value, value.type_str(), expected.type_str());
+        return wrong(message, format!("the preset has {path} = {expected}"));
+    }
+    Ok(())
+}
+
+/// Levenshtein's distance.
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.chars().enumerate() {
+        let mut corner = std::mem::replace(&mut row[0], i + 1);
+        for (j, y) in b.iter().enumerate() {
+            let next = (corner + usize::from(x != *y)).min(row[j] + 1).min(row[j + 1] + 1);
+            corner = std::mem::replace(&mut row[j + 1], next);
+        }
+    }
+    row[b.len()]
+}

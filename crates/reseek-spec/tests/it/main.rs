@@ -1,0 +1,5 @@
+//! The published numbers, as tests.
+
+mod config;
+mod counts;
+mod recipes;

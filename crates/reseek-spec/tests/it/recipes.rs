@@ -1,0 +1,47 @@
+//! Layers of configuration and what they refuse.
+
+use reseek_spec::{Layer, Scale, resolve};
+
+fn layer(text: &str) -> Vec<Layer> {
+    vec![Layer { name: "my.toml".to_string(), text: text.to_string() }]
+}
+
+#[test]
+fn every_scale_resolves_and_its_text_resolves_to_itself() {
+    for scale in Scale::ALL {
+        let resolved = resolve(scale, &[], &[]).unwrap();
+        let again = resolve(scale, &layer(&resolved.toml), &[]).unwrap();
+        assert_eq!(resolved, again);
+    }
+}
+
+#[test]
+fn later_layers_win() {
+    let set = ["zero.lr=1".to_string(), "zero.steps = 7".to_string()];
+    let resolved = resolve(Scale::Nano, &layer("[zero]\nsteps = 9\ngroup = 8"), &set).unwrap();
+    assert_eq!((resolved.recipe.zero.steps, resolved.recipe.zero.group), (7, 8));
+    assert_eq!(resolved.recipe.zero.lr, 1.0);
+    assert_ne!(resolved.config_hash, resolve(Scale::Nano, &[], &[]).unwrap().config_hash);
+}
+
+#[test]
+fn mistakes_name_layer_key_and_mend() {
+    let check = |text: &str, settings: &[&str], expect: &[&str]| {
+        let settings: Vec<String> = settings.iter().map(|s| s.to_string()).collect();
+        let error = resolve(Scale::Nano, &layer(text), &settings).unwrap_err().to_string();
+        for part in expect {
+            assert!(error.contains(part), "{error:?} lacks {part:?}");
+        }
+    };
+    check("[zero]\nstep = 9", &[], &["my.toml", "zero.step", "did you mean steps?"]);
+    check("[zeros]\nsteps = 9", &[], &["unknown key zeros", "did you mean zero?"]);
+    check("[zero]\nsteps = \"many\"", &[], &["zero.steps", "integer"]);
+    check("[zero\n", &[], &["my.toml", "TOML"]);
+    check("", &["zero.grop=3"], &["--set zero.grop=3", "did you mean group?"]);
+    check("", &["zero.group=1"], &["zero.group = 1", "2 or more"]);
+    check("", &["novalue"], &["no ="]);
+    check("", &["=3"], &["--set =3"]);
+    check("", &["pretrain.fim_rate=1.5"], &["pretrain.fim_rate = 1.5", "0 to 1"]);
+    check("", &["pretrain.seq_len=0"], &["pretrain.seq_len = 0"]);
+    check("", &["zero.steps=-3"], &["hint"]);
+}

@@ -1,0 +1,108 @@
+//! A complete model folder: what transformers loads, and a manifest over every byte of it.
+//!
+//! `config.json`, `model.safetensors`, `generation_config.json`, `tokenizer.json`, `tokenizer_config.json`,
+//! `chat_template.jinja`, `manifest.json`. The MTP module lies in the same file as the rest, as in DeepSeek's
+//! releases; transformers ignores it.
+
+use std::path::Path;
+
+use reseek_spec::ModelSpec;
+use serde_json::Value;
+
+use crate::StoreError;
+use crate::atomic;
+use crate::manifest::{self, DirWriter, Manifest};
+use crate::model_files::{self, NamedTensor};
+
+/// The files beside the weights, as bytes: this room does not look into them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sidecars {
+    pub generation_config: Vec<u8>,
+    pub tokenizer: Vec<u8>,
+    pub tokenizer_config: Vec<u8>,
+    pub chat_template: Vec<u8>,
+}
+
+impl Sidecars {
+    /// File names, in the order of the fields.
+    const NAMES: [&str; 4] = [
+        "generation_config.json",
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "chat_template.jinja",
+    ];
+}
+
+/// A model folder in memory.
+#[derive(Debug)]
+pub struct Checkpoint {
+    pub spec: ModelSpec,
+    /// In the order of [`ModelSpec::tensors`].
+    pub tensors: Vec<NamedTensor>,
+    pub sidecars: Sidecars,
+    /// What the writer said about the folder.
+    pub meta: Value,
+}
+
+/// Writes a model folder; `meta` (where the model comes from) goes into its manifest.
+///
+/// # Errors
+/// If a tensor is missing, unknown, given twice or of another shape, or the disk refuses.
+///
+/// # Panics
+/// If a tensor has another number of values than its shape says.
+pub fn save_checkpoint<'a>(
+    dir: &Path,
+    spec: &ModelSpec,
+    tensors: impl IntoIterator<Item = (&'a str, &'a [usize], &'a [f32])>,
+    sidecars: &Sidecars,
+    meta: Value,
+) -> Result<Manifest, StoreError> {
+    let listed = model_files::expected_tensors(dir, spec, tensors)?;
+    let mut folder = DirWriter::create(dir)?;
+    model_files::write_model(&mut folder, spec, &listed)?;
+    let contents = [
+        &sidecars.generation_config,
+        &sidecars.tokenizer,
+        &sidecars.tokenizer_config,
+        &sidecars.chat_template,
+    ];
+    for (name, bytes) in Sidecars::NAMES.into_iter().zip(contents) {
+        folder.write(name, bytes)?;
+    }
+    folder.finish(meta)
+}
+
+/// Reads a folder that [`save_checkpoint`] wrote, after checking every byte of it.
+///
+/// # Errors
+/// If the folder was never finished, is damaged, or its files do not fit together.
+pub fn load_checkpoint(dir: &Path) -> Result<Checkpoint, StoreError> {
+    let verified = manifest::verify_dir(dir)?;
+    model_files::check_vouched(dir, &verified)?;
+    let sidecar = |name: &str| {
+        let path = dir.join(name);
+        if path.exists() && !verified.vouches_for(name) {
+            return Err(StoreError::UnlistedFile { path });
+        }
+        atomic::read(&path)
+    };
+    let [
+        generation_config,
+        tokenizer,
+        tokenizer_config,
+        chat_template,
+    ] = Sidecars::NAMES.map(sidecar);
+    let (spec, tensors) = model_files::read_model(dir)?;
+    Ok(Checkpoint {
+        spec,
+        tensors,
+        sidecars: Sidecars {
+            generation_config: generation_config?,
+            tokenizer: tokenizer?,
+            tokenizer_config: tokenizer_config?,
+            chat_template: chat_template?,
+        },
+        meta: verified.manifest.meta,
+    })
+}

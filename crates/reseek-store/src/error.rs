@@ -1,0 +1,246 @@
+//! What can go wrong with files, each with the place, the clashing values and the mend.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// An error of this room. Every message names the file and ends with a hint.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The operating system refused.
+    #[error("cannot {operation} {}: {source}; hint: {}", path.display(), io_hint(source))]
+    Io {
+        operation: &'static str,
+        path: PathBuf,
+        source: io::Error,
+    },
+
+    /// A file's bytes are not those that its manifest vouches for.
+    #[error(
+        "{} is damaged: the manifest says {expected_bytes} bytes with sha256 {expected}, the file has \
+         {found_bytes} bytes with sha256 {found}; hint: restore the file from a copy, or remove the folder \
+         {} and run the same command again to make it anew", path.display(), folder(path)
+    )]
+    Damaged {
+        path: PathBuf,
+        expected_bytes: u64,
+        expected: String,
+        found_bytes: u64,
+        found: String,
+    },
+
+    /// A manifest lists a file that is not there.
+    #[error(
+        "{} is missing, though the manifest lists it with sha256 {expected}; hint: restore it from a copy, or \
+         remove the folder {} and run the same command again", path.display(), folder(path)
+    )]
+    MissingFile { path: PathBuf, expected: String },
+
+    /// A file that would be read lies in a verified folder, but the manifest does not vouch for it.
+    #[error(
+        "{} is not listed in the folder's manifest, yet it would be read; hint: move it out of the folder", path.display()
+    )]
+    UnlistedFile { path: PathBuf },
+
+    /// The manifest is written last, so a folder without one was never finished.
+    #[error(
+        "{} has no manifest.json, so it was never finished; hint: run the same command again, or name a finished \
+         folder", path.display()
+    )]
+    NoManifest { path: PathBuf },
+
+    /// A name that could lead out of its folder, or that this room keeps for itself.
+    #[error(
+        "{}: the name {name:?} is refused: {reason}; hint: names are relative, with / between plain parts",
+        path.display()
+    )]
+    Name {
+        path: PathBuf,
+        name: String,
+        reason: &'static str,
+    },
+
+    /// A file whose content is not what its name promises.
+    #[error("{}: {reason}; hint: {mend}", path.display())]
+    Malformed {
+        path: PathBuf,
+        reason: String,
+        mend: String,
+    },
+
+    /// config.json does not describe a model that reseek knows.
+    #[error("{}: {source}", path.display())]
+    Spec {
+        path: PathBuf,
+        source: reseek_spec::SpecError,
+    },
+
+    /// The specification needs a tensor that is not there.
+    #[error(
+        "{}: tensor {name} of shape {shape:?} is missing; hint: {}", path.display(), missing_tensor_hint(name)
+    )]
+    MissingTensor {
+        path: PathBuf,
+        name: String,
+        shape: Vec<usize>,
+    },
+
+    /// A tensor that the specification does not have.
+    #[error(
+        "{}: tensor {name} of shape {shape:?} is not part of the model that config.json describes; hint: check \
+         num_hidden_layers, the expert counts and model_type in config.json", path.display()
+    )]
+    ExtraTensor {
+        path: PathBuf,
+        name: String,
+        shape: Vec<usize>,
+    },
+
+    /// A tensor given twice.
+    #[error("{}: tensor {name} is given twice; hint: give each tensor once", path.display())]
+    DuplicateTensor { path: PathBuf, name: String },
+
+    /// A tensor of another shape than the specification's.
+    #[error(
+        "{}: tensor {name} has shape {found:?}, config.json asks for {expected:?}; hint: weights and config.json \
+         belong to different models, take both from the same folder", path.display()
+    )]
+    TensorShape {
+        path: PathBuf,
+        name: String,
+        expected: Vec<usize>,
+        found: Vec<usize>,
+    },
+
+    /// A number format that this room does not read.
+    #[error(
+        "{}: tensor {name} is stored as {dtype}, readable are F32, BF16 and F16; hint: convert the file to BF16 \
+         first", path.display()
+    )]
+    TensorDtype {
+        path: PathBuf,
+        name: String,
+        dtype: String,
+    },
+
+    /// Another live process works in the run directory.
+    #[error(
+        "{} is in use by process {pid}; hint: wait for it or stop it, or choose another folder with --out",
+        path.display()
+    )]
+    Locked { path: PathBuf, pid: String },
+
+    /// The directory belongs to a run with other settings.
+    #[error(
+        "{} was made with {what} {found}, this command has {what} {wanted}; hint: choose another folder with --out, \
+         go back to the first {what}, or remove the folder", path.display()
+    )]
+    OtherRun {
+        path: PathBuf,
+        what: &'static str,
+        found: String,
+        wanted: String,
+    },
+
+    /// States were saved, but none of them is whole.
+    #[error(
+        "{}: no saved state is whole: {}; hint: restore one from a copy, or remove {} to begin this stage again",
+        path.display(), join(damaged), path.display()
+    )]
+    NoWholeState {
+        path: PathBuf,
+        damaged: Vec<StoreError>,
+    },
+
+    /// A number in summary.json that cannot be.
+    #[error("{}: {field} is {value}, it must be {expected}; hint: {mend}", path.display())]
+    Summary {
+        path: PathBuf,
+        field: String,
+        value: String,
+        expected: &'static str,
+        mend: &'static str,
+    },
+}
+
+impl StoreError {
+    /// Wraps what the operating system said; for `map_err`.
+    pub(crate) fn io<'a>(
+        operation: &'static str,
+        path: &'a Path,
+    ) -> impl FnOnce(io::Error) -> Self + 'a {
+        move |source| Self::Io {
+            operation,
+            path: path.to_path_buf(),
+            source,
+        }
+    }
+
+    pub(crate) fn malformed(path: &Path, reason: impl ToString, mend: impl Into<String>) -> Self {
+        Self::Malformed {
+            path: path.to_path_buf(),
+            reason: reason.to_string(),
+            mend: mend.into(),
+        }
+    }
+}
+
+/// The mend for what the operating system said. Nothing finished is lost by any of these, which the user wants
+/// to hear.
+fn io_hint(error: &io::Error) -> &'static str {
+    use io::ErrorKind as Kind;
+    match error.kind() {
+        Kind::StorageFull | Kind::QuotaExceeded => {
+            "the disk or quota is full: free some space and run the same command again, nothing finished is lost"
+        }
+        Kind::FileTooLarge => {
+            "a file-size limit is in force: raise it (ulimit -f) and run the same command again, nothing finished is lost"
+        }
+        Kind::PermissionDenied | Kind::ReadOnlyFilesystem => {
+            "make the folder writable for this user, or choose another with --out"
+        }
+        Kind::NotADirectory | Kind::AlreadyExists => {
+            "a file stands where a folder is needed: move it away, or choose another folder with --out"
+        }
+        Kind::NotFound => "check the path for a typing error",
+        _ => "check the disk, then run the same command again, nothing finished is lost",
+    }
+}
+
+fn missing_tensor_hint(name: &str) -> &'static str {
+    if name == "lm_head.weight" {
+        "if the model shares its embedding with the head, set tie_word_embeddings to true in config.json"
+    } else {
+        "the weights are incomplete or config.json belongs to another model; take both from the same folder"
+    }
+}
+
+fn folder(path: &Path) -> std::path::Display<'_> {
+    path.parent().unwrap_or(path).display()
+}
+
+fn join(errors: &[StoreError]) -> String {
+    let messages: Vec<String> = errors.iter().map(ToString::to_string).collect();
+    messages.join("; ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_names_path_operation_reason_and_mend() {
+        const ENOSPC: i32 = 28;
+        let error = StoreError::io("write", Path::new("runs/a/model.safetensors"))(
+            io::Error::from_raw_os_error(ENOSPC),
+        )
+        .to_string();
+        for part in [
+            "write",
+            "runs/a/model.safetensors",
+            "No space left",
+            "free some space",
+        ] {
+            assert!(error.contains(part), "{error:?} lacks {part:?}");
+        }
+    }
+}

@@ -1,0 +1,249 @@
+//! What a run came to: summary.json, for people's scripts and for the report.
+//!
+//! Maps are ordered by name, so equal results give equal bytes; only seconds, rates and memory differ between
+//! two runs of one configuration and seed. Values are checked on the way out and on the way in: JSON has no
+//! NaN, and a share of 1.3 or an interval without its own estimate is a mistake upstream.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::StoreError;
+use crate::atomic;
+use crate::machine::Machine;
+
+/// File name in the run directory.
+pub const SUMMARY: &str = "summary.json";
+/// The models that a run makes, in the order in which they come to be.
+pub const MODELS: [&str; 5] = ["base", "zero", "r1", "student", "student_rl"];
+/// The task that covers all families; every evaluated model has it.
+pub const HELDOUT: &str = "heldout";
+
+/// summary.json.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Summary {
+    pub config_hash: String,
+    pub seed: u64,
+    pub machine: Machine,
+    /// Most memory that the process held at once, over all stages.
+    pub peak_memory_bytes: u64,
+    /// Billions of f32 operations a second, beside the machine's measured peak.
+    pub gflops: Gflops,
+    /// In the order in which they ran.
+    pub stages: Vec<Stage>,
+    /// By name, each of [`MODELS`].
+    pub models: BTreeMap<String, Model>,
+    /// Differences between two models, by a name such as `zero-base`.
+    pub comparisons: BTreeMap<String, Comparison>,
+    /// Share of needles found at the extended length.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub needle: Option<Needle>,
+}
+
+/// One stage's cost. A stage that was skipped keeps the numbers of the run that made it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Stage {
+    pub name: String,
+    pub seconds: f64,
+    pub tokens: u64,
+    pub tokens_per_s: f64,
+    /// Operations of the matrix products, causal attention.
+    pub flops: f64,
+}
+
+/// One model's results.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Model {
+    /// [`HELDOUT`] and each family.
+    pub tasks: BTreeMap<String, TaskScore>,
+    /// On held-out text.
+    pub bits_per_byte: f64,
+    /// Share of answers in their question's language.
+    pub language_match: f64,
+}
+
+/// Scores on one task, with a 95 % interval of `pass_at_1`, clustered by problem.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TaskScore {
+    /// Mean over problems of the share of `k` samples that are right.
+    pub pass_at_1: f64,
+    pub ci_low: f64,
+    pub ci_high: f64,
+    /// Share of problems whose most frequent answer among `k` is right.
+    pub cons_at_k: f64,
+    /// Samples a problem.
+    pub k: u64,
+    /// Problems.
+    pub n: u64,
+    /// Mean length of an answer.
+    pub mean_tokens: f64,
+}
+
+/// A difference of two scores with its 95 % interval.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Comparison {
+    pub difference: f64,
+    pub ci_low: f64,
+    pub ci_high: f64,
+    /// In words, such as "zero is above base".
+    pub verdict: String,
+}
+
+/// The needle task before and after the context extension.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Needle {
+    pub before: f64,
+    pub after: f64,
+}
+
+/// Achieved over the training stages, and the machine's measured peak.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Gflops {
+    pub achieved: f64,
+    pub peak: f64,
+}
+
+impl Summary {
+    /// Writes summary.json to `path`.
+    ///
+    /// # Errors
+    /// If a number cannot be (the field is named) or the disk refuses.
+    pub fn write(&self, path: &Path) -> Result<(), StoreError> {
+        self.validate(
+            path,
+            "it was measured wrongly, which is a defect: report it with the run's configuration",
+        )?;
+        let mut bytes = serde_json::to_vec_pretty(self).expect("maps with string keys are JSON");
+        bytes.push(b'\n');
+        atomic::write_atomic(path, &bytes).map(|_| ())
+    }
+
+    /// Reads summary.json at `path`.
+    ///
+    /// # Errors
+    /// If it cannot be read, a field is missing, unknown or of another kind, or a number cannot be.
+    pub fn read(path: &Path) -> Result<Self, StoreError> {
+        let bytes = atomic::read(path)?;
+        let mend =
+            "it is damaged or of another version: run the same command again to write it anew";
+        let summary: Self =
+            serde_json::from_slice(&bytes).map_err(|e| StoreError::malformed(path, e, mend))?;
+        summary.validate(path, mend)?;
+        Ok(summary)
+    }
+
+    fn validate(&self, path: &Path, mend: &'static str) -> Result<(), StoreError> {
+        let check = Check { path, mend };
+        check.amount("gflops.achieved", self.gflops.achieved)?;
+        check.amount("gflops.peak", self.gflops.peak)?;
+        for (i, stage) in self.stages.iter().enumerate() {
+            check.amount(&format!("stages[{i}].seconds"), stage.seconds)?;
+            check.amount(&format!("stages[{i}].tokens_per_s"), stage.tokens_per_s)?;
+            check.amount(&format!("stages[{i}].flops"), stage.flops)?;
+        }
+        for (name, model) in &self.models {
+            if !MODELS.contains(&name.as_str()) {
+                let expected = "one of base, zero, r1, student, student_rl";
+                return Err(check.error("models", name, expected));
+            }
+            check.model(&format!("models.{name}"), model)?;
+        }
+        for (name, c) in &self.comparisons {
+            let place = format!("comparisons.{name}");
+            if !c.difference.is_finite() {
+                return Err(check.error(
+                    &format!("{place}.difference"),
+                    c.difference,
+                    "a finite number",
+                ));
+            }
+            check.interval(&place, c.ci_low, c.difference, c.ci_high)?;
+        }
+        if let Some(needle) = &self.needle {
+            check.share("needle", "before", needle.before)?;
+            check.share("needle", "after", needle.after)?;
+        }
+        Ok(())
+    }
+}
+
+/// Checks of single numbers, each error naming the field as a path through the JSON.
+struct Check<'a> {
+    path: &'a Path,
+    mend: &'static str,
+}
+
+impl Check<'_> {
+    fn model(&self, place: &str, model: &Model) -> Result<(), StoreError> {
+        self.amount(&format!("{place}.bits_per_byte"), model.bits_per_byte)?;
+        self.share(place, "language_match", model.language_match)?;
+        if !model.tasks.contains_key(HELDOUT) {
+            return Err(self.error(&format!("{place}.tasks.{HELDOUT}"), "absent", "there"));
+        }
+        for (task, score) in &model.tasks {
+            let place = format!("{place}.tasks.{task}");
+            self.share(&place, "pass_at_1", score.pass_at_1)?;
+            self.share(&place, "cons_at_k", score.cons_at_k)?;
+            self.interval(&place, score.ci_low, score.pass_at_1, score.ci_high)?;
+            self.amount(&format!("{place}.mean_tokens"), score.mean_tokens)?;
+            for (field, count) in [("k", score.k), ("n", score.n)] {
+                if count == 0 {
+                    return Err(self.error(&format!("{place}.{field}"), "0", "at least 1"));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn amount(&self, field: &str, value: f64) -> Result<(), StoreError> {
+        if value.is_finite() && value >= 0.0 {
+            return Ok(());
+        }
+        Err(self.error(field, value, "a finite number not below 0"))
+    }
+
+    fn share(&self, place: &str, field: &str, value: f64) -> Result<(), StoreError> {
+        if (0.0..=1.0).contains(&value) {
+            return Ok(());
+        }
+        Err(self.error(&format!("{place}.{field}"), value, "from 0 to 1"))
+    }
+
+    /// Rounding may put an end of the interval a hair inside the estimate.
+    fn interval(&self, place: &str, low: f64, value: f64, high: f64) -> Result<(), StoreError> {
+        const SLACK: f64 = 1e-9;
+        if !(low.is_finite() && low <= value + SLACK) {
+            return Err(self.error(
+                &format!("{place}.ci_low"),
+                low,
+                "finite and not above the estimate",
+            ));
+        }
+        if !(high.is_finite() && high >= value - SLACK) {
+            return Err(self.error(
+                &format!("{place}.ci_high"),
+                high,
+                "finite and not below the estimate",
+            ));
+        }
+        Ok(())
+    }
+
+    fn error(&self, field: &str, value: impl ToString, expected: &'static str) -> StoreError {
+        StoreError::Summary {
+            path: self.path.to_path_buf(),
+            field: field.to_owned(),
+            value: value.to_string(),
+            expected,
+            mend: self.mend,
+        }
+    }
+}

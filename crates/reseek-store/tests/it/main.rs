@@ -1,0 +1,15 @@
+//! Tests of the store on a real disk: kills, full disks, flipped bytes, hostile names, other people's folders.
+
+mod common;
+
+mod atomic;
+mod checkpoint;
+mod kill;
+mod limits;
+mod manifest;
+mod metrics;
+mod model_files;
+mod run;
+mod safetensors_io;
+mod state;
+mod summary;

@@ -1,0 +1,11 @@
+//! The room's tests against its public face.
+
+mod adversarial;
+mod general;
+mod generators;
+mod language;
+mod mix;
+mod oracle;
+mod render;
+mod user;
+mod verify;

@@ -1,0 +1,137 @@
+//! Forward pass: blocks of 8 rows walk over the tiles of keys. The rows of a key head are its
+//! queries, each with all the heads that share the keys.
+
+use std::cell::Cell;
+use std::f32::consts::LOG2_E;
+
+use super::cache::AttentionCache;
+use super::pack::copy_rows;
+use super::softmax::{RowState, Scores, finish, online_softmax};
+use super::tile::{Left, Output, Right, tile_matmul};
+use super::{AttentionShape, KEY_TILE, ROW_BLOCK, padded};
+use crate::matmul::Accumulate;
+use crate::scratch::Scratch;
+
+/// `o = softmax(scale * q·kᵀ)·v` with the causal mask, and `lse`, the logarithm of the softmax's
+/// denominator. Both are overwritten.
+///
+/// # Panics
+/// If the lengths do not fit each other and `shape`, or if there are more queries than keys.
+pub fn attention_forward(
+    o: &mut [f32],
+    lse: &mut [f32],
+    q: &[f32],
+    k: &[f32],
+    v: &[f32],
+    shape: AttentionShape,
+) {
+    thread_local! {
+        static KEPT: Cell<Option<AttentionCache>> = const { Cell::new(None) };
+    }
+    shape.check();
+    let mut cache = KEPT.take().unwrap_or_else(|| AttentionCache::new(shape));
+    cache.reset(shape);
+    cache.push(k, v);
+    attention_cached(o, lse, q, &cache);
+    KEPT.set(Some(cache));
+}
+
+/// [`attention_forward`] with the keys and values of a cache, of which the queries are the last
+/// positions: the same bits without the work of packing them.
+///
+/// # Panics
+/// As [`attention_forward`].
+pub fn attention_cached(o: &mut [f32], lse: &mut [f32], q: &[f32], cache: &AttentionCache) {
+    let shape = cache.shape;
+    let q_len = shape.check_queries(o, lse, q, cache.len());
+    let n_rows = q_len * shape.group();
+    let mut scratch = SCRATCH.take();
+    let [q_block, o_block] = &mut scratch;
+    let q_block = q_block.floats(ROW_BLOCK * shape.d_qk);
+    let o_block = o_block.floats(ROW_BLOCK * padded(shape.d_v));
+    let mut scores = Scores::new();
+    for kv_head in 0..shape.n_kv_heads {
+        // Where row r of the key head lies in q, o and lse.
+        let place = |r: usize| {
+            r / shape.group() * shape.n_heads + kv_head * shape.group() + r % shape.group()
+        };
+        for start in (0..n_rows).step_by(ROW_BLOCK) {
+            let rows = start..(start + ROW_BLOCK).min(n_rows);
+            let q_rows = rows
+                .clone()
+                .map(|r| &q[place(r) * shape.d_qk..][..shape.d_qk]);
+            copy_rows(q_block, shape.d_qk, q_rows, shape.scale * LOG2_E);
+            let position = |r: usize| cache.len() - q_len + (start + r) / shape.group();
+            let n_visible =
+                std::array::from_fn(|r| if r < rows.len() { position(r) + 1 } else { 0 });
+            let block = RowBlock {
+                cache,
+                kv_head,
+                q: q_block,
+                n_rows: rows.len(),
+                n_visible,
+            };
+            let block_lse = block.attend(o_block, &mut scores);
+            for (r, o_row) in rows.zip(o_block.chunks_exact(padded(shape.d_v))) {
+                lse[place(r)] = block_lse[r - start];
+                o[place(r) * shape.d_v..][..shape.d_v].copy_from_slice(&o_row[..shape.d_v]);
+            }
+        }
+    }
+    SCRATCH.set(scratch);
+}
+
+/// Up to [`ROW_BLOCK`] neighbouring rows of a key head.
+struct RowBlock<'a> {
+    cache: &'a AttentionCache,
+    kv_head: usize,
+    /// `[ROW_BLOCK, d_qk]`, scaled so that scores come in units of log₂.
+    q: &'a [f32],
+    n_rows: usize,
+    /// Keys that each row sees, rising; 0 for rows that do not exist.
+    n_visible: [usize; ROW_BLOCK],
+}
+
+impl RowBlock<'_> {
+    /// Overwrites `o [ROW_BLOCK, padded d_v]` with the outputs and returns the log-sum-exps.
+    fn attend(&self, o: &mut [f32], scores: &mut Scores) -> [f32; ROW_BLOCK] {
+        let d_qk = self.cache.shape.d_qk;
+        let mut state = RowState::new();
+        o.fill(0.0);
+        let end = self.n_visible[self.n_rows - 1];
+        for (tile, start) in (0..end).step_by(KEY_TILE).enumerate() {
+            let (keys, values) = self.cache.tile(tile, self.kv_head);
+            tile_matmul(
+                Output::new(scores.flat_mut(), KEY_TILE),
+                Left::rows(self.q, d_qk),
+                Right::new(keys, KEY_TILE),
+                self.n_rows,
+                &[d_qk; ROW_BLOCK],
+                padded((end - start).min(KEY_TILE)),
+                Accumulate::Set,
+            );
+            let visible = self
+                .n_visible
+                .map(|n| n.saturating_sub(start).min(KEY_TILE));
+            online_softmax(scores, &visible, &mut state, o);
+            // Each row up to its own last key, so that no weight of 0 meets a value that the row
+            // must not see.
+            let width = o.len() / ROW_BLOCK;
+            tile_matmul(
+                Output::new(o, width),
+                Left::rows(scores.flat(), KEY_TILE),
+                Right::new(values, width),
+                self.n_rows,
+                &visible,
+                width,
+                Accumulate::Add,
+            );
+        }
+        finish(&state, o)
+    }
+}
+
+thread_local! {
+    /// A block's queries and outputs.
+    static SCRATCH: Cell<[Scratch; 2]> = const { Cell::new([Scratch::new(), Scratch::new()]) };
+}

@@ -1,0 +1,97 @@
+//! One head's rows copied out of `[len, heads, width]` into the layouts of the kernels.
+
+use super::KEY_TILE;
+use crate::simd::transpose_4x4;
+
+/// Rows of one head inside `[len, n_heads, width]`.
+#[derive(Clone, Copy)]
+pub(super) struct Head<'a> {
+    values: &'a [f32],
+    head: usize,
+    n_heads: usize,
+    width: usize,
+}
+
+impl<'a> Head<'a> {
+    pub(super) fn new(values: &'a [f32], head: usize, n_heads: usize, width: usize) -> Self {
+        Self {
+            values,
+            head,
+            n_heads,
+            width,
+        }
+    }
+
+    pub(super) fn row(&self, index: usize) -> &'a [f32] {
+        &self.values[(index * self.n_heads + self.head) * self.width..][..self.width]
+    }
+
+    pub(super) fn rows(&self) -> impl Iterator<Item = &'a [f32]> {
+        self.values
+            .chunks_exact(self.width)
+            .skip(self.head)
+            .step_by(self.n_heads)
+    }
+}
+
+/// `out[row, padded] = factor * rows[row]`, the columns behind a row's end 0.
+pub(super) fn copy_rows<'a>(
+    out: &mut [f32],
+    padded: usize,
+    rows: impl Iterator<Item = &'a [f32]>,
+    factor: f32,
+) {
+    for (out, row) in out.chunks_exact_mut(padded).zip(rows) {
+        let (body, padding) = out.split_at_mut(row.len());
+        for (out, x) in body.iter_mut().zip(row) {
+            *out = factor * x;
+        }
+        padding.fill(0.0);
+    }
+}
+
+/// `tiles [tiles, width, KEY_TILE]` from all `len` rows of `head`; what lies behind the last row in
+/// its tile stays as it is.
+pub(super) fn copy_transposed(tiles: &mut [f32], head: Head, len: usize) {
+    let tiles = tiles.chunks_exact_mut(head.width * KEY_TILE);
+    for (tile, from) in tiles.zip((0..len).step_by(KEY_TILE)) {
+        copy_columns(tile, 0, head, from, (len - from).min(KEY_TILE));
+    }
+}
+
+/// Puts the rows `from..from + n` of `head` into the columns `to..to + n` of a tile
+/// `[width, KEY_TILE]`.
+pub(super) fn copy_columns(tile: &mut [f32], to: usize, head: Head, from: usize, n: usize) {
+    let (tile, _) = tile.as_chunks_mut::<KEY_TILE>();
+    let mut done = 0;
+    while done < n {
+        let size = if n - done >= 4 { 4 } else { 1 };
+        if size == 4 {
+            copy_four_columns(
+                tile,
+                to + done,
+                [0, 1, 2, 3].map(|i| head.row(from + done + i)),
+            );
+        } else {
+            for (line, &x) in tile.iter_mut().zip(head.row(from + done)) {
+                line[to + done] = x;
+            }
+        }
+        done += size;
+    }
+}
+
+/// Four at a time, in blocks of 4 × 4 that are turned in registers: stores of single values are
+/// what a plain transposition spends its time on.
+fn copy_four_columns(tile: &mut [[f32; KEY_TILE]], to: usize, rows: [&[f32]; 4]) {
+    let [a, b, c, d] = rows.map(|row| row.as_chunks::<4>());
+    let (blocks, rest) = tile.as_chunks_mut::<4>();
+    for ((((block, a), b), c), d) in blocks.iter_mut().zip(a.0).zip(b.0).zip(c.0).zip(d.0) {
+        for (line, column) in block.iter_mut().zip(transpose_4x4([a, b, c, d])) {
+            line[to..to + 4].copy_from_slice(&column);
+        }
+    }
+    for (i, line) in rest.iter_mut().enumerate() {
+        line[to..to + 4].copy_from_slice(&[a.1[i], b.1[i], c.1[i], d.1[i]]);
+    }
+}

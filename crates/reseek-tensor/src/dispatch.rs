@@ -1,0 +1,169 @@
+//! Which vector instructions the kernels use: found at run time once, or forced down by
+//! `RESEEK_SIMD` (`avx512`, `avx2` or `portable`) to compare or to work around a machine.
+//!
+//! AVX-512 and AVX2 give the same bits: the same chains of fused multiply-adds, only in wider
+//! registers. The portable kernels give those bits too where the target has fused multiply-add
+//! by default (AArch64); on x86 they multiply, round and then add.
+
+use std::cell::Cell;
+use std::fmt;
+use std::sync::OnceLock;
+
+use crate::env::EnvError;
+
+/// Environment variable that forces a level.
+pub const SIMD_ENV: &str = "RESEEK_SIMD";
+
+/// Whether the instructions that the compiler may use everywhere include fused multiply-add.
+const BASELINE_HAS_FMA: bool = cfg!(any(target_arch = "aarch64", target_feature = "fma"));
+
+/// Kernel family, from the narrowest up. A value is only used for kernels after
+/// [`SimdLevel::is_supported`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum SimdLevel {
+    /// Plain Rust, vectorised by the compiler for the target's baseline.
+    Portable,
+    /// x86-64 with AVX2 and FMA.
+    Avx2,
+    /// x86-64 with AVX-512F (and AVX2 and FMA, which every such processor has).
+    Avx512,
+}
+
+impl SimdLevel {
+    /// All levels, from the narrowest up.
+    pub const ALL: [Self; 3] = [Self::Portable, Self::Avx2, Self::Avx512];
+
+    /// Whether this machine can run the level's kernels.
+    pub fn is_supported(self) -> bool {
+        match self {
+            Self::Portable => true,
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => Self::Avx2.is_supported() && is_x86_feature_detected!("avx512f"),
+            #[cfg(not(target_arch = "x86_64"))]
+            Self::Avx2 | Self::Avx512 => false,
+        }
+    }
+
+    /// Whether a matmul at this level is one chain of fused multiply-adds, so that its bits are
+    /// those of every other level for which this is true.
+    pub fn is_fused(self) -> bool {
+        self != Self::Portable || BASELINE_HAS_FMA
+    }
+
+    fn best() -> Self {
+        let supported = |level: &Self| level.is_supported();
+        Self::ALL
+            .into_iter()
+            .rev()
+            .find(supported)
+            .unwrap_or(Self::Portable)
+    }
+}
+
+impl fmt::Display for SimdLevel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Portable => "portable",
+            Self::Avx2 => "avx2",
+            Self::Avx512 => "avx512",
+        })
+    }
+}
+
+/// a·b + c of the portable kernels: fused where the baseline has the instruction; elsewhere
+/// `mul_add` would be a library call.
+#[inline(always)]
+pub(crate) fn multiply_add(a: f32, b: f32, c: f32) -> f32 {
+    if BASELINE_HAS_FMA {
+        a.mul_add(b, c)
+    } else {
+        a * b + c
+    }
+}
+
+/// The level of this thread's kernels. Always supported by the machine.
+///
+/// # Panics
+/// If `RESEEK_SIMD` is set wrongly; [`crate::env::check`] reports the same as an error.
+pub fn level() -> SimdLevel {
+    static LEVEL: OnceLock<SimdLevel> = OnceLock::new();
+    FORCED.get().unwrap_or_else(|| {
+        *LEVEL.get_or_init(|| from_env().unwrap_or_else(|error| panic!("{error}")))
+    })
+}
+
+/// Runs `f` with every kernel called from this thread at `level`: for tests that compare levels
+/// and benches that measure them.
+///
+/// # Panics
+/// If the machine does not support `level`.
+pub fn with_level<R>(level: SimdLevel, f: impl FnOnce() -> R) -> R {
+    struct Restore(Option<SimdLevel>);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            FORCED.set(self.0);
+        }
+    }
+    assert!(level.is_supported(), "this machine has no {level}");
+    let _restore = Restore(FORCED.replace(Some(level)));
+    f()
+}
+
+/// The level that `RESEEK_SIMD` asks for, or the best one.
+///
+/// # Errors
+/// If the variable names no level, or one that this machine lacks.
+pub(crate) fn from_env() -> Result<SimdLevel, EnvError> {
+    let Some(text) = crate::env::read(SIMD_ENV)? else {
+        return Ok(SimdLevel::best());
+    };
+    parse(&text, SimdLevel::best())
+}
+
+fn parse(text: &str, best: SimdLevel) -> Result<SimdLevel, EnvError> {
+    let error = |expected: String| Err(EnvError::new(SIMD_ENV, text, expected));
+    let mut levels = SimdLevel::ALL.into_iter();
+    match levels.find(|level| level.to_string() == text) {
+        None => error("avx512, avx2 or portable".to_owned()),
+        Some(level) if level > best => {
+            error(format!("{best} at most: this machine has no {level}"))
+        }
+        Some(level) => Ok(level),
+    }
+}
+
+thread_local! {
+    static FORCED: Cell<Option<SimdLevel>> = const { Cell::new(None) };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parses_and_refuses() {
+        for level in SimdLevel::ALL {
+            assert_eq!(parse(&level.to_string(), SimdLevel::Avx512), Ok(level));
+        }
+        let message = |text, best| parse(text, best).unwrap_err().to_string();
+        assert_eq!(
+            message("sse9", SimdLevel::Avx2),
+            "RESEEK_SIMD=sse9: expected avx512, avx2 or portable (hint: unset RESEEK_SIMD for the default)"
+        );
+        assert!(
+            message("avx512", SimdLevel::Avx2).contains("avx2 at most: this machine has no avx512")
+        );
+    }
+
+    #[test]
+    fn a_forced_level_ends_with_its_scope() {
+        let before = level();
+        assert_eq!(with_level(SimdLevel::Portable, level), SimdLevel::Portable);
+        let panicked =
+            std::panic::catch_unwind(|| with_level(SimdLevel::Portable, || panic!("on purpose")));
+        assert!(panicked.is_err());
+        assert_eq!(level(), before);
+    }
+}

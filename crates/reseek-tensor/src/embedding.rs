@@ -1,0 +1,19 @@
+//! Token embedding: rows of a table `[vocab, d]`.
+
+use crate::permute::{gather_rows, scatter_add_rows};
+
+/// `y[t] = table[tokens[t]]`.
+///
+/// # Panics
+/// If a token is outside the table, or if `y` is not `tokens.len()` rows of `d`.
+pub fn embedding_forward(y: &mut [f32], table: &[f32], tokens: &[u32], d: usize) {
+    gather_rows(y, table, tokens, d);
+}
+
+/// Gradient of the table: `dtable[tokens[t]] += dy[t]`, in the order of t.
+///
+/// # Panics
+/// If a token is outside the table, or if `dy` is not `tokens.len()` rows of `d`.
+pub fn embedding_backward(dtable: &mut [f32], dy: &[f32], tokens: &[u32], d: usize) {
+    scatter_add_rows(dtable, dy, tokens, None, d);
+}

@@ -1,0 +1,41 @@
+//! f32 arithmetic on the CPU: the ops of a transformer with their derivatives, random streams and
+//! the thread pool. The only crate with `unsafe`.
+//!
+//! Ops are functions on slices in row-major order and run on the calling thread; callers cut a
+//! batch into a fixed number of lanes and run those with [`pool::map_lanes`]. Instruction sets are
+//! chosen at run time ([`dispatch`]). **Invariant:** the bits of a result depend neither on the
+//! number of threads nor on the other rows of the batch (see [`matmul`] for the rule).
+//!
+//! ```
+//! use reseek_tensor::linear::{Linear, linear_forward};
+//!
+//! let w = [1.0, 2.0, 3.0, -1.0, 0.0, 1.0]; // [out 2, in 3]
+//! let layer = Linear::pack(&w, 2, 3);
+//! let x = [1.0, 1.0, 1.0, 0.5, 0.0, 2.0]; // two rows
+//! let mut y = [0.0; 4];
+//! linear_forward(&mut y, &x, &layer);
+//! assert_eq!(y, [6.0, 0.0, 6.5, 1.5]);
+//! ```
+
+pub mod adamw;
+pub mod attention;
+pub mod cross_entropy;
+pub mod dispatch;
+pub mod embedding;
+pub mod env;
+pub mod linear;
+pub mod matmul;
+pub mod numeric;
+pub mod peak;
+pub mod permute;
+pub mod pool;
+pub mod random;
+pub mod rmsnorm;
+pub mod rope;
+pub mod swiglu;
+pub mod tensor;
+
+mod aligned;
+mod exp;
+mod scratch;
+mod simd;

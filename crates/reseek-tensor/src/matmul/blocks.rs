@@ -1,0 +1,283 @@
+//! The loops around the kernels: which tile when, so that its operands are in the right cache.
+//!
+//! Both products ([`product`] here, the one with a transposed A in `transposed`) use the order of
+//! Goto and van de Geijn ("Anatomy of high-performance matrix multiplication", 2008): a block of B
+//! stays in the L2 cache, a row tile of A in the L1 cache while all panels of the block pass by.
+//! A chain over a long k is cut into blocks of k; its partial sums wait in C, or in working memory
+//! where C has other values to be added to, and are loaded again, which changes no bit.
+
+use std::cell::Cell;
+use std::ops::Range;
+use std::ptr::null;
+
+use super::packed::{Packed, panel_width};
+use super::tile::{PANEL, ROWS_MAX, Tile, compute, panels_max, rows_max};
+use crate::aligned::Line;
+use crate::dispatch::SimdLevel;
+use crate::scratch::Scratch;
+
+/// Columns of a block of B: at [`K_BLOCK`] 512 KiB of f32, half of a common L2 cache.
+pub(super) const COLUMN_BLOCK: usize = 256;
+/// Steps of k of a block: a row tile of A takes 24 KiB of the L1 cache.
+const K_BLOCK: usize = 512;
+/// Row tiles of a block, whose partial sums wait in working memory.
+const TILES_OF_BLOCK: usize = 8;
+
+/// A place in C from which sums are continued, or to which they go.
+#[derive(Clone, Copy)]
+pub(super) struct Sums {
+    first: *mut f32,
+    row: usize,
+}
+
+impl Sums {
+    pub(super) fn new(first: *mut f32, row: usize) -> Self {
+        Self { first, row }
+    }
+
+    /// The same from the given row and column on.
+    pub(super) fn at(self, row: usize, column: usize) -> Self {
+        Self {
+            first: self.first.wrapping_add(row * self.row + column),
+            ..self
+        }
+    }
+}
+
+/// What happens to the chains of one block of k.
+#[derive(Clone, Copy)]
+pub(super) struct Pass {
+    from: Option<Sums>,
+    to: Sums,
+    add: bool,
+}
+
+impl Pass {
+    /// Pass `index` of `count` over k for the block of C at `c`, with `partial` as waiting room.
+    pub(super) fn new(index: usize, count: usize, c: Sums, partial: Sums, add: bool) -> Self {
+        let last = index + 1 == count;
+        let waiting = if add { partial } else { c };
+        Self {
+            from: (index > 0).then_some(waiting),
+            to: if last { c } else { waiting },
+            add: add && last,
+        }
+    }
+
+    /// The same from the given row and column of the block on.
+    pub(super) fn at(self, row: usize, column: usize) -> Self {
+        Self {
+            from: self.from.map(|from| from.at(row, column)),
+            to: self.to.at(row, column),
+            ..self
+        }
+    }
+}
+
+/// `c[i][j] (=|+=) Σ a[i][kk]·b[kk][j]` for all rows of `a: [m, b.k]` and the given columns.
+///
+/// # Safety
+/// The machine supports `level`; `c` has m rows of `b.n` values, of which no one else uses the
+/// given columns; `columns.start` is a multiple of 32.
+pub(super) unsafe fn product(
+    level: SimdLevel,
+    c: *mut f32,
+    a: &[f32],
+    m: usize,
+    b: &Packed,
+    columns: Range<usize>,
+    add: bool,
+) {
+    let (k, n) = (b.k, b.n);
+    let row_tiles = RowTiles::new(m, level);
+    let k_block = match row_tiles.count() {
+        // B passes by only once, and a few rows may be longer before they leave the L1 cache.
+        1 => K_BLOCK * ROWS_MAX / m,
+        _ => K_BLOCK,
+    };
+    let n_passes = k.div_ceil(k_block).max(1);
+    let a_row = odd_lines(k.div_ceil(n_passes));
+    let copied = row_tiles.largest() * a_row;
+    let rows_waiting = if add && n_passes > 1 {
+        m.min(TILES_OF_BLOCK * row_tiles.rows_max)
+    } else {
+        0
+    };
+    with_scratch(copied + rows_waiting * COLUMN_BLOCK, |scratch| {
+        let (copy, partial) = scratch.split_at_mut(copied);
+        let partial = Sums::new(partial.as_mut_ptr(), COLUMN_BLOCK);
+        for columns in blocks(columns, COLUMN_BLOCK) {
+            for tiles in blocks(0..row_tiles.count(), TILES_OF_BLOCK) {
+                let first_row = row_tiles.get(tiles.start).start;
+                let c = Sums::new(c, n).at(first_row, columns.start);
+                for index in 0..n_passes {
+                    let steps = part(k, n_passes, index);
+                    let pass = Pass::new(index, n_passes, c, partial, add);
+                    let of_b = OfB::new(b.values(), k, steps.clone(), columns.clone());
+                    for rows in tiles.clone().map(|tile| row_tiles.get(tile)) {
+                        copy_row_tile(copy, a_row, &a[rows.start * k..rows.end * k], k, &steps);
+                        let of_a = OfA::new(copy, a_row, 1);
+                        let pass = pass.at(rows.start - first_row, 0);
+                        // SAFETY: the caller's promises on level and c; rows and columns lie in C.
+                        unsafe { sweep(level, rows.len(), &of_a, &of_b, pass) };
+                    }
+                }
+            }
+        }
+    });
+}
+
+/// A row tile of A, small enough for the L1 cache.
+pub(super) struct OfA<'a> {
+    values: &'a [f32],
+    row: usize,
+    k: usize,
+}
+
+impl<'a> OfA<'a> {
+    /// The tile with element `[r][kk]` at `r * row + kk * k` of `values`.
+    pub(super) fn new(values: &'a [f32], row: usize, k: usize) -> Self {
+        Self { values, row, k }
+    }
+}
+
+/// A block of B: `steps` of the `k` steps of the panels that hold `columns`.
+pub(super) struct OfB<'a> {
+    panels: &'a [f32],
+    k: usize,
+    steps: Range<usize>,
+    columns: Range<usize>,
+}
+
+impl<'a> OfB<'a> {
+    pub(super) fn new(
+        panels: &'a [f32],
+        k: usize,
+        steps: Range<usize>,
+        columns: Range<usize>,
+    ) -> Self {
+        Self {
+            panels,
+            k,
+            steps,
+            columns,
+        }
+    }
+}
+
+/// Computes one row tile against all panels of a block of B.
+///
+/// # Safety
+/// The machine supports `level`; `a` has `rows` rows with as many steps as `b`; the panels hold
+/// the steps and columns of `b`; the sums of `pass` hold `rows` rows by those columns, and no one
+/// else uses `pass.to`.
+pub(super) unsafe fn sweep(level: SimdLevel, rows: usize, a: &OfA, b: &OfB, pass: Pass) {
+    let panels_at_once = panels_max(level, rows);
+    let mut column = b.columns.start;
+    while column < b.columns.end {
+        let left = b.columns.end - column;
+        let width = match panels_at_once {
+            2 if left >= 2 * PANEL => 2 * PANEL,
+            _ => panel_width(left.min(PANEL)),
+        };
+        let valid = width.min(left);
+        let pass = pass.at(0, column - b.columns.start);
+        let tile = Tile {
+            rows,
+            width,
+            k: b.steps.len(),
+            a: a.values.as_ptr(),
+            a_row: a.row,
+            a_k: a.k,
+            b: b.panels[column * b.k + b.steps.start * width.min(PANEL)..].as_ptr(),
+            b_panel: b.k * PANEL,
+            from: pass.from.map_or(null(), |sums| sums.first.cast_const()),
+            from_row: pass.from.map_or(0, |sums| sums.row),
+            to: pass.to.first,
+            to_row: pass.to.row,
+            add: pass.add,
+        };
+        // SAFETY: the caller's promises; `width` follows the packing, `valid` ends at the last
+        // column.
+        unsafe { compute(level, &tile, valid) };
+        column += valid;
+    }
+}
+
+/// `values` in whole cache lines, an odd number of them: rows at this distance fall into different
+/// sets of the L1 cache, whatever the shape of the matrices.
+pub(super) fn odd_lines(values: usize) -> usize {
+    (values.div_ceil(Line::VALUES) | 1) * Line::VALUES
+}
+
+/// Copies the steps `steps` of each row of `a: [rows, k]` to rows of `copy_row` values.
+fn copy_row_tile(copy: &mut [f32], copy_row: usize, a: &[f32], k: usize, steps: &Range<usize>) {
+    if steps.is_empty() {
+        return;
+    }
+    for (target, source) in copy.chunks_exact_mut(copy_row).zip(a.chunks_exact(k)) {
+        target[..steps.len()].copy_from_slice(&source[steps.clone()]);
+    }
+}
+
+/// The rows of C in row tiles: full ones, of which the last two share what is left, because a
+/// tile of one or two rows is slow.
+#[derive(Clone, Copy)]
+pub(super) struct RowTiles {
+    rows: usize,
+    rows_max: usize,
+}
+
+impl RowTiles {
+    pub(super) fn new(rows: usize, level: SimdLevel) -> Self {
+        Self {
+            rows,
+            rows_max: rows_max(level),
+        }
+    }
+
+    pub(super) fn count(self) -> usize {
+        self.rows.div_ceil(self.rows_max)
+    }
+
+    /// Most rows of any tile.
+    pub(super) fn largest(self) -> usize {
+        self.rows.min(self.rows_max)
+    }
+
+    pub(super) fn get(self, index: usize) -> Range<usize> {
+        let full = self.count().saturating_sub(2);
+        if index < full {
+            return index * self.rows_max..(index + 1) * self.rows_max;
+        }
+        let left = full * self.rows_max..self.rows;
+        let last_two = self.count() - full;
+        let share = part(left.len(), last_two, index - full);
+        left.start + share.start..left.start + share.end
+    }
+}
+
+/// Part `index` of `0..total` cut into `count` parts of almost the same size.
+pub(super) fn part(total: usize, count: usize, index: usize) -> Range<usize> {
+    index * total / count..(index + 1) * total / count
+}
+
+/// `range` in blocks of `size`, the last one shorter.
+pub(super) fn blocks(range: Range<usize>, size: usize) -> impl Iterator<Item = Range<usize>> {
+    let end = range.end;
+    range
+        .step_by(size)
+        .map(move |start| start..end.min(start + size))
+}
+
+/// Calls `f` with `values` values of this thread's working memory, aligned to a cache line and
+/// with whatever earlier calls left in them.
+pub(super) fn with_scratch<R>(values: usize, f: impl FnOnce(&mut [f32]) -> R) -> R {
+    thread_local! {
+        static KEPT: Cell<Scratch> = const { Cell::new(Scratch::new()) };
+    }
+    let mut scratch = KEPT.take();
+    let result = f(scratch.floats(values));
+    KEPT.set(scratch);
+    result
+}

@@ -1,0 +1,90 @@
+//! AVX-512F tiles: 12 rows × 32 columns is 24 of the 32 registers for sums, two for B, and A as
+//! a broadcast memory operand of the FMA.
+
+use std::arch::x86_64::{
+    __m512, _mm512_add_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_set1_ps, _mm512_setzero_ps,
+    _mm512_storeu_ps,
+};
+
+use super::tile::{PANEL, Tile};
+
+pub(super) const ROWS: usize = 12;
+/// Up to this many rows two panels at once fit.
+pub(super) const ROWS_OF_TWO_PANELS: usize = 6;
+
+const LANES: usize = 16;
+
+/// # Safety
+/// As [`super::tile::compute`] with all columns valid; the machine has AVX-512F.
+#[target_feature(enable = "avx512f")]
+pub(super) unsafe fn run(tile: &Tile) {
+    macro_rules! by_rows {
+        ($vectors:literal: $($rows:literal)*) => {
+            match tile.rows {
+                // SAFETY: rows and width are the tile's; the rest are the caller's promises.
+                $($rows => unsafe { kernel::<$rows, $vectors>(tile) },)*
+                rows => unreachable!("no AVX-512 tile of {rows} rows x {} columns", tile.width),
+            }
+        };
+    }
+    match tile.width / LANES {
+        1 => by_rows!(1: 1 2 3 4 5 6 7 8 9 10 11 12),
+        2 => by_rows!(2: 1 2 3 4 5 6 7 8 9 10 11 12),
+        _ => by_rows!(4: 1 2 3 4 5 6),
+    }
+}
+
+/// # Safety
+/// As [`run`], with `tile.rows == ROWS` and `tile.width == VECTORS * LANES`.
+#[target_feature(enable = "avx512f")]
+unsafe fn kernel<const ROWS: usize, const VECTORS: usize>(tile: &Tile) {
+    let mut sums = [[_mm512_setzero_ps(); VECTORS]; ROWS];
+    if !tile.from.is_null() {
+        for (r, row) in sums.iter_mut().enumerate() {
+            for (v, sum) in row.iter_mut().enumerate() {
+                // SAFETY: `from` has ROWS rows of VECTORS × LANES values.
+                *sum = unsafe { _mm512_loadu_ps(tile.from.add(r * tile.from_row + v * LANES)) };
+            }
+        }
+    }
+    // One pointer for three rows: with the row stride and its double as index, that leaves
+    // enough general registers for 12 rows.
+    let mut a = [tile.a; 4];
+    for (i, pointer) in a.iter_mut().enumerate().take(ROWS.div_ceil(3)) {
+        // SAFETY: row 3i exists.
+        *pointer = unsafe { tile.a.add(3 * i * tile.a_row) };
+    }
+    let mut b = tile.b;
+    for _ in 0..tile.k {
+        // SAFETY: a and b point at step kk < k of elements that the caller vouches for.
+        unsafe {
+            let b_now: [__m512; VECTORS] = std::array::from_fn(|v| {
+                _mm512_loadu_ps(b.add((v * LANES / PANEL) * tile.b_panel + v * LANES % PANEL))
+            });
+            for r in 0..ROWS {
+                let a_now = _mm512_set1_ps(*a[r / 3].add((r % 3) * tile.a_row));
+                for v in 0..VECTORS {
+                    sums[r][v] = _mm512_fmadd_ps(a_now, b_now[v], sums[r][v]);
+                }
+            }
+            for pointer in &mut a[..ROWS.div_ceil(3)] {
+                *pointer = pointer.wrapping_add(tile.a_k);
+            }
+            b = b.wrapping_add(if VECTORS == 1 { LANES } else { PANEL });
+        }
+    }
+    for (r, row) in sums.iter().enumerate() {
+        for (v, &sum) in row.iter().enumerate() {
+            // SAFETY: `to` has ROWS writable rows of VECTORS × LANES values.
+            unsafe {
+                let to = tile.to.add(r * tile.to_row + v * LANES);
+                let value = if tile.add {
+                    _mm512_add_ps(_mm512_loadu_ps(to), sum)
+                } else {
+                    sum
+                };
+                _mm512_storeu_ps(to, value);
+            }
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! The right operand of a product, in the order in which the kernels read it.
+
+use std::ops::Range;
+
+use super::tile::{HALF_PANEL, PANEL};
+use crate::aligned::Line;
+
+/// B `[k, n]` packed in column panels: panel p holds columns 32p.. of all k rows, row after row,
+/// 32 values a row (16 in the last panel where those are enough), zeros beyond column n.
+#[derive(Clone, Debug)]
+pub struct Packed {
+    pub k: usize,
+    pub n: usize,
+    lines: Vec<Line>,
+}
+
+impl Packed {
+    /// Packs `b: [k, n]`.
+    ///
+    /// # Panics
+    /// If `b` does not have `k * n` values.
+    pub fn from_rows(b: &[f32], k: usize, n: usize) -> Self {
+        let mut packed = Self::zeros(k, n);
+        packed.repack_rows(b);
+        packed
+    }
+
+    /// Packs B = wᵀ for `w: [n, k]`.
+    ///
+    /// # Panics
+    /// If `w` does not have `n * k` values.
+    pub fn from_transposed(w: &[f32], n: usize, k: usize) -> Self {
+        let mut packed = Self::zeros(k, n);
+        packed.repack_transposed(w);
+        packed
+    }
+
+    /// Packs new values `b: [k, n]` in place.
+    ///
+    /// # Panics
+    /// If `b` does not have `k * n` values.
+    pub fn repack_rows(&mut self, b: &[f32]) {
+        let (k, n) = (self.k, self.n);
+        assert_eq!(
+            b.len(),
+            k * n,
+            "packing B [{k}, {n}] from {} values",
+            b.len()
+        );
+        if n > 0 {
+            pack_rows(Line::flatten_mut(&mut self.lines), b, n, 0..n);
+        }
+    }
+
+    /// Packs B = wᵀ for new values `w: [n, k]` in place.
+    ///
+    /// # Panics
+    /// If `w` does not have `n * k` values.
+    pub fn repack_transposed(&mut self, w: &[f32]) {
+        let (k, n) = (self.k, self.n);
+        assert_eq!(
+            w.len(),
+            n * k,
+            "packing the transpose of w [{n}, {k}] from {} values",
+            w.len()
+        );
+        let mut panels = Line::flatten_mut(&mut self.lines);
+        for first in (0..n).step_by(PANEL) {
+            let columns = PANEL.min(n - first);
+            let panel = panels
+                .split_off_mut(..k * panel_width(columns))
+                .expect("room for every panel");
+            let w = &w[first * k..(first + columns) * k];
+            if columns > HALF_PANEL {
+                transpose_panel::<PANEL>(panel, w, k);
+            } else {
+                transpose_panel::<HALF_PANEL>(panel, w, k);
+            }
+        }
+    }
+
+    /// All panels. Exactly as long as `k` and `n` say, or panics: these are public, and the
+    /// kernels read as far as they say.
+    pub(super) fn values(&self) -> &[f32] {
+        let len = self.k.checked_mul(padded(self.n));
+        let lines = Line::flatten(&self.lines);
+        len.and_then(|len| lines.get(..len)).unwrap_or_else(|| {
+            panic!(
+                "packed B [{}, {}] holds only {} values",
+                self.k,
+                self.n,
+                lines.len()
+            )
+        })
+    }
+
+    fn zeros(k: usize, n: usize) -> Self {
+        Self {
+            k,
+            n,
+            lines: Line::zeros(k * padded(n)),
+        }
+    }
+}
+
+/// Columns that a panel with `columns` existing columns has with its zeros.
+pub(super) fn panel_width(columns: usize) -> usize {
+    if columns > HALF_PANEL {
+        PANEL
+    } else {
+        HALF_PANEL
+    }
+}
+
+/// Columns of n columns in panels.
+pub(super) fn padded(n: usize) -> usize {
+    n.next_multiple_of(HALF_PANEL)
+}
+
+/// Packs the given columns of all rows of `b: [_, n]` into panels, with zeros beyond the last
+/// column. Goes by a few rows at a time through all panels, because a row of `b` may be a memory
+/// page away from the next.
+pub(super) fn pack_rows(panels: &mut [f32], b: &[f32], n: usize, columns: Range<usize>) {
+    const ROWS: usize = 8;
+    let k = b.len() / n;
+    for (index, b) in b.chunks(ROWS * n).enumerate() {
+        for start in (0..columns.len()).step_by(PANEL) {
+            let valid = PANEL.min(columns.len() - start);
+            let width = panel_width(valid);
+            let panel = &mut panels[start * k + index * ROWS * width..];
+            let rows = b
+                .chunks_exact(n)
+                .map(|row| &row[columns.start + start..][..valid]);
+            match (valid, width) {
+                (PANEL, _) => copy_rows::<PANEL>(panel, rows),
+                (HALF_PANEL, _) => copy_rows::<HALF_PANEL>(panel, rows),
+                _ => {
+                    for (target, source) in panel.chunks_exact_mut(width).zip(rows) {
+                        target[..valid].copy_from_slice(source);
+                        target[valid..].fill(0.0);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Copies rows of exactly WIDTH values, a size that the compiler turns into vector moves.
+pub(super) fn copy_rows<'a, const WIDTH: usize>(
+    packed: &mut [f32],
+    rows: impl Iterator<Item = &'a [f32]>,
+) {
+    for (target, source) in packed.as_chunks_mut::<WIDTH>().0.iter_mut().zip(rows) {
+        target.copy_from_slice(source);
+    }
+}
+
+/// One panel of wᵀ from its rows of w, `w: [<= WIDTH, k]`. Goes by blocks of one cache line of
+/// every row, so each line of w is read once and the block's transpose stays in the L1 cache.
+fn transpose_panel<const WIDTH: usize>(panel: &mut [f32], w: &[f32], k: usize) {
+    const BLOCK: usize = 16;
+    let panel = panel.as_chunks_mut::<WIDTH>().0;
+    for (block, rows) in panel.chunks_mut(BLOCK).enumerate() {
+        for (j, w_row) in w.chunks_exact(k).enumerate() {
+            let source = &w_row[block * BLOCK..][..rows.len()];
+            for (row, &value) in rows.iter_mut().zip(source) {
+                row[j] = value;
+            }
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! Rotary position embedding (Su et al. 2021): pairs of values turned by position × frequency.
+//! Frequencies come from the specification, which has YaRN and Llama 3 scaling applied.
+
+/// Cosines and sines of all positions.
+#[derive(Clone, Debug)]
+pub struct RopeTable {
+    /// `[max_positions, rope_dim / 2]`, `mscale * cos` and `mscale * sin`.
+    cos: Vec<f32>,
+    sin: Vec<f32>,
+    n_pairs: usize,
+}
+
+/// Which two values of a head are a pair, in Hugging Face's words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RopeStyle {
+    /// (2i, 2i + 1): DeepSeek's `rope_interleave`.
+    Interleaved,
+    /// (i, i + rope_dim / 2): `rotate_half` of Llama and Qwen.
+    HalfSplit,
+}
+
+/// Which way to turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RopeDirection {
+    Forward,
+    /// The transpose, which is the gradient; also the inverse where `mscale` is 1.
+    Inverse,
+}
+
+impl RopeTable {
+    /// Angles are computed in f64 from `inv_freq`, radians a position, one a pair. `mscale`
+    /// multiplies the rotated values (Hugging Face's `attention_scaling`).
+    ///
+    /// # Panics
+    /// If there is no frequency.
+    pub fn new(inv_freq: &[f64], max_positions: usize, mscale: f32) -> Self {
+        assert!(!inv_freq.is_empty(), "RoPE without frequencies");
+        let mut table = Self {
+            cos: Vec::with_capacity(max_positions * inv_freq.len()),
+            sin: Vec::with_capacity(max_positions * inv_freq.len()),
+            n_pairs: inv_freq.len(),
+        };
+        for position in 0..max_positions {
+            for frequency in inv_freq {
+                let (sin, cos) = (position as f64 * frequency).sin_cos();
+                table.cos.push((cos * f64::from(mscale)) as f32);
+                table.sin.push((sin * f64::from(mscale)) as f32);
+            }
+        }
+        table
+    }
+
+    /// Values of a head that are turned: two a frequency.
+    pub fn rope_dim(&self) -> usize {
+        2 * self.n_pairs
+    }
+
+    pub fn max_positions(&self) -> usize {
+        self.cos.len() / self.n_pairs
+    }
+
+    fn at(&self, position: u32) -> (&[f32], &[f32]) {
+        let start = position as usize * self.n_pairs;
+        (
+            &self.cos[start..start + self.n_pairs],
+            &self.sin[start..start + self.n_pairs],
+        )
+    }
+}
+
+/// Turns in place, for every row r and head h, the [`RopeTable::rope_dim`] values from
+/// `x[r * row_stride + h * head_stride + offset]` on by `positions[r]`: with the pair (a, b),
+/// `a·cos − b·sin` and `b·cos + a·sin`.
+///
+/// # Panics
+/// If a position is not in the table, or if `x` ends before the last row's last head.
+#[expect(
+    clippy::too_many_arguments,
+    reason = "where the values lie takes four numbers"
+)]
+pub fn rope(
+    x: &mut [f32],
+    positions: &[u32],
+    table: &RopeTable,
+    n_heads: usize,
+    row_stride: usize,
+    head_stride: usize,
+    offset: usize,
+    style: RopeStyle,
+    direction: RopeDirection,
+) {
+    let sign = match direction {
+        RopeDirection::Forward => 1.0,
+        RopeDirection::Inverse => -1.0,
+    };
+    for (row, &position) in positions.iter().enumerate() {
+        assert!(
+            (position as usize) < table.max_positions(),
+            "position {position} is outside the RoPE table of {} positions",
+            table.max_positions()
+        );
+        let (cos, sin) = table.at(position);
+        for head in 0..n_heads {
+            let x = &mut x[row * row_stride + head * head_stride + offset..][..table.rope_dim()];
+            match style {
+                RopeStyle::Interleaved => turn_interleaved(x, cos, sin, sign),
+                RopeStyle::HalfSplit => turn_half_split(x, cos, sin, sign),
+            }
+        }
+    }
+}
+
+fn turn_interleaved(x: &mut [f32], cos: &[f32], sin: &[f32], sign: f32) {
+    for ([a, b], (cos, sin)) in x.as_chunks_mut().0.iter_mut().zip(cos.iter().zip(sin)) {
+        (*a, *b) = turn(*a, *b, *cos, sign * sin);
+    }
+}
+
+fn turn_half_split(x: &mut [f32], cos: &[f32], sin: &[f32], sign: f32) {
+    let (first, second) = x.split_at_mut(cos.len());
+    for ((a, b), (cos, sin)) in first.iter_mut().zip(second).zip(cos.iter().zip(sin)) {
+        (*a, *b) = turn(*a, *b, *cos, sign * sin);
+    }
+}
+
+#[inline(always)]
+fn turn(a: f32, b: f32, cos: f32, sin: f32) -> (f32, f32) {
+    (a * cos - b * sin, b * cos + a * sin)
+}

@@ -1,0 +1,11 @@
+//! Integration tests of the tensor crate, in one binary.
+
+mod matmul;
+mod random;
+mod ops_adamw;
+mod ops_attention;
+mod ops_cross_entropy;
+mod ops_norm;
+mod ops_rope;
+mod ops_rows;
+mod ops_support;

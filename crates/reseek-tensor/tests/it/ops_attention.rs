@@ -1,0 +1,501 @@
+//! Attention against a slow reference, and its bit rule.
+
+use reseek_tensor::attention::{
+    AttentionCache, AttentionShape, attention_backward, attention_cached, attention_forward,
+};
+use reseek_tensor::numeric::{assert_close, assert_same_bits};
+
+use crate::ops_support::{check_at_every_level, gradient, inner, levels, narrow, normal, widen};
+
+struct Case {
+    shape: AttentionShape,
+    q_len: usize,
+    kv_len: usize,
+}
+
+/// The backward pass in f64: gradients of q, k and v.
+type Gradients = (Vec<f64>, Vec<f64>, Vec<f64>);
+
+impl Case {
+    fn new(
+        n_heads: usize,
+        n_kv_heads: usize,
+        d_qk: usize,
+        d_v: usize,
+        q_len: usize,
+        kv_len: usize,
+    ) -> Self {
+        let scale = 1.0 / (d_qk as f32).sqrt();
+        Self {
+            shape: AttentionShape {
+                n_heads,
+                n_kv_heads,
+                d_qk,
+                d_v,
+                scale,
+            },
+            q_len,
+            kv_len,
+        }
+    }
+
+    fn q(&self) -> Vec<f32> {
+        normal(self.q_len * self.shape.n_heads * self.shape.d_qk, "q")
+    }
+
+    fn k(&self) -> Vec<f32> {
+        normal(self.kv_len * self.shape.n_kv_heads * self.shape.d_qk, "k")
+    }
+
+    fn v(&self) -> Vec<f32> {
+        normal(self.kv_len * self.shape.n_kv_heads * self.shape.d_v, "v")
+    }
+
+    fn d_o(&self) -> Vec<f32> {
+        normal(self.q_len * self.shape.n_heads * self.shape.d_v, "d_o")
+    }
+
+    fn o_shape(&self) -> [usize; 3] {
+        [self.q_len, self.shape.n_heads, self.shape.d_v]
+    }
+
+    fn name(&self) -> String {
+        format!("{} of {} in {:?}", self.q_len, self.kv_len, self.shape)
+    }
+
+    fn forward(&self, q: &[f32], k: &[f32], v: &[f32]) -> (Vec<f32>, Vec<f32>) {
+        let mut o = vec![f32::NAN; self.o_shape().iter().product()];
+        let mut lse = vec![f32::NAN; self.q_len * self.shape.n_heads];
+        attention_forward(&mut o, &mut lse, q, k, v, self.shape);
+        (o, lse)
+    }
+
+    /// Weights of query i in head h, and the log-sum-exp.
+    fn weights(&self, q: &[f64], k: &[f64], i: usize, h: usize) -> (Vec<f64>, f64) {
+        let AttentionShape {
+            n_heads,
+            n_kv_heads,
+            d_qk,
+            scale,
+            ..
+        } = self.shape;
+        let q = &q[(i * n_heads + h) * d_qk..][..d_qk];
+        let scores: Vec<f64> = (0..=self.kv_len - self.q_len + i)
+            .map(|j| {
+                let k = &k[(j * n_kv_heads + h * n_kv_heads / n_heads) * d_qk..][..d_qk];
+                f64::from(scale) * q.iter().zip(k).map(|(q, k)| q * k).sum::<f64>()
+            })
+            .collect();
+        let max = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let lse = max + scores.iter().map(|s| (s - max).exp()).sum::<f64>().ln();
+        (scores.iter().map(|s| (s - lse).exp()).collect(), lse)
+    }
+
+    fn reference(&self, q: &[f64], k: &[f64], v: &[f64]) -> (Vec<f64>, Vec<f64>) {
+        let AttentionShape {
+            n_heads,
+            n_kv_heads,
+            d_v,
+            ..
+        } = self.shape;
+        let (mut o, mut all_lse) = (Vec::new(), Vec::new());
+        for (i, h) in self.rows() {
+            let (weights, lse) = self.weights(q, k, i, h);
+            let value =
+                |j: usize, c: usize| v[(j * n_kv_heads + h * n_kv_heads / n_heads) * d_v + c];
+            o.extend((0..d_v).map(|c| {
+                weights
+                    .iter()
+                    .enumerate()
+                    .map(|(j, p)| p * value(j, c))
+                    .sum::<f64>()
+            }));
+            all_lse.push(lse);
+        }
+        (o, all_lse)
+    }
+
+    fn reference_backward(&self, d_o: &[f64], q: &[f64], k: &[f64], v: &[f64]) -> Gradients {
+        let AttentionShape {
+            n_heads,
+            n_kv_heads,
+            d_qk,
+            d_v,
+            scale,
+        } = self.shape;
+        let (mut dq, mut dk, mut dv) = (vec![0.0; q.len()], vec![0.0; k.len()], vec![0.0; v.len()]);
+        for (i, h) in self.rows() {
+            let (weights, _) = self.weights(q, k, i, h);
+            let row = i * n_heads + h;
+            let d_o = &d_o[row * d_v..][..d_v];
+            let kv = |j: usize| j * n_kv_heads + h * n_kv_heads / n_heads;
+            let d_weight = |j: usize| {
+                v[kv(j) * d_v..][..d_v]
+                    .iter()
+                    .zip(d_o)
+                    .map(|(v, d)| v * d)
+                    .sum::<f64>()
+            };
+            let delta: f64 = weights
+                .iter()
+                .enumerate()
+                .map(|(j, p)| p * d_weight(j))
+                .sum();
+            for (j, p) in weights.iter().enumerate() {
+                let d_score = f64::from(scale) * p * (d_weight(j) - delta);
+                for c in 0..d_qk {
+                    dq[row * d_qk + c] += d_score * k[kv(j) * d_qk + c];
+                    dk[kv(j) * d_qk + c] += d_score * q[row * d_qk + c];
+                }
+                for c in 0..d_v {
+                    dv[kv(j) * d_v + c] += p * d_o[c];
+                }
+            }
+        }
+        (dq, dk, dv)
+    }
+
+    fn rows(&self) -> impl Iterator<Item = (usize, usize)> {
+        let n_heads = self.shape.n_heads;
+        (0..self.q_len).flat_map(move |i| (0..n_heads).map(move |h| (i, h)))
+    }
+
+    fn check_forward(&self, tolerance: f64) {
+        let (q, k, v) = (self.q(), self.k(), self.v());
+        let (o, lse) = self.reference(&widen(&q), &widen(&k), &widen(&v));
+        check_at_every_level(
+            &self.name(),
+            &self.o_shape(),
+            &narrow(&o),
+            tolerance,
+            || self.forward(&q, &k, &v).0,
+        );
+        check_at_every_level(
+            &self.name(),
+            &self.o_shape()[..2],
+            &narrow(&lse),
+            tolerance,
+            || self.forward(&q, &k, &v).1,
+        );
+    }
+
+    fn check_backward(&self, tolerance: f64) {
+        let (q, k, v, d_o) = (self.q(), self.k(), self.v(), self.d_o());
+        let (dq, dk, dv) =
+            self.reference_backward(&widen(&d_o), &widen(&q), &widen(&k), &widen(&v));
+        let compute = || {
+            let (o, lse) = self.forward(&q, &k, &v);
+            let (mut dq, mut dk, mut dv) = (
+                vec![f32::NAN; q.len()],
+                vec![f32::NAN; k.len()],
+                vec![f32::NAN; v.len()],
+            );
+            attention_backward(
+                &mut dq, &mut dk, &mut dv, &d_o, &q, &k, &v, &o, &lse, self.shape,
+            );
+            (dq, dk, dv)
+        };
+        let AttentionShape {
+            n_heads,
+            n_kv_heads,
+            d_qk,
+            d_v,
+            ..
+        } = self.shape;
+        check_at_every_level(
+            "dq",
+            &[self.q_len, n_heads, d_qk],
+            &narrow(&dq),
+            tolerance,
+            || compute().0,
+        );
+        check_at_every_level(
+            "dk",
+            &[self.kv_len, n_kv_heads, d_qk],
+            &narrow(&dk),
+            tolerance,
+            || compute().1,
+        );
+        check_at_every_level(
+            "dv",
+            &[self.kv_len, n_kv_heads, d_v],
+            &narrow(&dv),
+            tolerance,
+            || compute().2,
+        );
+    }
+}
+
+#[test]
+fn forward_agrees_with_the_reference() {
+    for q_len in [1, 2, 7, 8, 9, 63, 64, 65, 150] {
+        Case::new(2, 2, 48, 32, q_len, q_len).check_forward(2e-6);
+    }
+    for (q_len, kv_len) in [
+        (1, 1),
+        (1, 64),
+        (1, 65),
+        (1, 200),
+        (5, 67),
+        (17, 64),
+        (70, 131),
+    ] {
+        Case::new(4, 2, 20, 13, q_len, kv_len).check_forward(2e-6);
+    }
+    for (n_heads, n_kv_heads, d_qk, d_v) in [
+        (1, 1, 1, 1),
+        (6, 2, 3, 5),
+        (8, 1, 16, 16),
+        (2, 1, 128, 80),
+        (1, 1, 33, 49),
+    ] {
+        Case::new(n_heads, n_kv_heads, d_qk, d_v, 77, 77).check_forward(2e-6);
+    }
+}
+
+#[test]
+fn the_reference_gradients_are_its_differences() {
+    let case = Case::new(2, 1, 3, 2, 6, 6);
+    let (q, k, v, d_o) = (case.q(), case.k(), case.v(), case.d_o());
+    let (wide_q, wide_k, wide_v) = (widen(&q), widen(&k), widen(&v));
+    let (dq, dk, dv) = case.reference_backward(&widen(&d_o), &wide_q, &wide_k, &wide_v);
+    let want = gradient(&q, |q| inner(&case.reference(q, &wide_k, &wide_v).0, &d_o));
+    assert_close("dq", &narrow(&dq), &want, &[6, 2, 3], 1e-7);
+    let want = gradient(&k, |k| inner(&case.reference(&wide_q, k, &wide_v).0, &d_o));
+    assert_close("dk", &narrow(&dk), &want, &[6, 1, 3], 1e-7);
+    let want = gradient(&v, |v| inner(&case.reference(&wide_q, &wide_k, v).0, &d_o));
+    assert_close("dv", &narrow(&dv), &want, &[6, 1, 2], 1e-7);
+}
+
+#[test]
+fn backward_agrees_with_the_reference() {
+    for len in [1, 2, 7, 8, 9, 17, 63, 64, 65, 150] {
+        Case::new(2, 2, 48, 32, len, len).check_backward(3e-6);
+    }
+    for (n_heads, n_kv_heads, d_qk, d_v) in [
+        (1, 1, 1, 1),
+        (6, 2, 3, 5),
+        (4, 1, 16, 16),
+        (2, 1, 128, 80),
+        (1, 1, 33, 49),
+    ] {
+        Case::new(n_heads, n_kv_heads, d_qk, d_v, 77, 77).check_backward(3e-6);
+    }
+}
+
+/// Each query alone, as in decoding, with only the keys that exist then.
+#[test]
+fn a_query_alone_has_the_bits_of_the_whole_pass() {
+    for case in [
+        Case::new(4, 4, 48, 32, 140, 140),
+        Case::new(4, 2, 20, 13, 70, 70),
+        Case::new(2, 1, 16, 16, 9, 100),
+    ] {
+        let (q, k, v) = (case.q(), case.k(), case.v());
+        let AttentionShape {
+            n_heads,
+            n_kv_heads,
+            d_qk,
+            d_v,
+            ..
+        } = case.shape;
+        for level in levels() {
+            reseek_tensor::dispatch::with_level(level, || {
+                let (o, lse) = case.forward(&q, &k, &v);
+                for i in 0..case.q_len {
+                    let kv_len = case.kv_len - case.q_len + i + 1;
+                    let alone = Case {
+                        shape: case.shape,
+                        q_len: 1,
+                        kv_len,
+                    };
+                    let (o_i, lse_i) = alone.forward(
+                        &q[i * n_heads * d_qk..][..n_heads * d_qk],
+                        &k[..kv_len * n_kv_heads * d_qk],
+                        &v[..kv_len * n_kv_heads * d_v],
+                    );
+                    let what = format!("query {i} of {} at {level}", case.name());
+                    assert_same_bits(
+                        &what,
+                        &o_i,
+                        &o[i * n_heads * d_v..][..n_heads * d_v],
+                        &[n_heads, d_v],
+                    );
+                    assert_same_bits(&what, &lse_i, &lse[i * n_heads..][..n_heads], &[n_heads]);
+                }
+            });
+        }
+    }
+}
+
+/// Chunks of any size, as in prefilling, give the bits of the whole, from a cache too.
+#[test]
+fn chunks_of_queries_have_the_bits_of_the_whole_pass() {
+    let case = Case::new(2, 1, 24, 40, 150, 150);
+    let (q, k, v) = (case.q(), case.k(), case.v());
+    let (o, _) = case.forward(&q, &k, &v);
+    for size in [1, 3, 8, 50, 64, 100] {
+        let mut cache = AttentionCache::new(case.shape);
+        for start in (0..150).step_by(size) {
+            let end = (start + size).min(150);
+            let chunk = Case {
+                shape: case.shape,
+                q_len: end - start,
+                kv_len: end,
+            };
+            let (o_chunk, lse) =
+                chunk.forward(&q[start * 48..end * 48], &k[..end * 24], &v[..end * 40]);
+            assert_same_bits(
+                &chunk.name(),
+                &o_chunk,
+                &o[start * 80..end * 80],
+                &chunk.o_shape(),
+            );
+
+            cache.push(&k[start * 24..end * 24], &v[start * 40..end * 40]);
+            let (mut o_cached, mut lse_cached) =
+                (vec![f32::NAN; o_chunk.len()], vec![f32::NAN; lse.len()]);
+            attention_cached(
+                &mut o_cached,
+                &mut lse_cached,
+                &q[start * 48..end * 48],
+                &cache,
+            );
+            assert_same_bits("o from the cache", &o_cached, &o_chunk, &chunk.o_shape());
+            assert_same_bits("lse from the cache", &lse_cached, &lse, &[lse.len()]);
+        }
+    }
+}
+
+#[test]
+fn a_truncated_cache_goes_on_as_if_it_had_never_been_longer() {
+    let case = Case::new(2, 2, 12, 9, 1, 70);
+    let (q, k, v) = (case.q(), case.k(), case.v());
+    let mut cache = AttentionCache::new(case.shape);
+    assert!(cache.is_empty());
+    cache.push(&k[..30 * 24], &v[..30 * 18]);
+    cache.push(&vec![f32::NAN; 100 * 24], &vec![f32::NAN; 100 * 18]);
+    cache.truncate(30);
+    cache.push(&k[30 * 24..], &v[30 * 18..]);
+    assert_eq!(cache.len(), 70);
+    let (mut o, mut lse) = (vec![f32::NAN; 18], vec![f32::NAN; 2]);
+    attention_cached(&mut o, &mut lse, &q, &cache);
+    let want = case.forward(&q, &k, &v);
+    assert_same_bits("o", &o, &want.0, &[2, 9]);
+    assert_same_bits("lse", &lse, &want.1, &[2]);
+}
+
+#[test]
+fn what_lies_ahead_cannot_be_seen() {
+    let case = Case::new(1, 1, 32, 32, 100, 100);
+    let (q, mut k, mut v) = (case.q(), case.k(), case.v());
+    let (o, _) = case.forward(&q, &k, &v);
+    for (i, nasty) in (70..100).zip(
+        [f32::NAN, f32::INFINITY, -f32::INFINITY, 1e38, -0.0]
+            .into_iter()
+            .cycle(),
+    ) {
+        k[i * 32..(i + 1) * 32].fill(nasty);
+        v[i * 32..(i + 1) * 32].fill(nasty);
+    }
+    let (changed, _) = case.forward(&q, &k, &v);
+    assert_same_bits(
+        "queries before the change",
+        &changed[..70 * 32],
+        &o[..70 * 32],
+        &[70, 32],
+    );
+    assert!(
+        changed[70 * 32..71 * 32].iter().all(|x| x.is_nan()),
+        "NaN is not lost"
+    );
+}
+
+#[test]
+fn extreme_scores() {
+    let case = Case::new(1, 1, 16, 16, 130, 130);
+    let (q, k, v) = (case.q(), case.k(), case.v());
+    // Scores of some ten thousands: the softmax picks the greatest, nothing overflows.
+    let large: Vec<f32> = q.iter().map(|q| q * 1e4).collect();
+    let (o, lse) = case.forward(&large, &k, &v);
+    let (want_o, want_lse) = case.reference(&widen(&large), &widen(&k), &widen(&v));
+    assert_close("o", &o, &narrow(&want_o), &case.o_shape(), 2e-2);
+    assert_close("lse", &lse, &narrow(&want_lse), &[130, 1], 1e-6);
+    // Scores of nothing: the mean of the values so far.
+    let (o, lse) = case.forward(&vec![1e-30; q.len()], &k, &v);
+    let (want_o, want_lse) = case.reference(&vec![0.0; q.len()], &widen(&k), &widen(&v));
+    assert_close("o", &o, &narrow(&want_o), &case.o_shape(), 1e-6);
+    assert_close("lse", &lse, &narrow(&want_lse), &[130, 1], 1e-6);
+}
+
+#[test]
+fn gradients_do_not_depend_on_the_later_rows() {
+    let (long, short) = (
+        Case::new(1, 1, 48, 32, 150, 150),
+        Case::new(1, 1, 48, 32, 100, 100),
+    );
+    let (q, k, v, mut d_o) = (long.q(), long.k(), long.v(), long.d_o());
+    d_o[100 * 32..].fill(0.0);
+    let backward = |case: &Case| {
+        let (n_qk, n_v) = (case.q_len * 48, case.q_len * 32);
+        let (o, lse) = case.forward(&q[..n_qk], &k[..n_qk], &v[..n_v]);
+        let (mut dq, mut dk, mut dv) = (vec![0.0; n_qk], vec![0.0; n_qk], vec![0.0; n_v]);
+        attention_backward(
+            &mut dq,
+            &mut dk,
+            &mut dv,
+            &d_o[..n_v],
+            &q[..n_qk],
+            &k[..n_qk],
+            &v[..n_v],
+            &o,
+            &lse,
+            case.shape,
+        );
+        (dq, dk, dv)
+    };
+    let ((dq, dk, dv), (dq_short, dk_short, dv_short)) = (backward(&long), backward(&short));
+    assert_same_bits("dq", &dq[..4800], &dq_short, &[100, 48]);
+    assert_same_bits("dk", &dk[..4800], &dk_short, &[100, 48]);
+    assert_same_bits("dv", &dv[..3200], &dv_short, &[100, 32]);
+}
+
+#[test]
+#[should_panic(expected = "v has 31 values, expected 32")]
+fn names_the_wrong_length() {
+    let shape = AttentionShape {
+        n_heads: 1,
+        n_kv_heads: 1,
+        d_qk: 8,
+        d_v: 16,
+        scale: 1.0,
+    };
+    attention_forward(
+        &mut [0.0; 32],
+        &mut [0.0; 2],
+        &[0.0; 16],
+        &[0.0; 16],
+        &[0.0; 31],
+        shape,
+    );
+}
+
+#[test]
+#[should_panic(expected = "3 queries but only 2 keys")]
+fn refuses_more_queries_than_keys() {
+    let shape = AttentionShape {
+        n_heads: 1,
+        n_kv_heads: 1,
+        d_qk: 1,
+        d_v: 1,
+        scale: 1.0,
+    };
+    attention_forward(
+        &mut [0.0; 3],
+        &mut [0.0; 3],
+        &[0.0; 3],
+        &[0.0; 2],
+        &[0.0; 2],
+        shape,
+    );
+}

@@ -1,0 +1,174 @@
+//! Rotary position embedding.
+
+use reseek_tensor::numeric::{assert_close, assert_same_bits};
+use reseek_tensor::rope::{RopeDirection, RopeStyle, RopeTable, rope};
+
+use crate::ops_support::{gradient, inner, narrow, normal, widen};
+
+const STYLES: [RopeStyle; 2] = [RopeStyle::Interleaved, RopeStyle::HalfSplit];
+
+/// Two heads of 3 + rope_dim + 2 values a row, after one value of something else.
+struct Layout {
+    rope_dim: usize,
+    style: RopeStyle,
+    mscale: f32,
+}
+
+impl Layout {
+    const HEADS: usize = 2;
+    const OFFSET: usize = 4;
+
+    fn head_stride(&self) -> usize {
+        self.rope_dim + 5
+    }
+
+    fn row_stride(&self) -> usize {
+        1 + Self::HEADS * self.head_stride()
+    }
+
+    fn inv_freq(&self) -> Vec<f64> {
+        (0..self.rope_dim / 2)
+            .map(|i| 10_000_f64.powf(-2.0 * i as f64 / self.rope_dim as f64))
+            .collect()
+    }
+
+    fn apply(&self, x: &mut [f32], positions: &[u32], direction: RopeDirection) {
+        let table = RopeTable::new(&self.inv_freq(), 4096, self.mscale);
+        assert_eq!(
+            (table.rope_dim(), table.max_positions()),
+            (self.rope_dim, 4096)
+        );
+        rope(
+            x,
+            positions,
+            &table,
+            Self::HEADS,
+            self.row_stride(),
+            self.head_stride(),
+            Self::OFFSET,
+            self.style,
+            direction,
+        );
+    }
+
+    fn reference(&self, x: &[f64], positions: &[u32]) -> Vec<f64> {
+        let mut y = x.to_vec();
+        for (row, &position) in positions.iter().enumerate() {
+            for head in 0..Self::HEADS {
+                let start = row * self.row_stride() + head * self.head_stride() + Self::OFFSET;
+                for (i, frequency) in self.inv_freq().iter().enumerate() {
+                    let (a, b) = match self.style {
+                        RopeStyle::Interleaved => (start + 2 * i, start + 2 * i + 1),
+                        RopeStyle::HalfSplit => (start + i, start + i + self.rope_dim / 2),
+                    };
+                    let (sin, cos) = (f64::from(position) * frequency).sin_cos();
+                    y[a] = f64::from(self.mscale) * (x[a] * cos - x[b] * sin);
+                    y[b] = f64::from(self.mscale) * (x[b] * cos + x[a] * sin);
+                }
+            }
+        }
+        y
+    }
+}
+
+#[test]
+fn agrees_with_the_reference_and_its_differences() {
+    let positions = [0, 1, 7, 4095];
+    for style in STYLES {
+        for (rope_dim, mscale) in [(2, 1.0), (6, 1.25), (16, 1.0), (64, 0.8)] {
+            let layout = Layout {
+                rope_dim,
+                style,
+                mscale,
+            };
+            let shape = [positions.len(), layout.row_stride()];
+            let len = shape[0] * shape[1];
+            let (x, dy) = (normal(len, "x"), normal(len, "dy"));
+            let mut y = x.clone();
+            layout.apply(&mut y, &positions, RopeDirection::Forward);
+            let reference = |x: &[f64]| layout.reference(x, &positions);
+            assert_close("y", &y, &narrow(&reference(&widen(&x))), &shape, 3e-7);
+
+            let mut dx = dy.clone();
+            layout.apply(&mut dx, &positions, RopeDirection::Inverse);
+            assert_close(
+                "dx",
+                &dx,
+                &gradient(&x, |x| inner(&reference(x), &dy)),
+                &shape,
+                3e-7,
+            );
+        }
+    }
+}
+
+#[test]
+fn turning_back_gives_the_input() {
+    for style in STYLES {
+        let layout = Layout {
+            rope_dim: 32,
+            style,
+            mscale: 1.0,
+        };
+        let x = normal(3 * layout.row_stride(), "x");
+        let mut y = x.clone();
+        layout.apply(&mut y, &[5, 600, 3000], RopeDirection::Forward);
+        layout.apply(&mut y, &[5, 600, 3000], RopeDirection::Inverse);
+        assert_close("x", &y, &x, &[3, layout.row_stride()], 3e-7);
+    }
+}
+
+#[test]
+fn scores_depend_on_the_distance_alone() {
+    let layout = Layout {
+        rope_dim: 16,
+        style: RopeStyle::Interleaved,
+        mscale: 1.0,
+    };
+    let (q, k) = (
+        normal(layout.row_stride(), "q"),
+        normal(layout.row_stride(), "k"),
+    );
+    let score = |at: u32, distance: u32| {
+        let (mut q, mut k) = (q.clone(), k.clone());
+        layout.apply(&mut q, &[at + distance], RopeDirection::Forward);
+        layout.apply(&mut k, &[at], RopeDirection::Forward);
+        inner(&widen(&q), &k)
+    };
+    for distance in [0, 1, 50] {
+        assert!((score(0, distance) - score(1000, distance)).abs() < 1e-4);
+    }
+}
+
+#[test]
+fn a_row_alone_has_the_same_bits() {
+    for style in STYLES {
+        let layout = Layout {
+            rope_dim: 10,
+            style,
+            mscale: 1.0,
+        };
+        let x = normal(4 * layout.row_stride(), "x");
+        let mut all = x.clone();
+        layout.apply(&mut all, &[3, 4, 5, 6], RopeDirection::Forward);
+        let at = 2 * layout.row_stride()..3 * layout.row_stride();
+        let mut alone = x[at.clone()].to_vec();
+        layout.apply(&mut alone, &[5], RopeDirection::Forward);
+        assert_same_bits("row 2", &alone, &all[at], &[alone.len()]);
+    }
+}
+
+#[test]
+#[should_panic(expected = "position 4096 is outside the RoPE table of 4096 positions")]
+fn names_a_position_past_the_table() {
+    let layout = Layout {
+        rope_dim: 2,
+        style: RopeStyle::HalfSplit,
+        mscale: 1.0,
+    };
+    layout.apply(
+        &mut vec![0.0; layout.row_stride()],
+        &[4096],
+        RopeDirection::Forward,
+    );
+}

@@ -1,0 +1,33 @@
+//! Text to tokens and back: a byte-level BPE tokenizer with DeepSeek-V3's pre-tokenizer and special tokens, its
+//! training, and chat templates.
+//!
+//! The files are Hugging Face's: [`Tokenizer::to_json`] is a `tokenizer.json` that transformers loads, and
+//! [`Tokenizer::from_folder`] loads any byte-level one (DeepSeek, Llama 3, Qwen, SmolLM). A string of text never
+//! becomes a control token by itself: [`Tokenizer::encode`] treats `<｜User｜>` in a user's text as plain characters,
+//! [`Tokenizer::encode_with_special`] is for the text that templates make.
+//!
+//! ```
+//! use reseek_text::{Special, Tokenizer};
+//! let documents = ["the cat sat on the mat; the cat sat; the mat", "12 + 30 = 42, and the cat sat"];
+//! let tokenizer = Tokenizer::train(&documents, 280, 1)?;
+//! let ids = tokenizer.encode("the cat: 42")?;
+//! assert_eq!(tokenizer.decode(&ids), "the cat: 42");
+//! assert_eq!(tokenizer.special(Special::Bos)?, 0);
+//! # Ok::<(), reseek_text::TextError>(())
+//! ```
+
+mod bpe;
+mod bytes;
+mod chat;
+mod error;
+mod guard;
+mod layout;
+mod special;
+mod stream;
+mod tokenizer;
+
+pub use chat::{ChatTemplate, GenerationPrompt, Message};
+pub use error::TextError;
+pub use special::Special;
+pub use stream::StreamDecoder;
+pub use tokenizer::Tokenizer;

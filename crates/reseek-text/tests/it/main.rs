@@ -1,0 +1,25 @@
+//! Behaviour of the tokenizer and of the chat templates, seen from outside.
+
+mod chat;
+mod hostile;
+mod real;
+mod train;
+
+use std::sync::LazyLock;
+
+use reseek_text::Tokenizer;
+
+/// English prose, code and a little Chinese: this crate's own sources.
+pub const DOCUMENTS: [&str; 7] = [
+    include_str!("../../src/bpe.rs"),
+    include_str!("../../src/chat.rs"),
+    include_str!("../../src/error.rs"),
+    include_str!("../../src/guard.rs"),
+    include_str!("../../src/layout.rs"),
+    include_str!("../../src/tokenizer.rs"),
+    include_str!("../vectors/chat.json"),
+];
+
+/// A tokenizer of 1,000 entries with single digits.
+pub static TOKENIZER: LazyLock<Tokenizer> =
+    LazyLock::new(|| Tokenizer::train(&DOCUMENTS, 1000, 1).expect("trains"));

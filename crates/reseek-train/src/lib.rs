@@ -1,0 +1,26 @@
+//! Training: losses over fixed lanes, AdamW, V3's schedules, and the loops of pre-training, context extension and fine-tuning.
+
+mod lanes;
+mod optimizer;
+mod schedule;
+mod step;
+
+pub use lanes::{Chunk, Gradients, LaneStats, LossWeights, deal, mtp_targets};
+pub use optimizer::{Hyper, Optimizer};
+pub use schedule::{PretrainSchedule, cosine};
+pub use step::{Learner, Sequence, StepReport, StepSettings, expert_load_max};
+
+/// Why training stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum TrainError {
+    /// A number that is not finite.
+    #[error("step {step}: the {what} is {value}; hint: lower the learning rate; the last saved state is whole and the run continues from it")]
+    Diverged {
+        /// Which number.
+        what: &'static str,
+        /// Its value.
+        value: f64,
+        /// The optimizer step that was to be taken.
+        step: u64,
+    },
+}
