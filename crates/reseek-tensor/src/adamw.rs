@@ -76,7 +76,13 @@ fn power(mut base: f64, mut exponent: u64) -> f64 {
 }
 
 multiversion! {
-    fn update(p: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32], factors: &Factors) = update_body
+    fn update(
+        p: &mut [f32],
+        g: &[f32],
+        m: &mut [f32],
+        v: &mut [f32],
+        factors: &Factors,
+    ) = update_body
 }
 
 /// Multiplications and additions are rounded one by one, as PyTorch's vector code does.

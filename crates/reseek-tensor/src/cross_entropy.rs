@@ -252,5 +252,5 @@ fn scale_body<V: Lanes>(x: &mut [f32], factor: f32) {
 thread_local! {
     /// Hidden rows, logits and gradients of hidden rows of a chunk; taken while in use, so that
     /// `dlogp` may call back into this module.
-    static SCRATCH: Cell<[Scratch; 3]> = const { Cell::new([Scratch::new(), Scratch::new(), Scratch::new()]) };
+    static SCRATCH: Cell<[Scratch; 3]> = const { Cell::new([const { Scratch::new() }; 3]) };
 }

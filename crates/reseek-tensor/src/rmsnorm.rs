@@ -64,7 +64,14 @@ multiversion! {
 }
 
 multiversion! {
-    fn dgrad(dx: &mut [f32], dy: &[f32], x: &[f32], gamma: &[f32], eps: f32, accumulate: Accumulate) = dgrad_body
+    fn dgrad(
+        dx: &mut [f32],
+        dy: &[f32],
+        x: &[f32],
+        gamma: &[f32],
+        eps: f32,
+        accumulate: Accumulate,
+    ) = dgrad_body
 }
 
 multiversion! {

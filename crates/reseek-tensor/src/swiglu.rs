@@ -47,7 +47,13 @@ multiversion! {
 }
 
 multiversion! {
-    fn backward(dgate: &mut [f32], dup: &mut [f32], dy: &[f32], gate: &[f32], up: &[f32]) = backward_body
+    fn backward(
+        dgate: &mut [f32],
+        dup: &mut [f32],
+        dy: &[f32],
+        gate: &[f32],
+        up: &[f32],
+    ) = backward_body
 }
 
 #[inline(always)]

@@ -3,11 +3,15 @@
 mod lanes;
 mod optimizer;
 mod schedule;
+mod session;
+mod sft;
 mod step;
 
 pub use lanes::{Chunk, Gradients, LaneStats, LossWeights, deal, mtp_targets};
 pub use optimizer::{Hyper, Optimizer};
 pub use schedule::{PretrainSchedule, cosine};
+pub use session::{Control, Extra, Observer, Progress, SessionError, StepRow, Usage, run};
+pub use sft::{Example, sft_batch, sft_settings, sft_steps};
 pub use step::{Learner, Sequence, StepReport, StepSettings, expert_load_max};
 
 /// Why training stopped.

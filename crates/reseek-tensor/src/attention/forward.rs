@@ -133,5 +133,5 @@ impl RowBlock<'_> {
 
 thread_local! {
     /// A block's queries and outputs.
-    static SCRATCH: Cell<[Scratch; 2]> = const { Cell::new([Scratch::new(), Scratch::new()]) };
+    static SCRATCH: Cell<[Scratch; 2]> = const { Cell::new([const { Scratch::new() }; 2]) };
 }

@@ -48,7 +48,12 @@ multiversion! {
     /// Takes one tile in: row r sees the tile's first `visible[r]` keys, where 0 leaves the row
     /// as it is. Replaces its scores by weights (0 for the other keys), and rescales its sums and
     /// its row of `o [ROW_BLOCK, o.len() / ROW_BLOCK]` to the new maximum.
-    pub(super) fn online_softmax(scores: &mut Scores, visible: &[usize; ROW_BLOCK], state: &mut RowState, o: &mut [f32]) = online_softmax_body
+    pub(super) fn online_softmax(
+        scores: &mut Scores,
+        visible: &[usize; ROW_BLOCK],
+        state: &mut RowState,
+        o: &mut [f32],
+    ) = online_softmax_body
 }
 
 #[inline(always)]
@@ -103,7 +108,7 @@ fn online_softmax_body<V: Lanes>(
 
 multiversion! {
     /// Divides every row of `o` by its sum of weights, and returns the logarithms of the softmax's
-    /// denominators in natural units; rows that have seen no key get NaN.
+    /// denominators in natural units; for rows without a key both are meaningless.
     pub(super) fn finish(state: &RowState, o: &mut [f32]) -> [f32; ROW_BLOCK] = finish_body
 }
 
@@ -146,7 +151,12 @@ multiversion! {
     /// Replaces scores by weights, and the weights' gradients by those of the scores in natural
     /// units, `weight * (gradient − delta)`, for the first `visible[r]` keys of row r; the other
     /// keys get 0 in both. Both are `[rows, KEY_TILE]`.
-    pub(super) fn softmax_gradient(scores: &mut [f32], gradients: &mut [f32], rows: RowGradient<'_>, visible: &[usize; ROW_BLOCK]) = softmax_gradient_body
+    pub(super) fn softmax_gradient(
+        scores: &mut [f32],
+        gradients: &mut [f32],
+        rows: RowGradient<'_>,
+        visible: &[usize; ROW_BLOCK],
+    ) = softmax_gradient_body
 }
 
 #[inline(always)]

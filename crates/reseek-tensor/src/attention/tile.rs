@@ -104,7 +104,15 @@ pub(super) fn tile_matmul(
 }
 
 multiversion! {
-    fn product(c: Output<'_>, a: Left<'_>, b: Right<'_>, m: usize, steps: &[usize; ROW_BLOCK], n: usize, accumulate: Accumulate) = product_body
+    fn product(
+        c: Output<'_>,
+        a: Left<'_>,
+        b: Right<'_>,
+        m: usize,
+        steps: &[usize; ROW_BLOCK],
+        n: usize,
+        accumulate: Accumulate,
+    ) = product_body
 }
 
 /// Cuts the result into blocks that fit the registers: 8 rows by up to 3 vectors, or 4 by 1.

@@ -117,7 +117,11 @@ pub(crate) fn transpose_4x4(rows: [&[f32; 4]; 4]) -> [[f32; 4]; 4] {
 /// Defines a function as the generic `$body::<V>` compiled for every instruction set, and runs
 /// the one of [`crate::dispatch::level`]. `$body` must be `#[inline(always)]`.
 macro_rules! multiversion {
-    ($(#[$attribute:meta])* $visibility:vis fn $name:ident($($argument:ident: $type:ty),* $(,)?) $(-> $result:ty)? = $body:ident) => {
+    (
+        $(#[$attribute:meta])*
+        $visibility:vis fn $name:ident($($argument:ident: $type:ty),* $(,)?) $(-> $result:ty)?
+            = $body:ident
+    ) => {
         $(#[$attribute])*
         $visibility fn $name($($argument: $type),*) $(-> $result)? {
             #[cfg(target_arch = "x86_64")]

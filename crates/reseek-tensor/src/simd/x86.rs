@@ -35,7 +35,13 @@ macro_rules! binary {
 impl Lanes for Avx2 {
     const MANY_REGISTERS: bool = false;
 
-    binary!(Avx2: add = _mm256_add_ps, sub = _mm256_sub_ps, mul = _mm256_mul_ps, div = _mm256_div_ps, max = _mm256_max_ps);
+    binary! {
+        Avx2: add = _mm256_add_ps,
+        sub = _mm256_sub_ps,
+        mul = _mm256_mul_ps,
+        div = _mm256_div_ps,
+        max = _mm256_max_ps
+    }
 
     #[inline(always)]
     fn splat(x: f32) -> Self {
@@ -105,7 +111,13 @@ impl Lanes for Avx2 {
 impl Lanes for Avx512 {
     const MANY_REGISTERS: bool = true;
 
-    binary!(Avx512: add = _mm512_add_ps, sub = _mm512_sub_ps, mul = _mm512_mul_ps, div = _mm512_div_ps, max = _mm512_max_ps);
+    binary! {
+        Avx512: add = _mm512_add_ps,
+        sub = _mm512_sub_ps,
+        mul = _mm512_mul_ps,
+        div = _mm512_div_ps,
+        max = _mm512_max_ps
+    }
 
     #[inline(always)]
     fn splat(x: f32) -> Self {

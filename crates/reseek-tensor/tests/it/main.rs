@@ -1,7 +1,6 @@
 //! Integration tests of the tensor crate, in one binary.
 
 mod matmul;
-mod random;
 mod ops_adamw;
 mod ops_attention;
 mod ops_cross_entropy;
@@ -9,3 +8,4 @@ mod ops_norm;
 mod ops_rope;
 mod ops_rows;
 mod ops_support;
+mod random;

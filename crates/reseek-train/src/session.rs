@@ -1,0 +1,192 @@
+//! The loop of a stage: steps, rows of metrics, saved states. Cut it anywhere and run it again: it goes on from the last saved state and
+//! ends in the same bytes.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use reseek_store::{StageDir, StepLog, StoreError, TrainState};
+use serde_json::{Map, Value, json};
+
+use crate::{Learner, Optimizer};
+
+/// Whether to go on after a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Control {
+    Continue,
+    /// Save and stop: the user asked for it.
+    Stop,
+}
+
+/// What a step did.
+#[derive(Clone, Debug, Default)]
+pub struct StepRow {
+    /// Deterministic numbers, in the order in which they are written.
+    pub metrics: Map<String, Value>,
+    /// Tokens that went through the model.
+    pub tokens: u64,
+    /// Floating-point operations, by the counts of the specification.
+    pub flops: f64,
+}
+
+/// What a running stage tells its observer after every step.
+#[derive(Debug)]
+pub struct Progress<'a> {
+    /// The stage.
+    pub stage: &'a str,
+    /// Steps done and steps in all.
+    pub step: u64,
+    pub steps: u64,
+    /// Tokens so far, and since this process began with the stage in that many seconds.
+    pub tokens: u64,
+    pub tokens_here: u64,
+    pub seconds_here: f64,
+    /// The step's numbers.
+    pub metrics: &'a Map<String, Value>,
+}
+
+/// Sees every step and may stop the stage after it.
+pub trait Observer {
+    fn step(&mut self, progress: &Progress) -> Control;
+    /// Something that the user should know: a damaged state that was passed over.
+    fn warn(&mut self, message: &str);
+}
+
+/// What a stage used, over all processes that worked on it.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Usage {
+    pub seconds: f64,
+    pub tokens: u64,
+    pub flops: f64,
+}
+
+/// Why a stage ended early.
+#[derive(Debug, thiserror::Error)]
+pub enum SessionError<E: std::error::Error + 'static> {
+    /// The user asked for it; the state is saved.
+    #[error("stopped in {stage} after step {step}; the state is saved")]
+    Interrupted { stage: String, step: u64 },
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A step failed.
+    #[error("stage {stage}: {source}")]
+    Step { stage: String, source: E },
+}
+
+/// What changes from step to step beside the learner, saved with it.
+#[derive(Clone, Debug, Default)]
+pub struct Extra {
+    /// Where reading the data stands.
+    pub cursor: Value,
+    /// Other weights: a reference policy.
+    pub buffers: BTreeMap<String, Vec<f32>>,
+}
+
+/// Time between saved states.
+const SAVE_EVERY: Duration = Duration::from_secs(20);
+
+/// Name of the routers' correction biases in a state.
+const BIASES: &str = "biases";
+
+/// Runs `steps` steps in `stage`, from the newest saved state if there is one. `step(learner, extra, i)` does step i.
+///
+/// # Errors
+/// If a step fails, the disk refuses, or the observer stops the stage.
+pub fn run<E, F>(
+    stage: &StageDir,
+    learner: &mut Learner,
+    extra: &mut Extra,
+    steps: u64,
+    observer: &mut dyn Observer,
+    mut step: F,
+) -> Result<Usage, SessionError<E>>
+where
+    E: std::error::Error + 'static,
+    F: FnMut(&mut Learner, &mut Extra, u64) -> Result<StepRow, E>,
+{
+    let states = stage.state()?;
+    let mut usage = Usage::default();
+    let mut done = 0;
+    if let Some(loaded) = states.load()? {
+        loaded.damaged.iter().for_each(|error| observer.warn(&error.to_string()));
+        done = loaded.state.step;
+        usage = restore(learner, extra, loaded.state);
+    }
+    let mut metrics = StepLog::open(&stage.path().join("metrics.jsonl"), done)?;
+    let mut timing = StepLog::open(&stage.path().join("timing.jsonl"), done)?;
+    let (before, start, mut saved) = (usage, Instant::now(), Instant::now());
+    while done < steps {
+        let began = Instant::now();
+        let row = step(learner, extra, done)
+            .map_err(|source| SessionError::Step { stage: stage.name().to_string(), source })?;
+        let seconds = began.elapsed().as_secs_f64();
+        usage.tokens += row.tokens;
+        usage.flops += row.flops;
+        usage.seconds = before.seconds + start.elapsed().as_secs_f64();
+        metrics.append(done, &row.metrics)?;
+        timing.append(done, &json!({"seconds": seconds, "tokens_per_s": row.tokens as f64 / seconds}))?;
+        done += 1;
+        let tokens_here = usage.tokens - before.tokens;
+        let seconds_here = start.elapsed().as_secs_f64();
+        let progress = Progress {
+            stage: stage.name(),
+            step: done,
+            steps,
+            tokens: usage.tokens,
+            tokens_here,
+            seconds_here,
+            metrics: &row.metrics,
+        };
+        let stop = observer.step(&progress) == Control::Stop;
+        if stop || done == steps || saved.elapsed() > SAVE_EVERY {
+            metrics.sync()?;
+            timing.sync()?;
+            save(&states, learner, extra, done, &usage)?;
+            saved = Instant::now();
+        }
+        if stop && done < steps {
+            return Err(SessionError::Interrupted { stage: stage.name().to_string(), step: done });
+        }
+    }
+    Ok(usage)
+}
+
+fn save(
+    states: &reseek_store::StateDir,
+    learner: &Learner,
+    extra: &Extra,
+    step: u64,
+    usage: &Usage,
+) -> Result<(), StoreError> {
+    let mut buffers: BTreeMap<String, Cow<[f32]>> =
+        extra.buffers.iter().map(|(name, values)| (name.clone(), Cow::Borrowed(values.as_slice()))).collect();
+    buffers.insert(BIASES.to_string(), Cow::Borrowed(&learner.weights.buffers));
+    states.save(&TrainState {
+        step,
+        weights: Cow::Borrowed(&learner.weights.data),
+        m: Cow::Borrowed(&learner.optimizer.m),
+        v: Cow::Borrowed(&learner.optimizer.v),
+        buffers,
+        cursor: extra.cursor.clone(),
+        counters: BTreeMap::from([("optimizer".to_string(), learner.optimizer.step)]),
+        extra: json!({"seconds": usage.seconds, "tokens": usage.tokens, "flops": usage.flops}),
+    })
+}
+
+fn restore(learner: &mut Learner, extra: &mut Extra, state: TrainState<'static>) -> Usage {
+    learner.weights.data = state.weights.into_owned();
+    let step = state.counters.get("optimizer").copied().unwrap_or(state.step);
+    learner.optimizer = Optimizer { m: state.m.into_owned(), v: state.v.into_owned(), step };
+    extra.cursor = state.cursor;
+    extra.buffers.clear();
+    for (name, values) in state.buffers {
+        if name == BIASES {
+            learner.weights.buffers = values.into_owned();
+        } else {
+            extra.buffers.insert(name, values.into_owned());
+        }
+    }
+    learner.model.repack(&learner.weights);
+    let number = |key: &str| state.extra.get(key).and_then(Value::as_f64).unwrap_or(0.0);
+    Usage { seconds: number("seconds"), tokens: number("tokens") as u64, flops: number("flops") }
+}
