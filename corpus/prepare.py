@@ -12,7 +12,7 @@ corpus can be traced to a published package and made again. What it reads:
 
   python3 prepare.py --packages FOLDER_WITH_THE_DEB_AND_TGZ_FILES --rust-docs FOLDER_OF_THE_HTML
 
-One line of the output is one document: {"text": ..., "source": "collection/work/part"}. Lines are in reading order,
+One line of the output is one document: {"text": ..., "source": "collection/title/part"}. Lines are in reading order,
 exact and near-exact copies (equal after dropping all but letters and digits) are removed, and the gzip header holds no
 time and no name, so the same inputs give the same bytes (with the same zlib).
 """

@@ -66,10 +66,14 @@ pub enum DataError {
         tokens: usize,
     },
     /// A needle document that does not fit its length.
-    #[error("a needle document needs at least {tokens} tokens, {asked} were asked for; hint: raise the length")]
+    #[error(
+        "a needle document needs at least {tokens} tokens, {asked} were asked for; hint: raise the length"
+    )]
     NeedleLength { tokens: usize, asked: usize },
     /// A corpus without text to hide needles in.
-    #[error("the corpus has no sentence to hide needles in; hint: add prose, or set needles.share to 0")]
+    #[error(
+        "the corpus has no sentence to hide needles in; hint: add prose, or set needles.share to 0"
+    )]
     NoHaystack,
     /// Problems that cannot be divided into training and held out.
     #[error(

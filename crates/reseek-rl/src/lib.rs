@@ -17,6 +17,12 @@ use reseek_train::TrainError;
 /// Why a step of reinforcement learning failed.
 #[derive(Debug, thiserror::Error)]
 pub enum RlError {
+    /// A question could not be turned into a prompt.
+    #[error("{message}")]
+    Prompt {
+        /// Why.
+        message: String,
+    },
     /// Sampling failed.
     #[error(transparent)]
     Engine(#[from] EngineError),

@@ -37,7 +37,8 @@ pub enum StoreError {
 
     /// A file that would be read lies in a verified folder, but the manifest does not vouch for it.
     #[error(
-        "{} is not listed in the folder's manifest, yet it would be read; hint: move it out of the folder", path.display()
+        "{} is not listed in the folder's manifest, yet it would be read; hint: move it out of the folder",
+        path.display()
     )]
     UnlistedFile { path: PathBuf },
 
@@ -193,7 +194,8 @@ fn io_hint(error: &io::Error) -> &'static str {
             "the disk or quota is full: free some space and run the same command again, nothing finished is lost"
         }
         Kind::FileTooLarge => {
-            "a file-size limit is in force: raise it (ulimit -f) and run the same command again, nothing finished is lost"
+            "a file-size limit is in force: raise it (ulimit -f) and run the same command again, \
+             nothing finished is lost"
         }
         Kind::PermissionDenied | Kind::ReadOnlyFilesystem => {
             "make the folder writable for this user, or choose another with --out"

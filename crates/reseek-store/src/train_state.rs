@@ -104,14 +104,10 @@ impl StateDir {
         } else {
             atomic::remove_folder_if_present(&building)?;
         }
-        let mut older = 0;
-        for step in self.steps()?.into_iter().rev() {
-            older += usize::from(step <= state.step);
-            if step > state.step || older > STATES_KEPT {
-                self.remove(step)?;
-            }
+        for later in self.steps()?.into_iter().filter(|&step| step > state.step) {
+            self.remove(later)?;
         }
-        Ok(())
+        self.drop_old(state.step)
     }
 
     /// The newest whole state, or nothing where none was ever saved.
@@ -122,7 +118,11 @@ impl StateDir {
         let mut damaged = Vec::new();
         for step in self.steps()?.into_iter().rev() {
             match read_state(&self.folder(step), step) {
-                Ok(state) => return Ok(Some(LoadedState { state, damaged })),
+                Ok(state) => {
+                    // A kill between a save and its tidying leaves one too many.
+                    self.drop_old(step)?;
+                    return Ok(Some(LoadedState { state, damaged }));
+                }
                 Err(error) => damaged.push(error),
             }
         }
@@ -162,6 +162,19 @@ impl StateDir {
 
     fn folder(&self, step: u64) -> PathBuf {
         self.path.join(format!("{FOLDER_PREFIX}{step:08}"))
+    }
+
+    /// Drops all up to `newest` but the last [`STATES_KEPT`] of them.
+    fn drop_old(&self, newest: u64) -> Result<(), StoreError> {
+        let steps = self
+            .steps()?
+            .into_iter()
+            .rev()
+            .filter(|&step| step <= newest);
+        for step in steps.skip(STATES_KEPT) {
+            self.remove(step)?;
+        }
+        Ok(())
     }
 
     /// Takes the name away first, so that a kill leaves a temporary to sweep and not a state with files missing.

@@ -1,1 +1,33 @@
-fn main() {}
+//! The command line of reseek: the only room that prints.
+
+mod chain;
+mod cli;
+mod commands;
+mod error;
+mod folder;
+mod ui;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::error::Failure;
+
+fn main() -> ExitCode {
+    let cli = cli::Cli::parse();
+    if let Err(error) = reseek_tensor::env::check() {
+        eprintln!("error: {error}");
+        return ExitCode::from(2);
+    }
+    match commands::dispatch(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::Interrupted(message)) => {
+            eprintln!("{message}\nhint: the same command again goes on from there");
+            ExitCode::from(130)
+        }
+        Err(Failure::Error(message)) => {
+            eprintln!("error: {message}");
+            ExitCode::from(2)
+        }
+    }
+}

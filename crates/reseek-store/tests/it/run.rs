@@ -124,7 +124,7 @@ fn a_damaged_or_foreign_manifest_is_not_overwritten() {
 fn names_do_not_lead_out_of_the_run() {
     let scratch = Scratch::new();
     let run = RunDir::create_or_open(&scratch.join("run"), "a", 1).unwrap();
-    for name in ["../out", "/tmp/out", ""] {
+    for name in ["../out", "/out", ""] {
         assert!(matches!(run.stage(name), Err(StoreError::Name { .. })));
         assert!(matches!(run.write(name, b""), Err(StoreError::Name { .. })));
     }

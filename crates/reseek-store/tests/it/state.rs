@@ -142,6 +142,23 @@ fn a_renamed_folder_is_not_taken_for_another_step() {
 }
 
 #[test]
+fn a_third_state_left_by_a_kill_before_the_tidying_goes() {
+    let scratch = Scratch::new();
+    let (dir, other) = (scratch.join("state"), scratch.join("other"));
+    let states = StateDir::open(&dir).unwrap();
+    states.save(&state(2)).unwrap();
+    states.save(&state(3)).unwrap();
+    let undisturbed = tree(&dir);
+    StateDir::open(&other).unwrap().save(&state(1)).unwrap();
+    fs::rename(other.join("step-00000001"), dir.join("step-00000001")).unwrap();
+    assert_eq!(
+        StateDir::open(&dir).unwrap().load().unwrap().unwrap().state,
+        state(3)
+    );
+    assert_eq!(tree(&dir), undisturbed);
+}
+
+#[test]
 fn opening_sweeps_a_half_built_state_and_clearing_removes_all() {
     let scratch = Scratch::new();
     let dir = scratch.join("state");

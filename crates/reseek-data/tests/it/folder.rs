@@ -1,0 +1,179 @@
+//! A user's own folder, good and bad.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use reseek_data::{Corpus, Problems};
+use reseek_tasks::{Split, TaskMix};
+
+/// A folder that goes away with the test.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(files: &[(&str, &[u8])]) -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let name = format!(
+            "reseek-data-{}-{}",
+            std::process::id(),
+            NEXT.fetch_add(1, Ordering::Relaxed)
+        );
+        let root = std::env::temp_dir().join(name);
+        std::fs::create_dir_all(&root).unwrap();
+        for (name, bytes) in files {
+            let path = root.join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, bytes).unwrap();
+        }
+        Self(root)
+    }
+
+    fn read(&self) -> Result<Corpus, String> {
+        Corpus::from_folder(&self.0).map_err(|error| error.to_string())
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        std::fs::remove_dir_all(&self.0).unwrap();
+    }
+}
+
+const LONG: &[u8] =
+    b"A sentence that is long enough to be a document by itself.\r\n\r\nAnother one.";
+
+#[test]
+fn text_and_problems_are_read() {
+    let folder = Folder::new(&[
+        ("b/notes.md", b"# Title\n\nSome text of a sufficient length for a document.\n"),
+        ("a.txt", LONG),
+        ("c.jsonl", "{\"text\": \"中文的一篇短文，长度足够成为一个文档。\", \"source\": \"mine/1\"}\n\n".as_bytes()),
+        ("copy.TXT", LONG),
+        ("problems.jsonl", b"{\"question\": \"2+3?\", \"answer\": \"5\"}\n{\"question\": \"2+4?\", \"answer\": 6}\n"),
+        (".git/config.txt", b"\xff"),
+        ("picture.png", b"\x89PNG"),
+    ]);
+    let corpus = folder.read().unwrap();
+    let mut sources: Vec<&str> = corpus
+        .documents
+        .iter()
+        .chain(&corpus.heldout)
+        .map(|d| d.source.as_str())
+        .collect();
+    sources.sort_unstable();
+    assert_eq!(sources, ["a.txt", "b/notes.md", "mine/1"]);
+    assert_eq!((corpus.documents.len(), corpus.heldout.len()), (2, 1));
+    assert_eq!((corpus.problems.len(), corpus.ignored_files), (2, 1));
+    assert_eq!(corpus.sha256(), folder.read().unwrap().sha256());
+}
+
+#[test]
+fn problems_alone_come_with_the_embedded_text() {
+    let folder = Folder::new(&[("p.jsonl", b"{\"question\": \"2+3?\", \"answer\": \"5\"}\n")]);
+    let corpus = folder.read().unwrap();
+    assert_eq!(corpus.documents.len(), crate::EMBEDDED.documents.len());
+    let error = Problems::of(&corpus, TaskMix::default())
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("1 usable problems") && error.contains("hint:"),
+        "{error}"
+    );
+}
+
+#[test]
+fn mistakes_are_named() {
+    let check = |files: &[(&str, &[u8])], expect: &[&str]| {
+        let error = Folder::new(files).read().unwrap_err();
+        for part in expect.iter().chain(&["hint:"]) {
+            assert!(error.contains(part), "{error}\ndoes not say {part}");
+        }
+    };
+    check(&[], &["no .txt, .md or .jsonl file", "(0 other files)"]);
+    check(&[("a.pdf", b"%PDF")], &["(1 other files)"]);
+    check(
+        &[("a.txt", b"abc\xe4\xb8")],
+        &["a.txt: byte 3 is not UTF-8"],
+    );
+    check(
+        &[("deep/p.jsonl", b"{\"text\": \"\xff\"}")],
+        &["p.jsonl: byte 10 is not UTF-8"],
+    );
+    check(&[("a.txt", b"")], &["0 usable documents"]);
+    check(
+        &[("a.txt", b"\x00\x01\xef\xbf\xbd \n\n"), ("b.txt", b"short")],
+        &["0 usable documents"],
+    );
+    check(
+        &[(
+            "a.txt",
+            b"This is the only document, though it is long enough.",
+        )],
+        &["1 usable documents"],
+    );
+    check(
+        &[(
+            "a.jsonl",
+            b"{\"text\": \"good line here, long enough\"}\n{\"txt\": 1}",
+        )],
+        &["a.jsonl:2: there is no \"text\""],
+    );
+    check(&[("a.jsonl", b"{\"text\": \"x\"}\n{")], &["a.jsonl:2: "]);
+    check(
+        &[("p.jsonl", b"{\"question\": \"2+3?\"}")],
+        &["p.jsonl:1: field `answer` is missing"],
+    );
+    check(&[("p.jsonl", b"")], &["p.jsonl: no problem"]);
+}
+
+#[test]
+fn a_missing_folder_is_named() {
+    let error = Corpus::from_folder(&std::env::temp_dir().join("reseek-no-such-folder"))
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("reseek-no-such-folder") && error.contains("hint:"),
+        "{error}"
+    );
+}
+
+#[test]
+fn one_endless_line_becomes_documents() {
+    let folder = Folder::new(&[
+        ("a.txt", "word ".repeat(100_000).as_bytes()),
+        ("b.txt", "世".repeat(9000).as_bytes()),
+    ]);
+    let corpus = folder.read().unwrap();
+    assert!(
+        corpus
+            .documents
+            .iter()
+            .all(|document| document.text.len() <= 3600)
+    );
+    // Copies of a piece count once: the long lines repeat themselves.
+    assert!(corpus.documents.len() + corpus.heldout.len() >= 3);
+}
+
+#[test]
+fn listed_problems_are_divided_and_come_round() {
+    let lines: String = (0..40)
+        .map(|n| format!("{{\"question\": \"{n}+1?\", \"answer\": \"{}\"}}\n", n + 1))
+        .collect();
+    let folder = Folder::new(&[("p.jsonl", lines.as_bytes())]);
+    let problems = Problems::of(&folder.read().unwrap(), TaskMix::default()).unwrap();
+    let Problems::Listed { train, heldout } = &problems else {
+        panic!("the folder has problems")
+    };
+    assert_eq!(train.len() + heldout.len(), 40);
+    assert!(!heldout.is_empty() && train.iter().all(|p| p.split == Split::Train));
+    let n = train.len() as u64;
+    for epoch in 0..2 {
+        let mut ids: Vec<String> = (0..n)
+            .map(|i| problems.train(3, epoch * n + i).id)
+            .collect();
+        ids.sort_unstable();
+        ids.dedup();
+        assert_eq!(ids.len() as u64, n, "each once an epoch");
+    }
+    assert_eq!(problems.train(3, 5), problems.train(3, 5));
+    assert_eq!(problems.heldout(3, 1000).len(), heldout.len());
+}

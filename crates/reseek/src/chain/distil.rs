@@ -1,0 +1,53 @@
+//! Distillation (R1 report, 2.4): a dense student fine-tuned on R1's samples, and the same student trained by RL alone for the same compute.
+
+use reseek_model::Weights;
+use reseek_spec::{ModelSpec, PretrainRecipe};
+
+use super::base::pretrain_model;
+use super::r1::{fine_tune, lessons};
+use super::rl::reinforce;
+use super::{Chain, summary::stage_usage};
+use crate::error::Outcome;
+use crate::folder::{Style, load_weights, with_vocabulary};
+
+/// The student's base, then both ways.
+pub fn distil(chain: &mut Chain) -> Outcome<()> {
+    student_base(chain)?;
+    by_samples(chain)?;
+    by_rl(chain)
+}
+
+/// The student's own base training, on V3's mixture and schedule.
+fn student_base(chain: &mut Chain) -> Outcome<()> {
+    let tokens = chain.recipe.distil.pretrain_tokens;
+    let recipe = PretrainRecipe { tokens, ..chain.recipe.pretrain.clone() };
+    let Some(work) = chain.begin("student_base", &recipe, &["tokenizer"])? else { return Ok(()) };
+    let tokenizer = chain.tokenizer()?;
+    let mut spec = with_vocabulary(ModelSpec::student(chain.scale(), 0), &tokenizer)?;
+    spec.max_position_embeddings = recipe.seq_len;
+    let weights = Weights::init(spec, chain.seed)?;
+    let (weights, usage) = pretrain_model(chain, &work, weights, &recipe)?;
+    chain.finish_model(work, &weights, Style::Zero, usage)
+}
+
+fn by_samples(chain: &mut Chain) -> Outcome<()> {
+    let recipe = chain.recipe.distil.sft.clone();
+    let Some(work) = chain.begin("student", &recipe, &["student_base", "r1_rejection", "tokenizer"])? else {
+        return Ok(());
+    };
+    let weights = load_weights(&chain.path("student_base"))?;
+    let lessons = lessons(chain)?;
+    let (weights, usage) = fine_tune(chain, &work, weights, &lessons, &recipe)?;
+    chain.finish_model(work, &weights, Style::Chat, usage)
+}
+
+/// RL alone, from the same base, with the operations that distillation took: the teacher's sampling and the student's fine-tuning.
+fn by_rl(chain: &mut Chain) -> Outcome<()> {
+    let recipe = chain.recipe.distil.rl.clone();
+    let after = ["student_base", "student", "r1_rejection", "tokenizer"];
+    let Some(work) = chain.begin("student_rl", &recipe, &after)? else { return Ok(()) };
+    let budget = stage_usage(chain, "student").flops + stage_usage(chain, "r1_rejection").flops;
+    let weights = load_weights(&chain.path("student_base"))?;
+    let (weights, usage) = reinforce(chain, &work, weights, Style::Zero, &recipe, None, Some(budget))?;
+    chain.finish_model(work, &weights, Style::Zero, usage)
+}

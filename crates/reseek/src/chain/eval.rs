@@ -1,0 +1,138 @@
+//! Every model of the run on the same held-out problems and text.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use reseek_data::Heldout;
+use reseek_engine::Sampling;
+use reseek_eval::{EvalSettings, ProblemResult, bits_per_byte, evaluate, language_share_of, score};
+use reseek_store::DirWriter;
+use reseek_tasks::{Outcome as Verdict, Problem};
+use reseek_text::Special;
+use reseek_train::Usage;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::Chain;
+use crate::error::{Outcome, fail};
+use crate::folder::{Style, load, prompt};
+
+/// Name in the summary, folder, and how the model is asked.
+pub const MODELS: [(&str, &str, Style); 5] = [
+    ("base", "extend", Style::Zero),
+    ("zero", "zero", Style::Zero),
+    ("r1", "r1", Style::Chat),
+    ("student", "student", Style::Chat),
+    ("student_rl", "student_rl", Style::Zero),
+];
+
+/// What evaluation found of a model: its scores, and per problem what comparisons need.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Card {
+    pub tasks: BTreeMap<String, reseek_eval::TaskScore>,
+    pub bits_per_byte: f64,
+    pub language_match: f64,
+    /// Share of correct samples of each problem.
+    pub passes: Vec<f64>,
+    /// Share of the question's language of each problem.
+    pub languages: Vec<f64>,
+}
+
+/// Samples and scores all models.
+pub fn eval(chain: &mut Chain) -> Outcome<()> {
+    let recipe = chain.recipe.eval.clone();
+    let mut after: Vec<&str> = MODELS.iter().map(|(_, folder, _)| *folder).collect();
+    after.push("tokenizer");
+    let Some(work) = chain.begin("eval", &recipe, &after)? else { return Ok(()) };
+    let start = Instant::now();
+    let problems = chain.problems.heldout(HELDOUT_SEED, recipe.problems);
+    let mut usage = Usage::default();
+    let mut folder = DirWriter::create(work.dir.path())?;
+    let mut samples = String::new();
+    for (name, path, style) in MODELS {
+        if chain.ui.stopped() {
+            return Err(crate::error::Failure::Interrupted("stopped in eval".to_string()));
+        }
+        let (card, results) = examine(chain, path, style, &problems)?;
+        let tokens: usize = results.iter().flat_map(|r| &r.answers).map(|a| a.tokens).sum();
+        usage.tokens += tokens as u64;
+        let heldout = &card.tasks["heldout"];
+        chain.ui.line(&format!(
+            "  {name:<11} pass@1 {:.3} ({:.3}–{:.3})  cons@{} {:.3}  {:.3} bits/byte  language {:.3}",
+            heldout.pass_at_1, heldout.ci_low, heldout.ci_high, heldout.k, heldout.cons_at_k, card.bits_per_byte, card.language_match,
+        ));
+        folder.write(&format!("{name}.json"), &serde_json::to_vec_pretty(&card)?)?;
+        show(name, &problems, &results, &mut samples)?;
+    }
+    folder.write("samples.jsonl", samples.as_bytes())?;
+    folder.finish(json!({"problems": problems.len(), "k": recipe.k}))?;
+    usage.seconds = start.elapsed().as_secs_f64();
+    chain.finish(work, &["."], usage)
+}
+
+/// The held-out problems are the same for every seed, so that runs can be compared.
+const HELDOUT_SEED: u64 = 0;
+
+/// Problems whose samples are kept to be read.
+const SHOWN: usize = 24;
+
+fn examine(chain: &Chain, path: &str, style: Style, problems: &[Problem]) -> Outcome<(Card, Vec<ProblemResult>)> {
+    let recipe = &chain.recipe.eval;
+    let loaded = load(&chain.path(path))?;
+    let tokenizer = &loaded.tokenizer;
+    let sampling = Sampling {
+        temperature: recipe.temperature as f32,
+        top_k: 0,
+        top_p: recipe.top_p as f32,
+        stop: vec![tokenizer.special(Special::Eos)?],
+        max_new_tokens: recipe.max_new_tokens,
+    };
+    let prompts = problems.iter().map(|p| prompt(tokenizer, style, &p.question)).collect::<Outcome<Vec<_>>>()?;
+    let of: BTreeMap<&str, &Vec<u32>> = problems.iter().zip(&prompts).map(|(p, ids)| (p.question.as_str(), ids)).collect();
+    let settings = EvalSettings { sampling, k: recipe.k, seed: chain.seed };
+    let results = evaluate(
+        &loaded.model,
+        problems,
+        |p| of[p.question.as_str()].clone(),
+        |ids| tokenizer.decode_visible(ids),
+        &settings,
+    )?;
+    // Windows of the length of pre-training, so that a longer context gives no model an advantage.
+    let text = Heldout::new(&chain.corpus, tokenizer, chain.recipe.pretrain.seq_len, recipe.text_bytes)?;
+    let bytes = text.bytes();
+    if bytes == 0 {
+        return fail("eval: the corpus has no held-out text; hint: give it more documents");
+    }
+    let windows = text.windows.into_iter().map(|w| (w.tokens, w.targets)).collect();
+    let card = Card {
+        tasks: score(&results),
+        bits_per_byte: bits_per_byte(&loaded.model, windows, bytes),
+        language_match: language_share_of(&results).mean,
+        passes: results.iter().map(|r| r.pass().unwrap_or(0.0)).collect(),
+        languages: results
+            .iter()
+            .map(|r| r.answers.iter().map(|a| a.language_share).sum::<f64>() / r.answers.len().max(1) as f64)
+            .collect(),
+    };
+    Ok((card, results))
+}
+
+fn show(model: &str, problems: &[Problem], results: &[ProblemResult], out: &mut String) -> Outcome<()> {
+    for (problem, result) in problems.iter().zip(results).take(SHOWN) {
+        let answer = &result.answers[0];
+        let outcome = match &answer.outcome {
+            Verdict::Correct => "correct",
+            Verdict::Wrong => "wrong",
+            Verdict::Unverifiable(_) => "unverifiable",
+            Verdict::InfrastructureError(_) => "infrastructure_error",
+            Verdict::TimeOut => "time_out",
+        };
+        let row = json!({
+            "model": model, "family": problem.family, "question": problem.question, "gold": problem.answer,
+            "completion": answer.completion, "outcome": outcome,
+        });
+        out.push_str(&serde_json::to_string(&row)?);
+        out.push('\n');
+    }
+    Ok(())
+}

@@ -1,0 +1,228 @@
+//! R1's stages (R1 report, 2.3): cold start → reasoning RL → rejection sampling and general data → fine-tuning of the base → RL over all
+//! scenarios. Each is a stage of its own, the last one's model is `r1` itself.
+
+use std::time::Instant;
+
+use reseek_engine::{GenerateOptions, Request, Sampling, StreamName, generate};
+use reseek_model::{CacheMode, Weights};
+use reseek_rl::{Pair, RewardModel};
+use reseek_spec::SftRecipe;
+use reseek_store::DirWriter;
+use reseek_tasks::{
+    Problem, accuracy, format, general, language_share_quoting, long_readable, preference_pair, reasoning, zero_completion,
+};
+use reseek_text::{Special, Tokenizer};
+use reseek_train::{Example, Extra, Learner, Usage, run, sft_batch, sft_settings, sft_steps};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::base::sft_row;
+use super::rl::{pair_tokens, reinforce};
+use super::{Chain, Work, ended};
+use crate::error::{Outcome, fail};
+use crate::folder::{Style, answer, load, load_weights, prompt};
+
+/// A question and an answer to learn from it, as they lie in samples.jsonl.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Lesson {
+    pub question: String,
+    pub answer: String,
+}
+
+/// All stages of R1.
+pub fn r1(chain: &mut Chain) -> Outcome<()> {
+    cold_start(chain)?;
+    reasoning_rl(chain)?;
+    rejection(chain)?;
+    sft(chain)?;
+    all_scenarios(chain)
+}
+
+/// Few long, readable chains on the base model.
+fn cold_start(chain: &mut Chain) -> Outcome<()> {
+    let r = chain.recipe.r1.clone();
+    let section = (r.cold_start_samples, r.cold_start_epochs, r.cold_start_lr);
+    let Some(work) = chain.begin("r1_cold_start", &section, &["extend", "tokenizer"])? else { return Ok(()) };
+    let lessons: Vec<Lesson> = (0..r.cold_start_samples as u64)
+        .filter_map(|i| {
+            let problem = chain.problems.train(chain.seed ^ 0xc01d, i);
+            let answer = completion(&problem)?;
+            Some(Lesson { question: problem.question, answer })
+        })
+        .collect();
+    if lessons.is_empty() {
+        return fail("r1_cold_start: no problem has a worked solution; hint: add \"solution\" to some lines of the problems");
+    }
+    let recipe = SftRecipe {
+        epochs: r.cold_start_epochs,
+        lr: r.cold_start_lr,
+        lr_final: r.cold_start_lr / 10.0,
+        sequences: r.sft.sequences,
+    };
+    let weights = load_weights(&chain.path("extend"))?;
+    let (weights, usage) = fine_tune(chain, &work, weights, &lessons, &recipe)?;
+    chain.finish_model(work, &weights, Style::Chat, usage)
+}
+
+/// A cold-start answer: the long chain, then the answer. One line, as blanks between blocks are free of meaning.
+fn completion(problem: &Problem) -> Option<String> {
+    Some(zero_completion(&long_readable(problem)?, &problem.answer).trim_start().to_string())
+}
+
+/// RL with the language-consistency reward.
+fn reasoning_rl(chain: &mut Chain) -> Outcome<()> {
+    let recipe = chain.recipe.r1.rl.clone();
+    let Some(work) = chain.begin("r1_rl", &recipe, &["r1_cold_start", "tokenizer"])? else { return Ok(()) };
+    let weights = load_weights(&chain.path("r1_cold_start"))?;
+    let (weights, usage) = reinforce(chain, &work, weights, Style::Chat, &recipe, None, None)?;
+    chain.finish_model(work, &weights, Style::Chat, usage)
+}
+
+/// Samples of the RL model that are correct, well formed and in the question's language, and general data beside them.
+fn rejection(chain: &mut Chain) -> Outcome<()> {
+    let r = chain.recipe.r1.clone();
+    let section = (r.rejection_questions, r.rejection_samples, r.general_samples);
+    let Some(work) = chain.begin("r1_rejection", &section, &["r1_rl", "tokenizer"])? else { return Ok(()) };
+    let start = Instant::now();
+    let teacher = load(&chain.path("r1_rl"))?;
+    let problems: Vec<Problem> =
+        (0..r.rejection_questions as u64).map(|i| chain.problems.train(chain.seed ^ 0x4e1ec7, i)).collect();
+    let requests = problems
+        .iter()
+        .map(|p| Ok(Request { prompt: prompt(&teacher.tokenizer, Style::Chat, &p.question)?, samples: r.rejection_samples }))
+        .collect::<Outcome<Vec<_>>>()?;
+    let eos = teacher.tokenizer.special(Special::Eos)?;
+    let sampling = Sampling::on_policy(vec![eos], r.rl.max_new_tokens);
+    let stream = StreamName { seed: chain.seed, purpose: "r1_rejection".to_string(), step: 0 };
+    let options = GenerateOptions { mode: CacheMode::Expanded, ..GenerateOptions::default() };
+    let groups = generate(&teacher.model, &requests, &sampling, &stream, options)?;
+    let sampled: usize = groups.iter().flatten().map(|c| c.tokens.len()).sum();
+
+    let mut lessons = Vec::new();
+    for (problem, group) in problems.iter().zip(&groups) {
+        let mut kept: Vec<String> = Vec::new();
+        for completion in group {
+            let text = teacher.tokenizer.decode_visible(&completion.tokens).trim().to_string();
+            let language = language_share_quoting(reasoning(&text), problem.language, &problem.question);
+            if accuracy(&text, problem).is_correct() && format(&text) && language > 0.99 && !kept.contains(&text) {
+                kept.push(text);
+            }
+        }
+        // A question that is always answered would crowd out the others.
+        kept.truncate(4);
+        lessons.extend(kept.into_iter().map(|answer| Lesson { question: problem.question.clone(), answer }));
+    }
+    let reasoning_lessons = lessons.len();
+    lessons.extend((0..r.general_samples as u64).map(|i| {
+        let exchange = general(chain.seed, i);
+        Lesson { question: exchange.prompt, answer: exchange.response }
+    }));
+    if lessons.is_empty() {
+        return fail("r1_rejection: no sample was good enough and general_samples is 0; hint: sample more, or train r1_rl longer");
+    }
+    let rows: Vec<String> = lessons.iter().map(|lesson| serde_json::to_string(lesson)).collect::<Result<_, _>>()?;
+    let mut folder = DirWriter::create(work.dir.path())?;
+    folder.write(LESSONS, (rows.join("\n") + "\n").as_bytes())?;
+    folder.finish(json!({"reasoning": reasoning_lessons, "general": r.general_samples, "sampled": r.rejection_questions * r.rejection_samples}))?;
+    chain.ui.line(&format!(
+        "  kept {reasoning_lessons} of {} samples, and {} general answers",
+        r.rejection_questions * r.rejection_samples,
+        r.general_samples
+    ));
+    let usage = Usage {
+        seconds: start.elapsed().as_secs_f64(),
+        tokens: sampled as u64,
+        flops: sampled as f64 * teacher.model.spec().forward_flops_per_token(64.0),
+    };
+    chain.finish(work, &["."], usage)
+}
+
+const LESSONS: &str = "lessons.jsonl";
+
+/// The lessons that rejection sampling left.
+pub fn lessons(chain: &Chain) -> Outcome<Vec<Lesson>> {
+    let path = chain.path("r1_rejection").join(LESSONS);
+    let text = std::fs::read_to_string(&path)
+        .or_else(|error| fail(format!("cannot read {}: {error}; hint: run `reseek r1` first", path.display())))?;
+    Ok(text.lines().map(serde_json::from_str).collect::<Result<_, _>>()?)
+}
+
+/// Fine-tuning of the base, from the start, on what rejection sampling left.
+fn sft(chain: &mut Chain) -> Outcome<()> {
+    let recipe = chain.recipe.r1.sft.clone();
+    let Some(work) = chain.begin("r1_sft", &recipe, &["extend", "r1_rejection", "tokenizer"])? else { return Ok(()) };
+    let weights = load_weights(&chain.path("extend"))?;
+    let lessons = lessons(chain)?;
+    let (weights, usage) = fine_tune(chain, &work, weights, &lessons, &recipe)?;
+    chain.finish_model(work, &weights, Style::Chat, usage)
+}
+
+/// RL with rules for reasoning and a learned reward model for the rest.
+fn all_scenarios(chain: &mut Chain) -> Outcome<()> {
+    let r = chain.recipe.r1.clone();
+    let section = (&r.rl_all, r.reward_model_pairs, r.reward_model_steps, r.reward_model_lr);
+    let Some(work) = chain.begin("r1", &section, &["r1_sft", "tokenizer"])? else { return Ok(()) };
+    let weights = load_weights(&chain.path("r1_sft"))?;
+    let reward_model = train_reward_model(chain, weights.clone())?;
+    let (weights, usage) = reinforce(chain, &work, weights, Style::Chat, &r.rl_all, Some(&reward_model), None)?;
+    chain.finish_model(work, &weights, Style::Chat, usage)
+}
+
+/// Trained anew on every start of the stage: it is small, and the same each time.
+fn train_reward_model(chain: &mut Chain, weights: Weights) -> Outcome<RewardModel> {
+    let r = chain.recipe.r1.clone();
+    let tokenizer = chain.tokenizer()?;
+    let pair = |index: u64| -> Outcome<Pair> {
+        let pair = preference_pair(chain.seed, index);
+        Ok(Pair {
+            chosen: pair_tokens(&tokenizer, &pair.prompt, &pair.chosen)?,
+            rejected: pair_tokens(&tokenizer, &pair.prompt, &pair.rejected)?,
+        })
+    };
+    let pairs = (0..r.reward_model_pairs as u64).map(pair).collect::<Outcome<Vec<_>>>()?;
+    let mut model = RewardModel::new(weights);
+    let batch = 16.min(pairs.len().max(1));
+    let mut last = 0.0;
+    for step in 0..r.reward_model_steps {
+        let from = step * batch % pairs.len().max(1);
+        let to = (from + batch).min(pairs.len());
+        let report = model.train_step(&pairs[from..to], chain.recipe.pretrain.lanes, r.reward_model_lr)?;
+        last = report.accuracy;
+    }
+    chain.ui.line(&format!("  reward model: {:.0} % of the last pairs in order", 100.0 * last));
+    Ok(model)
+}
+
+/// Fine-tunes `weights` on lessons in `work`.
+pub fn fine_tune(
+    chain: &mut Chain,
+    work: &Work,
+    weights: Weights,
+    lessons: &[Lesson],
+    recipe: &SftRecipe,
+) -> Outcome<(Weights, Usage)> {
+    let tokenizer = chain.tokenizer()?;
+    let examples = examples(&tokenizer, lessons)?;
+    let steps = sft_steps(examples.len(), recipe);
+    let (seed, lanes) = (chain.seed, chain.recipe.pretrain.lanes);
+    let purpose = format!("{}/order", work.dir.name());
+    let spec = weights.spec.clone();
+    let mut learner = Learner::new(weights);
+    let usage = run(&work.dir, &mut learner, &mut Extra::default(), steps, &mut chain.ui, |learner, _, step| {
+        let batch = sft_batch(&examples, recipe, seed, &purpose, step);
+        let settings = sft_settings(recipe, step, steps, lanes);
+        learner.step(&batch, &settings).map(|report| sft_row(&report, &settings, &spec))
+    })
+    .map_err(ended)?;
+    Ok((learner.weights, usage))
+}
+
+fn examples(tokenizer: &Tokenizer, lessons: &[Lesson]) -> Outcome<Vec<Example>> {
+    let example = |lesson: &Lesson| {
+        Ok(Example {
+            prompt: prompt(tokenizer, Style::Chat, &lesson.question)?,
+            answer: answer(tokenizer, &lesson.answer)?,
+        })
+    };
+    lessons.iter().map(example).collect()
+}

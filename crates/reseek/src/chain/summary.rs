@@ -1,0 +1,180 @@
+//! What a run came to: summary.json, the table, and the report page.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use reseek_eval::paired_difference;
+use reseek_store::machine::{Machine, peak_memory_bytes};
+use reseek_store::summary::{Comparison, Gflops, Model, Needle, Stage, Summary, TaskScore};
+use reseek_tensor::peak::fma_peak_gflops_of_pool;
+use reseek_train::Usage;
+use serde_json::Value;
+
+use super::Chain;
+use super::eval::{Card, MODELS};
+use crate::error::{Outcome, fail};
+use crate::ui::duration;
+
+/// Stages as they appear in the summary, in the order in which they run.
+const RUN: [&str; 14] = [
+    "tokenizer",
+    "pretrain",
+    "extend",
+    "zero",
+    "r1_cold_start",
+    "r1_rl",
+    "r1_rejection",
+    "r1_sft",
+    "r1",
+    "student_base",
+    "student",
+    "student_rl",
+    "eval",
+    "report",
+];
+
+/// Writes summary.json and the page.
+pub fn report(chain: &mut Chain) -> Outcome<()> {
+    let summary = summarise(chain)?;
+    summary.write(&chain.path("summary.json"))?;
+    let page = reseek_report::render(chain.run.path())?;
+    chain.run.write("report/index.html", page.as_bytes())?;
+    Ok(())
+}
+
+/// What a finished stage used; nothing of one that never ran.
+pub fn stage_usage(chain: &Chain, stage: &str) -> Usage {
+    let text = std::fs::read_to_string(chain.path(stage).join("usage.json")).unwrap_or_default();
+    let value: Value = serde_json::from_str(&text).unwrap_or_default();
+    let number = |key: &str| value[key].as_f64().unwrap_or(0.0);
+    Usage { seconds: number("seconds"), tokens: number("tokens") as u64, flops: number("flops") }
+}
+
+fn summarise(chain: &Chain) -> Outcome<Summary> {
+    let mut cards = BTreeMap::new();
+    for (name, _, _) in MODELS {
+        let path = chain.path("eval").join(format!("{name}.json"));
+        let text = std::fs::read_to_string(&path)
+            .or_else(|error| fail(format!("cannot read {}: {error}; hint: run `reseek eval` first", path.display())))?;
+        cards.insert(name, serde_json::from_str::<Card>(&text)?);
+    }
+    let stages: Vec<Stage> = RUN
+        .iter()
+        .map(|name| (name, stage_usage(chain, name)))
+        .filter(|(_, usage)| usage.seconds > 0.0)
+        .map(|(name, usage)| Stage {
+            name: name.to_string(),
+            seconds: usage.seconds,
+            tokens: usage.tokens,
+            tokens_per_s: usage.tokens as f64 / usage.seconds,
+            flops: usage.flops,
+        })
+        .collect();
+    let trained = stages.iter().filter(|s| s.flops > 0.0);
+    let (flops, seconds) = trained.fold((0.0, 0.0), |(f, s), stage| (f + stage.flops, s + stage.seconds));
+    Ok(Summary {
+        config_hash: chain.config_hash.clone(),
+        seed: chain.seed,
+        machine: Machine::detect(),
+        peak_memory_bytes: peak_memory_bytes(),
+        gflops: Gflops { achieved: flops / f64::max(seconds, 1e-9) / 1e9, peak: fma_peak_gflops_of_pool(200) },
+        stages,
+        comparisons: compare(&cards),
+        models: cards.iter().map(|(name, card)| (name.to_string(), model(card))).collect(),
+        needle: needle(chain),
+    })
+}
+
+fn model(card: &Card) -> Model {
+    let score = |t: &reseek_eval::TaskScore| TaskScore {
+        pass_at_1: t.pass_at_1,
+        ci_low: t.ci_low,
+        ci_high: t.ci_high,
+        cons_at_k: t.cons_at_k,
+        k: t.k as u64,
+        n: t.n as u64,
+        mean_tokens: t.mean_tokens,
+    };
+    Model {
+        tasks: card.tasks.iter().map(|(name, t)| (name.clone(), score(t))).collect(),
+        bits_per_byte: card.bits_per_byte,
+        language_match: card.language_match,
+    }
+}
+
+/// Paired differences on the same problems, with what they mean said either way.
+fn compare(cards: &BTreeMap<&str, Card>) -> BTreeMap<String, Comparison> {
+    let of = |name: &str, a: &str, b: &str, what: &str, pick: fn(&Card) -> &[f64]| {
+        let d = paired_difference(pick(&cards[a]), pick(&cards[b]));
+        let verdict = if d.low > 0.0 {
+            format!("{a} is above {b} in {what}")
+        } else if d.high < 0.0 {
+            format!("{a} is below {b} in {what}")
+        } else {
+            format!("inconclusive: {a} and {b} cannot be told apart in {what}")
+        };
+        (name.to_string(), Comparison { difference: d.mean, ci_low: d.low, ci_high: d.high, verdict })
+    };
+    BTreeMap::from([
+        of("zero-base", "zero", "base", "pass@1", |c| &c.passes),
+        of("r1-zero", "r1", "zero", "pass@1", |c| &c.passes),
+        of("r1-zero-language", "r1", "zero", "language match", |c| &c.languages),
+        of("student-student_rl", "student", "student_rl", "pass@1", |c| &c.passes),
+    ])
+}
+
+fn needle(chain: &Chain) -> Option<Needle> {
+    let text = std::fs::read_to_string(chain.path("extend/needle.json")).ok()?;
+    let value: Value = serde_json::from_str(&text).ok()?;
+    Some(Needle { before: value["before"]["mean"].as_f64()?, after: value["after"]["mean"].as_f64()? })
+}
+
+/// The table at the end of a run.
+pub fn table(summary: &Summary) -> String {
+    let mut out = String::new();
+    let _ = writeln!(out, "{:<16} {:>10} {:>10} {:>10} {:>9}", "stage", "time", "tokens", "tokens/s", "GFLOP/s");
+    for s in &summary.stages {
+        let gflops = s.flops / s.seconds / 1e9;
+        let _ = writeln!(
+            out,
+            "{:<16} {:>10} {:>10} {:>10.0} {gflops:>9.1}",
+            s.name,
+            duration(s.seconds),
+            s.tokens,
+            s.tokens_per_s
+        );
+    }
+    let seconds: f64 = summary.stages.iter().map(|s| s.seconds).sum();
+    let _ = writeln!(
+        out,
+        "{:<16} {:>10}   {:.1} of {:.0} GFLOP/s, {:.2} GiB at most\n",
+        "all",
+        duration(seconds),
+        summary.gflops.achieved,
+        summary.gflops.peak,
+        summary.peak_memory_bytes as f64 / (1u64 << 30) as f64
+    );
+    let _ = writeln!(
+        out,
+        "{:<12} {:>7} {:>15} {:>7} {:>8} {:>10} {:>9}",
+        "model", "pass@1", "95 % interval", "cons@k", "tokens", "bits/byte", "language"
+    );
+    for (name, _, _) in MODELS {
+        let Some(m) = summary.models.get(name) else { continue };
+        let Some(t) = m.tasks.get("heldout") else { continue };
+        let interval = format!("{:.3}–{:.3}", t.ci_low, t.ci_high);
+        let _ = writeln!(
+            out,
+            "{name:<12} {:>7.3} {interval:>15} {:>7.3} {:>8.1} {:>10.3} {:>9.3}",
+            t.pass_at_1, t.cons_at_k, t.mean_tokens, m.bits_per_byte, m.language_match
+        );
+    }
+    out.push('\n');
+    for (name, c) in &summary.comparisons {
+        let _ = writeln!(out, "{name:<20} {:+.3} ({:+.3} to {:+.3})  {}", c.difference, c.ci_low, c.ci_high, c.verdict);
+    }
+    if let Some(n) = &summary.needle {
+        let _ = writeln!(out, "{:<20} {:.2} before, {:.2} after the extension", "needles found", n.before, n.after);
+    }
+    out
+}

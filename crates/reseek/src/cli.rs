@@ -1,0 +1,185 @@
+//! The commands and their options.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use reseek_spec::Scale;
+
+/// From raw text to a reasoning model, the way DeepSeek made V3 and R1.
+#[derive(Parser)]
+#[command(name = "reseek", version, about, after_help = "Example: reseek replicate --scale smoke --out runs/first")]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Subcommand)]
+pub enum Command {
+    /// The whole chain: tokenizer, pretrain, extend, zero, r1, distil, eval, report
+    #[command(after_help = "Example: reseek replicate --seed 2 --out runs/second\n\nThe same command again continues a run that was stopped, and skips what is done.")]
+    Replicate(RunArgs),
+    /// Stage 1: train the byte-level BPE tokenizer
+    #[command(after_help = "Example: reseek tokenizer --out runs/nano --set tokenizer.vocab_size=4096")]
+    Tokenizer(RunArgs),
+    /// Stage 2: pre-train V3's base model
+    #[command(after_help = "Example: reseek pretrain --out runs/nano")]
+    Pretrain(RunArgs),
+    /// Stage 3: extend the context with YaRN
+    #[command(after_help = "Example: reseek extend --out runs/nano")]
+    Extend(RunArgs),
+    /// Stage 4: R1-Zero, GRPO straight on the base model
+    #[command(after_help = "Example: reseek zero --out runs/nano --set zero.steps=200")]
+    Zero(RunArgs),
+    /// Stage 5: R1's cold start, RL, rejection sampling, fine-tuning and RL over all scenarios
+    #[command(after_help = "Example: reseek r1 --out runs/nano")]
+    R1(RunArgs),
+    /// Stage 6: a dense student by distillation, and the same by RL alone
+    #[command(after_help = "Example: reseek distil --out runs/nano")]
+    Distil(RunArgs),
+    /// Stage 7: evaluate every model of the run
+    #[command(after_help = "Example: reseek eval --out runs/nano --set eval.k=8")]
+    Eval(RunArgs),
+    /// Stage 8: summary.json and the report page
+    #[command(after_help = "Example: reseek report --out runs/nano")]
+    Report(RunArgs),
+    /// Show the recipe with every key decided
+    #[command(after_help = "Example: reseek config --scale micro --set zero.steps=40")]
+    Config(ConfigArgs),
+    /// Count a model: parameters, operations a token, bytes of cache
+    #[command(after_help = "Example: reseek params v3-671b --json")]
+    Params(ParamsArgs),
+    /// Log-probabilities of a text's tokens under a model
+    #[command(after_help = "Example: reseek score runs/nano/r1 --text 'Add 2 and 3.' --json")]
+    Score(ScoreArgs),
+    /// Complete a prompt
+    #[command(after_help = "Example: reseek generate runs/nano/extend --prompt 'It is a truth' --max-new-tokens 40")]
+    Generate(GenerateArgs),
+    /// Talk to a model
+    #[command(after_help = "Example: reseek chat runs/nano/r1\n         echo 'Add 21 and 52.' | reseek chat runs/nano/r1")]
+    Chat(ChatArgs),
+    /// Measure this machine and the model's speed on it
+    #[command(after_help = "Example: reseek bench train-v3 --json")]
+    Bench(BenchArgs),
+}
+
+#[derive(Args)]
+pub struct RunArgs {
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    /// Folder of the run
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Seed of every random stream
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// Train on the text and problems of this folder instead of the embedded ones
+    #[arg(long, value_name = "FOLDER")]
+    pub data: Option<PathBuf>,
+    /// No progress
+    #[arg(short, long)]
+    pub quiet: bool,
+}
+
+#[derive(Args)]
+pub struct ConfigArgs {
+    /// Size of everything
+    #[arg(long, default_value = "nano", value_parser = parse_scale)]
+    pub scale: Scale,
+    /// A TOML file laid over the scale's recipe; several are laid from left to right
+    #[arg(long, value_name = "FILE")]
+    pub recipe: Vec<PathBuf>,
+    /// One setting, such as zero.steps=40
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// Answer in JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args)]
+pub struct ParamsArgs {
+    /// A preset's name, a config.json or a model folder
+    pub model: String,
+    /// Sequence length for operations a token
+    #[arg(long, default_value_t = 4096)]
+    pub seq: usize,
+    /// Answer in JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args)]
+pub struct ScoreArgs {
+    /// A model folder
+    pub model: PathBuf,
+    /// The text; a begin-of-sentence token is put before it
+    #[arg(long, required_unless_present = "tokens")]
+    pub text: Option<String>,
+    /// Token ids instead of text, separated by commas
+    #[arg(long, value_delimiter = ',', conflicts_with = "text")]
+    pub tokens: Vec<u32>,
+    /// Answer in JSON: tokens and logprobs, the first of which is null
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args)]
+pub struct SamplingArgs {
+    /// 0 takes the most likely token
+    #[arg(long, default_value_t = 0.6)]
+    pub temperature: f32,
+    /// Only the k most likely tokens; 0 for all
+    #[arg(long, default_value_t = 0)]
+    pub top_k: usize,
+    /// Only the most likely tokens that together reach this probability
+    #[arg(long, default_value_t = 0.95)]
+    pub top_p: f32,
+    #[arg(long, default_value_t = 256)]
+    pub max_new_tokens: usize,
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+}
+
+#[derive(Args)]
+pub struct GenerateArgs {
+    /// A model folder
+    pub model: PathBuf,
+    #[arg(long)]
+    pub prompt: String,
+    /// Completions wanted
+    #[arg(short, default_value_t = 1)]
+    pub n: usize,
+    #[command(flatten)]
+    pub sampling: SamplingArgs,
+    /// Answer in JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args)]
+pub struct ChatArgs {
+    /// A model folder
+    pub model: PathBuf,
+    #[command(flatten)]
+    pub sampling: SamplingArgs,
+    /// One JSON object an answer
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args)]
+pub struct BenchArgs {
+    /// What to measure; everything if nothing is named
+    #[arg(value_parser = ["peak", "matmul", "train-gpt", "train-v3", "generate"])]
+    pub name: Option<String>,
+    /// Answer in JSON, a line for each
+    #[arg(long)]
+    pub json: bool,
+}
+
+fn parse_scale(text: &str) -> Result<Scale, String> {
+    Scale::ALL.into_iter().find(|scale| scale.name() == text).ok_or_else(|| {
+        let names: Vec<&str> = Scale::ALL.into_iter().map(Scale::name).collect();
+        format!("there are {}", names.join(", "))
+    })
+}

@@ -1,0 +1,160 @@
+//! `reseek bench`: this machine's peak, and the model's speed at the shapes that other systems are measured at.
+
+use std::time::Instant;
+
+use reseek_engine::{GenerateOptions, Request, Sampling, StreamName, generate};
+use reseek_model::{Model, Weights};
+use reseek_spec::{Family, ModelSpec, Scale};
+use reseek_store::peak_memory_bytes;
+use reseek_tensor::matmul::{Accumulate, Packed, matmul};
+use reseek_tensor::peak::{fma_peak_gflops, fma_peak_gflops_of_pool};
+use reseek_tensor::random::Stream;
+use reseek_train::{Hyper, Learner, Sequence, StepSettings};
+use serde_json::{Value, json};
+
+use crate::cli::BenchArgs;
+use crate::error::Outcome;
+
+/// Counted runs of a training step and of a sampling call; one more before them warms up.
+const RUNS: usize = 5;
+
+/// Prints a line for each benchmark asked for.
+pub fn bench(args: &BenchArgs) -> Outcome<()> {
+    let all: [(&str, fn() -> Outcome<Value>); 5] = [
+        ("peak", peak),
+        ("matmul", products),
+        ("train-gpt", train_gpt),
+        ("train-v3", train_v3),
+        ("generate", sampling),
+    ];
+    for (name, run) in all {
+        if args.name.as_deref().is_none_or(|wanted| wanted == name) {
+            let mut result = run()?;
+            result["name"] = json!(name);
+            if args.json { println!("{result}") } else { print_human(name, &result) }
+        }
+    }
+    Ok(())
+}
+
+fn print_human(name: &str, result: &Value) {
+    println!("{name}");
+    for (key, value) in result.as_object().into_iter().flatten().filter(|(key, _)| *key != "name") {
+        println!("  {key:<28} {value}");
+    }
+}
+
+fn peak() -> Outcome<Value> {
+    Ok(json!({"gflops_one_thread": fma_peak_gflops(300), "gflops": fma_peak_gflops_of_pool(300)}))
+}
+
+/// f32 products with the right side packed, at shapes of the small models.
+fn products() -> Outcome<Value> {
+    let shapes = [(2048, 256, 1024), (2048, 256, 256), (2048, 1024, 256), (512, 64, 2048), (8, 256, 1024), (1, 576, 1536), (2048, 2048, 2048)];
+    let mut out = json!({"peak_gflops": fma_peak_gflops_of_pool(200)});
+    for (m, k, n) in shapes {
+        let mut stream = Stream::new(1, "bench", 0, 0);
+        let mut fill = |len: usize| (0..len).map(|_| stream.normal()).collect::<Vec<f32>>();
+        let (a, b, mut c) = (fill(m * k), Packed::from_rows(&fill(k * n), k, n), vec![0.0; m * n]);
+        let repeat = (200_000_000 / (m * k * n)).clamp(1, 2000);
+        let seconds = median((0..RUNS).map(|_| {
+            let start = Instant::now();
+            (0..repeat).for_each(|_| matmul(&mut c, &a, &b, Accumulate::Set));
+            start.elapsed().as_secs_f64() / repeat as f64
+        }));
+        out[format!("{m}x{k}x{n}_gflops")] = json!((2.0 * (m * k * n) as f64 / seconds / 1e9 * 10.0).round() / 10.0);
+    }
+    Ok(out)
+}
+
+/// A dense decoder: vocabulary 4096, width 256, 6 layers, 4 heads, SwiGLU 1024, batch 16 × 256.
+fn train_gpt() -> Outcome<Value> {
+    let spec = ModelSpec {
+        family: Family::Llama,
+        intermediate_size: 1024,
+        num_key_value_heads: 4,
+        head_dim: 64,
+        attention_bias: false,
+        ..ModelSpec::student(Scale::Micro, 4096)
+    };
+    train(spec, false)
+}
+
+/// A small V3: MLA, 16 experts of which 4, batch 16 × 256; without its MTP module, which the peer lacks.
+fn train_v3() -> Outcome<Value> {
+    train(v3(), false)
+}
+
+fn v3() -> ModelSpec {
+    let mut spec = ModelSpec { num_nextn_predict_layers: 0, ..ModelSpec::ladder(Scale::Micro, 4096) };
+    if let Some(mla) = &mut spec.mla {
+        mla.qk_rope_head_dim = 16;
+    }
+    spec
+}
+
+fn train(spec: ModelSpec, mtp: bool) -> Outcome<Value> {
+    let (sequences, length) = (16, 256);
+    let flops = spec.train_flops_per_token(length).causal;
+    let vocab = spec.vocab_size;
+    let mut learner = Learner::new(Weights::init(spec, 1)?);
+    let mut stream = Stream::new(1, "bench", 0, 0);
+    let batch: Vec<Sequence> = (0..sequences)
+        .map(|_| {
+            let tokens: Vec<u32> = (0..=length).map(|_| stream.below(vocab) as u32).collect();
+            (tokens[..length].to_vec(), tokens[1..].to_vec())
+        })
+        .collect();
+    let settings = StepSettings {
+        hyper: Hyper { lr: 1e-3, beta1: 0.9, beta2: 0.999, weight_decay: 0.01, clip: f64::MAX },
+        mtp_lambda: if mtp { 0.3 } else { 0.0 },
+        balance_alpha: 0.0,
+        bias_speed: 0.001,
+        lanes: reseek_tensor::pool::threads(),
+    };
+    learner.step(&batch, &settings)?;
+    let mut seconds = Vec::new();
+    for _ in 0..RUNS {
+        let start = Instant::now();
+        learner.step(&batch, &settings)?;
+        seconds.push(start.elapsed().as_secs_f64());
+    }
+    let step_s = median(seconds.into_iter());
+    let tokens = (sequences * length) as f64;
+    let gflops = flops * tokens / step_s / 1e9;
+    Ok(json!({
+        "step_ms": 1e3 * step_s, "tokens_per_s": (tokens / step_s).round(), "gflops": gflops,
+        "share_of_peak": gflops / fma_peak_gflops_of_pool(200), "rss_mib": peak_memory_bytes() >> 20, "dtype": "f32",
+    }))
+}
+
+/// Sampling from the small V3: batch 32, prompts of 32 tokens, 64 new ones.
+fn sampling() -> Outcome<Value> {
+    let (batch, prompt, new) = (32, 32, 64);
+    let model = Model::new(&Weights::init(ModelSpec { max_position_embeddings: 1024, ..v3() }, 1)?);
+    let mut stream = Stream::new(1, "bench", 0, 0);
+    let requests: Vec<Request> = (0..batch)
+        .map(|_| Request { prompt: (0..prompt).map(|_| 3 + stream.below(4000) as u32).collect(), samples: 1 })
+        .collect();
+    let sampling = Sampling::on_policy(vec![], new);
+    let mut seconds = Vec::new();
+    for run in 0..=RUNS {
+        let start = Instant::now();
+        let name = StreamName { seed: 1, purpose: "bench".to_string(), step: run as u64 };
+        generate(&model, &requests, &sampling, &name, GenerateOptions::default())?;
+        if run > 0 {
+            seconds.push(start.elapsed().as_secs_f64());
+        }
+    }
+    let seconds = median(seconds.into_iter());
+    Ok(json!({
+        "batch": batch, "new": new, "tokens_per_s": ((batch * new) as f64 / seconds).round(),
+        "rss_mib": peak_memory_bytes() >> 20, "dtype": "f32",
+    }))
+}
+
+fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}

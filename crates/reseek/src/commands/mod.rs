@@ -1,0 +1,82 @@
+//! One file a command, or a group of small ones.
+
+mod ask;
+mod bench;
+mod params;
+
+use std::path::PathBuf;
+
+use reseek_spec::{Layer, Resolved, resolve};
+use reseek_store::Summary;
+
+use crate::chain::{Chain, STAGES, table};
+use crate::cli::{Cli, Command, ConfigArgs, RunArgs};
+use crate::error::{Outcome, fail};
+use crate::ui::Ui;
+
+/// Runs a command.
+pub fn dispatch(cli: Cli) -> Outcome<()> {
+    match cli.command {
+        Command::Replicate(args) => stages(&args, &STAGES),
+        Command::Tokenizer(args) => stages(&args, &["tokenizer"]),
+        Command::Pretrain(args) => stages(&args, &["pretrain"]),
+        Command::Extend(args) => stages(&args, &["extend"]),
+        Command::Zero(args) => stages(&args, &["zero"]),
+        Command::R1(args) => stages(&args, &["r1"]),
+        Command::Distil(args) => stages(&args, &["distil"]),
+        Command::Eval(args) => stages(&args, &["eval"]),
+        Command::Report(args) => stages(&args, &["report"]),
+        Command::Config(args) => config(&args),
+        Command::Params(args) => params::params(&args),
+        Command::Score(args) => ask::score(&args),
+        Command::Generate(args) => ask::generate_text(&args),
+        Command::Chat(args) => ask::chat(&args),
+        Command::Bench(args) => bench::bench(&args),
+    }
+}
+
+fn stages(args: &RunArgs, names: &[&str]) -> Outcome<()> {
+    let resolved = resolved(&args.config)?;
+    let out = args.out.clone().unwrap_or_else(|| PathBuf::from("runs").join(args.config.scale.name()));
+    let mut chain = Chain::open(resolved, args.seed, &out, args.data.as_deref(), Ui::new(args.quiet))?;
+    for name in names {
+        chain.stage(name)?;
+    }
+    let summary = out.join("summary.json");
+    if names.last() != Some(&"report") {
+        if args.config.json {
+            println!("{}", serde_json::json!({"done": names, "out": out}));
+        }
+        return Ok(());
+    }
+    let summary = Summary::read(&summary)?;
+    if args.config.json {
+        println!("{}", serde_json::to_string(&summary)?);
+    } else {
+        print!("\n{}", table(&summary));
+        println!("\nreport: {}\nnext:   reseek chat {}", out.join("report/index.html").display(), out.join("r1").display());
+    }
+    Ok(())
+}
+
+fn config(args: &ConfigArgs) -> Outcome<()> {
+    let resolved = resolved(args)?;
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(&resolved.recipe)?);
+    } else {
+        print!("{}", resolved.toml);
+    }
+    Ok(())
+}
+
+fn resolved(args: &ConfigArgs) -> Outcome<Resolved> {
+    let mut layers = Vec::new();
+    for path in &args.recipe {
+        let name = path.display().to_string();
+        match std::fs::read_to_string(path) {
+            Ok(text) => layers.push(Layer { name, text }),
+            Err(error) => return fail(format!("cannot read {name}: {error}; hint: name a TOML file")),
+        }
+    }
+    Ok(resolve(args.scale, &layers, &args.set)?)
+}

@@ -1,0 +1,66 @@
+//! `reseek params`: counts of a model.
+
+use std::path::Path;
+
+use reseek_spec::{ModelSpec, preset};
+use serde_json::json;
+
+use crate::cli::ParamsArgs;
+use crate::error::{Outcome, fail};
+
+/// Prints the counts.
+pub fn params(args: &ParamsArgs) -> Outcome<()> {
+    if args.seq == 0 {
+        return fail("--seq is 0; hint: the published counts use 4096");
+    }
+    let spec = find(&args.model)?;
+    let (counts, flops, memory) = (spec.params(), spec.train_flops_per_token(args.seq), spec.train_memory());
+    let kv = spec.kv_bytes_per_token(2);
+    if args.json {
+        let out = json!({
+            "model": args.model, "seq": args.seq, "parameters": counts, "train_flops_per_token": flops,
+            "kv_bytes_per_token": kv, "train_memory_bytes_f32": memory,
+        });
+        println!("{}", serde_json::to_string_pretty(&out)?);
+        return Ok(());
+    }
+    let row = |name: &str, value: String| println!("{name:<38} {value:>22}");
+    row("parameters", thousands(counts.total));
+    row("  active a token", thousands(counts.active));
+    row("  active without the input embedding", thousands(counts.active_without_embedding));
+    row("  multi-token prediction module", thousands(counts.mtp));
+    row("GFLOP a training token, causal", format!("{:.2}", flops.causal / 1e9));
+    row("GFLOP a training token, non-causal", format!("{:.2}", flops.noncausal / 1e9));
+    row("bytes of bf16 KV cache a token", thousands(kv));
+    let gib = |bytes: u64| format!("{:.2} GiB", bytes as f64 / (1u64 << 30) as f64);
+    row("f32 weights", gib(memory.weights));
+    row("f32 gradients", gib(memory.gradients));
+    row("f32 AdamW moments", gib(memory.optimizer));
+    Ok(())
+}
+
+fn find(model: &str) -> Outcome<ModelSpec> {
+    let path = Path::new(model);
+    let file = if path.is_dir() { path.join("config.json") } else { path.to_path_buf() };
+    if !file.is_file() {
+        return Ok(preset(model)?);
+    }
+    let text = std::fs::read_to_string(&file)
+        .or_else(|error| fail(format!("cannot read {}: {error}; hint: name a config.json", file.display())))?;
+    match ModelSpec::from_hf_json(&text) {
+        Ok(spec) => Ok(spec),
+        Err(error) => fail(format!("{}: {error}", file.display())),
+    }
+}
+
+fn thousands(n: u64) -> String {
+    let digits = n.to_string();
+    let mut out = String::new();
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i) % 3 == 0 {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}

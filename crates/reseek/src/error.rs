@@ -1,0 +1,26 @@
+//! What ends a command, and with which exit code.
+
+use std::fmt::Display;
+
+/// Why a command did not do what was asked.
+#[derive(Debug)]
+pub enum Failure {
+    /// The user stopped it; everything is saved. Exit code 130.
+    Interrupted(String),
+    /// Exit code 2.
+    Error(String),
+}
+
+/// The result of a command.
+pub type Outcome<T> = Result<T, Failure>;
+
+impl<E: std::error::Error> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Failure::Error(error.to_string())
+    }
+}
+
+/// A message that ends with a hint.
+pub fn fail<T>(message: impl Display) -> Outcome<T> {
+    Err(Failure::Error(message.to_string()))
+}
