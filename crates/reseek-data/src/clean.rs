@@ -57,12 +57,7 @@ fn cut_point(text: &str) -> usize {
     let late = |at: &usize| *at >= DOCUMENT_BYTES_MAX / 2;
     let after = |mark: &str| head.rfind(mark).map(|at| at + mark.len()).filter(late);
     after("\n\n")
-        .or_else(|| {
-            [". ", "! ", "? ", "。", "！", "？", "\n"]
-                .into_iter()
-                .filter_map(after)
-                .max()
-        })
+        .or_else(|| [". ", "! ", "? ", "。", "！", "？", "\n"].into_iter().filter_map(after).max())
         .or_else(|| after(" "))
         .unwrap_or(limit)
 }
@@ -79,10 +74,7 @@ mod tests {
     #[test]
     fn cleaning() {
         let check = |dirty: &str, expect: &str| assert_eq!(clean(dirty), expect, "{dirty:?}");
-        check(
-            "\u{feff}a\u{0}b\u{fffd} \r\n\r\n\r\n\n c\t\u{7}d \r e",
-            "ab\n\n c\td\n e",
-        );
+        check("\u{feff}a\u{0}b\u{fffd} \r\n\r\n\r\n\n c\t\u{7}d \r e", "ab\n\n c\td\n e");
         check("", "");
         check("\n \n", "");
         check("中文，\u{fdd0}\u{ffff}好", "中文，好");
@@ -100,11 +92,7 @@ mod tests {
         ] {
             let documents = split_documents(&text);
             assert!(documents.len() > 2);
-            assert!(
-                documents
-                    .iter()
-                    .all(|d| d.len() <= DOCUMENT_BYTES_MAX && d.len() >= DOCUMENT_BYTES_MIN)
-            );
+            assert!(documents.iter().all(|d| d.len() <= DOCUMENT_BYTES_MAX && d.len() >= DOCUMENT_BYTES_MIN));
             assert_eq!(copy_key(&documents.concat()), copy_key(&text));
         }
         assert!(split_documents("short").is_empty());

@@ -79,13 +79,8 @@ impl Corpus {
     ///
     /// # Errors
     /// No usable text.
-    pub fn from_texts<'t>(
-        texts: impl IntoIterator<Item = (&'t str, &'t str)>,
-    ) -> Result<Self, DataError> {
-        let document = |(text, source): (&str, &str)| Document {
-            text: text.to_owned(),
-            source: source.to_owned(),
-        };
+    pub fn from_texts<'t>(texts: impl IntoIterator<Item = (&'t str, &'t str)>) -> Result<Self, DataError> {
+        let document = |(text, source): (&str, &str)| Document { text: text.to_owned(), source: source.to_owned() };
         Self::from_documents(texts.into_iter().map(document).collect(), "the given texts")
     }
 
@@ -96,10 +91,7 @@ impl Corpus {
         for Document { text, source } in raw {
             for text in split_documents(&clean(&text)) {
                 if seen.insert(Sha256::digest(copy_key(text))) {
-                    documents.push(Document {
-                        text: text.to_owned(),
-                        source: source.clone(),
-                    });
+                    documents.push(Document { text: text.to_owned(), source: source.clone() });
                 }
             }
         }
@@ -119,10 +111,7 @@ impl Corpus {
     /// and never all.
     fn divide(&mut self, documents: Vec<Document>) {
         let hashes: Vec<u64> = documents.iter().map(Document::hash).collect();
-        let by_rule = hashes
-            .iter()
-            .filter(|hash| hash.is_multiple_of(HELDOUT_EVERY))
-            .count();
+        let by_rule = hashes.iter().filter(|hash| hash.is_multiple_of(HELDOUT_EVERY)).count();
         let smallest = hashes.iter().min().copied();
         for (document, hash) in documents.into_iter().zip(&hashes) {
             let out = match by_rule {
@@ -130,21 +119,13 @@ impl Corpus {
                 n if n == hashes.len() => Some(*hash) == smallest,
                 _ => hash.is_multiple_of(HELDOUT_EVERY),
             };
-            if out {
-                &mut self.heldout
-            } else {
-                &mut self.documents
-            }
-            .push(document);
+            if out { &mut self.heldout } else { &mut self.documents }.push(document);
         }
     }
 
     /// Bytes of text to train on.
     pub fn bytes(&self) -> usize {
-        self.documents
-            .iter()
-            .map(|document| document.text.len())
-            .sum()
+        self.documents.iter().map(|document| document.text.len()).sum()
     }
 
     /// SHA-256, in hexadecimal, of everything in the corpus: two runs with the same one read the same data.
@@ -164,9 +145,6 @@ impl Corpus {
         for problem in &self.problems {
             field(&serde_json::to_vec(problem).expect("a problem can be written"));
         }
-        hash.finalize()
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect()
+        hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
     }
 }

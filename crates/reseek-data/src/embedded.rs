@@ -21,11 +21,8 @@ pub(crate) fn documents() -> Vec<Document> {
     let mut documents = Vec::new();
     for file in FILES {
         let mut lines = String::new();
-        GzDecoder::new(file)
-            .read_to_string(&mut lines)
-            .expect("the embedded corpus unpacks");
-        let parse =
-            |line| serde_json::from_str::<Document>(line).expect("an embedded line is a document");
+        GzDecoder::new(file).read_to_string(&mut lines).expect("the embedded corpus unpacks");
+        let parse = |line| serde_json::from_str::<Document>(line).expect("an embedded line is a document");
         documents.extend(lines.lines().map(parse));
     }
     documents

@@ -10,10 +10,7 @@ use reseek_text::TextError;
 pub enum DataError {
     /// A folder or file that cannot be read.
     #[error("{}: {source}; hint: check the path and its permissions", path.display())]
-    Read {
-        path: PathBuf,
-        source: std::io::Error,
-    },
+    Read { path: PathBuf, source: std::io::Error },
     /// A folder without any file that could be data.
     #[error(
         "{}: no .txt, .md or .jsonl file in the folder ({ignored} other files); hint: put text or problems there", path.display()
@@ -26,11 +23,7 @@ pub enum DataError {
     #[error(
         "{}:{line}: {reason}; hint: each line is {{\"text\": \"...\"}}, and optionally \"source\"", path.display()
     )]
-    BadLine {
-        path: PathBuf,
-        line: usize,
-        reason: String,
-    },
+    BadLine { path: PathBuf, line: usize, reason: String },
     /// A file of problems with a mistake in it.
     #[error(transparent)]
     Problems(#[from] UserProblemError),
@@ -39,19 +32,10 @@ pub enum DataError {
         "{place}: {documents} usable documents, at least 2 are needed (one to train on, one held out); \
          hint: add text in pieces of at least {bytes_min} bytes that are not copies of each other"
     )]
-    TooFewDocuments {
-        place: String,
-        documents: usize,
-        bytes_min: usize,
-    },
+    TooFewDocuments { place: String, documents: usize, bytes_min: usize },
     /// A setting of the mixture that cannot be used.
     #[error("{key} is {value}, which is not {expected}; hint: {hint}")]
-    Setting {
-        key: &'static str,
-        value: String,
-        expected: &'static str,
-        hint: &'static str,
-    },
+    Setting { key: &'static str, value: String, expected: &'static str, hint: &'static str },
     /// A task mixture that cannot be drawn from.
     #[error(transparent)]
     TaskMix(#[from] MixError),
@@ -60,20 +44,12 @@ pub enum DataError {
         "the data cursor stands at token {offset} of item {item}, which has {tokens} tokens; \
          hint: corpus, tokenizer, seed and mixture must be those of the run that wrote the cursor"
     )]
-    Cursor {
-        item: u64,
-        offset: u64,
-        tokens: usize,
-    },
+    Cursor { item: u64, offset: u64, tokens: usize },
     /// A needle document that does not fit its length.
-    #[error(
-        "a needle document needs at least {tokens} tokens, {asked} were asked for; hint: raise the length"
-    )]
+    #[error("a needle document needs at least {tokens} tokens, {asked} were asked for; hint: raise the length")]
     NeedleLength { tokens: usize, asked: usize },
     /// A corpus without text to hide needles in.
-    #[error(
-        "the corpus has no sentence to hide needles in; hint: add prose, or set needles.share to 0"
-    )]
+    #[error("the corpus has no sentence to hide needles in; hint: add prose, or set needles.share to 0")]
     NoHaystack,
     /// Problems that cannot be divided into training and held out.
     #[error(

@@ -24,21 +24,14 @@ pub(crate) fn cut<'t>(text: &'t str, stream: &mut Stream) -> Pieces<'t> {
     let mut place = || text.floor_char_boundary(stream.below(text.len() + 1));
     let (one, other) = (place(), place());
     let (from, to) = (one.min(other), one.max(other));
-    Pieces {
-        prefix: &text[..from],
-        middle: &text[from..to],
-        suffix: &text[to..],
-    }
+    Pieces { prefix: &text[..from], middle: &text[from..to], suffix: &text[to..] }
 }
 
 /// The tokens of the pieces in PSM order, without begin and end of the document.
 pub(crate) fn encode(pieces: Pieces, tokenizer: &Tokenizer) -> Result<Vec<u32>, DataError> {
     let mut ids = Vec::new();
-    let order = [
-        (Special::FimBegin, pieces.prefix),
-        (Special::FimHole, pieces.suffix),
-        (Special::FimEnd, pieces.middle),
-    ];
+    let order =
+        [(Special::FimBegin, pieces.prefix), (Special::FimHole, pieces.suffix), (Special::FimEnd, pieces.middle)];
     for (special, text) in order {
         ids.push(tokenizer.special(special)?);
         ids.extend(tokenizer.encode(text)?);
@@ -56,11 +49,7 @@ mod tests {
             let id = tokenizer.special(special).unwrap();
             ids.iter().position(|&i| i == id).unwrap()
         };
-        let (begin, hole, end) = (
-            at(Special::FimBegin),
-            at(Special::FimHole),
-            at(Special::FimEnd),
-        );
+        let (begin, hole, end) = (at(Special::FimBegin), at(Special::FimHole), at(Special::FimEnd));
         assert_eq!(begin, 0);
         let text = |ids: &[u32]| tokenizer.decode(ids);
         text(&ids[begin + 1..hole]) + &text(&ids[end + 1..]) + &text(&ids[hole + 1..end])
@@ -70,12 +59,7 @@ mod tests {
     fn round_trip() {
         let tokenizer = Tokenizer::train(&["the cat sat on the mat, the cat"], 280, 1).unwrap();
         let mut cuts = std::collections::BTreeSet::new();
-        for text in [
-            "the cat sat on the mat 世界 <｜fim▁hole｜> end",
-            "世",
-            "ab",
-            "",
-        ] {
+        for text in ["the cat sat on the mat 世界 <｜fim▁hole｜> end", "世", "ab", ""] {
             for index in 0..200 {
                 let pieces = cut(text, &mut Stream::new(1, "test", index));
                 assert_eq!([pieces.prefix, pieces.middle, pieces.suffix].concat(), text);

@@ -37,22 +37,10 @@ impl Heldout {
     ///
     /// # Panics
     /// If `seq_len` is 0.
-    pub fn new(
-        corpus: &Corpus,
-        tokenizer: &Tokenizer,
-        seq_len: usize,
-        bytes_max: usize,
-    ) -> Result<Self, DataError> {
-        assert!(
-            seq_len > 0,
-            "seq_len is 0: a window holds at least one token"
-        );
+    pub fn new(corpus: &Corpus, tokenizer: &Tokenizer, seq_len: usize, bytes_max: usize) -> Result<Self, DataError> {
+        assert!(seq_len > 0, "seq_len is 0: a window holds at least one token");
         let bos = tokenizer.special(Special::Bos)?;
-        let all: usize = corpus
-            .heldout
-            .iter()
-            .map(|document| document.text.len())
-            .sum();
+        let all: usize = corpus.heldout.iter().map(|document| document.text.len()).sum();
         let every = all.div_ceil(bytes_max.max(1)).max(1);
         let mut windows = Vec::new();
         for (document, text) in corpus.heldout.iter().enumerate().step_by(every) {
@@ -62,16 +50,8 @@ impl Heldout {
             while start + 1 < ids.len() {
                 let end = (start + seq_len).min(ids.len() - 1);
                 let targets = ids[start + 1..=end].to_vec();
-                let bytes = targets
-                    .iter()
-                    .map(|&id| tokenizer.token_bytes(id).len())
-                    .sum();
-                windows.push(HeldoutWindow {
-                    tokens: ids[start..end].to_vec(),
-                    targets,
-                    bytes,
-                    document,
-                });
+                let bytes = targets.iter().map(|&id| tokenizer.token_bytes(id).len()).sum();
+                windows.push(HeldoutWindow { tokens: ids[start..end].to_vec(), targets, bytes, document });
                 start = end;
             }
         }

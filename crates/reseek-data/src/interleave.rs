@@ -12,9 +12,7 @@ pub(crate) struct Interleave {
 impl Interleave {
     /// `share` of the items, in [0, 1], belong to the first sequence.
     pub(crate) fn new(share: f64) -> Self {
-        Self {
-            share: (share.clamp(0.0, 1.0) * (1_u64 << 32) as f64).round() as u64,
-        }
+        Self { share: (share.clamp(0.0, 1.0) * (1_u64 << 32) as f64).round() as u64 }
     }
 
     /// How many of the items `0..i` belong to the first sequence.
@@ -25,11 +23,7 @@ impl Interleave {
     /// Item `i` as an index into the first sequence (`Ok`) or into the second (`Err`).
     pub(crate) fn place(self, i: u64) -> Result<u64, u64> {
         let first = self.before(i);
-        if self.before(i + 1) > first {
-            Ok(first)
-        } else {
-            Err(i - first)
-        }
+        if self.before(i + 1) > first { Ok(first) } else { Err(i - first) }
     }
 }
 
@@ -47,10 +41,7 @@ mod tests {
                     Ok(at) => assert_eq!((at, first += 1).0, first - 1),
                     Err(at) => assert_eq!((at, second += 1).0, second - 1),
                 }
-                assert!(
-                    (first as f64 - share * (i + 1) as f64).abs() <= 1.0,
-                    "share {share} at {i}"
-                );
+                assert!((first as f64 - share * (i + 1) as f64).abs() <= 1.0, "share {share} at {i}");
             }
         }
         assert_eq!(Interleave::new(1.0).place(u64::MAX - 1), Ok(u64::MAX - 1));

@@ -47,22 +47,13 @@ pub struct NeedleSpec {
 
 impl Default for MixtureSpec {
     fn default() -> Self {
-        Self {
-            problem_share: 0.4,
-            fim_rate: 0.1,
-            forms: FormMix::default(),
-            needles: NeedleSpec::default(),
-        }
+        Self { problem_share: 0.4, fim_rate: 0.1, forms: FormMix::default(), needles: NeedleSpec::default() }
     }
 }
 
 impl Default for NeedleSpec {
     fn default() -> Self {
-        Self {
-            share: 0.0,
-            tokens: 1024,
-            facts: 4,
-        }
+        Self { share: 0.0, tokens: 1024, facts: 4 }
     }
 }
 
@@ -82,10 +73,7 @@ impl MixtureSpec {
         share("problem_share", self.problem_share)?;
         share("fim_rate", self.fim_rate)?;
         share("forms.conversation_share", self.forms.conversation_share)?;
-        share(
-            "forms.mixed_language_share",
-            self.forms.mixed_language_share,
-        )?;
+        share("forms.mixed_language_share", self.forms.mixed_language_share)?;
         share("needles.share", self.needles.share)?;
         if self.problem_share + self.needles.share > 1.0 {
             return Err(DataError::Setting {
@@ -188,10 +176,7 @@ impl Mixture {
         let needles = needle_share / self.spec.needles.tokens.max(1) as f64;
         let others = problems + needles;
         let needle_items = if others > 0.0 { needles / others } else { 0.0 };
-        Ok((
-            Interleave::new(corpus / (corpus + others)),
-            Interleave::new(needle_items),
-        ))
+        Ok((Interleave::new(corpus / (corpus + others)), Interleave::new(needle_items)))
     }
 
     /// Item `i`: what it is, and its tokens from begin to end.
@@ -206,26 +191,16 @@ impl Mixture {
         match (self.needle_items.place(other), &self.haystack) {
             (Ok(index), Some(haystack)) => {
                 let NeedleSpec { tokens, facts, .. } = self.spec.needles;
-                Ok((
-                    ItemKind::Needle,
-                    haystack.document(&self.tokenizer, self.seed, index, tokens, facts)?,
-                ))
+                Ok((ItemKind::Needle, haystack.document(&self.tokenizer, self.seed, index, tokens, facts)?))
             }
             (Ok(index) | Err(index), _) => Ok((ItemKind::Problem, self.problem(index)?)),
         }
     }
 
-    fn corpus_document(
-        &mut self,
-        index: u64,
-        item: u64,
-    ) -> Result<(ItemKind, Vec<u32>), DataError> {
+    fn corpus_document(&mut self, index: u64, item: u64) -> Result<(ItemKind, Vec<u32>), DataError> {
         let n = self.documents.len() as u64;
         if self.epoch.0 != index / n {
-            self.epoch = (
-                index / n,
-                permutation(self.seed, "corpus", index / n, self.documents.len()),
-            );
+            self.epoch = (index / n, permutation(self.seed, "corpus", index / n, self.documents.len()));
         }
         let document = self.epoch.1[(index % n) as usize];
         let mut stream = Stream::new(self.seed, "fim", item);
@@ -234,20 +209,12 @@ impl Mixture {
             let ids = fim::encode(fim::cut(text, &mut stream), &self.tokenizer)?;
             return Ok((ItemKind::Fim, self.enclosed(ids)?));
         }
-        Ok((
-            ItemKind::Corpus,
-            self.enclosed(self.documents.document(document).to_vec())?,
-        ))
+        Ok((ItemKind::Corpus, self.enclosed(self.documents.document(document).to_vec())?))
     }
 
     fn problem(&self, index: u64) -> Result<Vec<u32>, DataError> {
         let problem = self.problems.train(self.seed, index);
-        let text = document(
-            &plain(problem, &self.tokenizer),
-            self.seed,
-            index,
-            &self.spec.forms,
-        );
+        let text = document(&plain(problem, &self.tokenizer), self.seed, index, &self.spec.forms);
         self.enclosed(self.tokenizer.encode_with_special(&text)?)
     }
 

@@ -15,8 +15,8 @@ use crate::stream::Stream;
 const HAYSTACK_BYTES_MAX: usize = 400_000;
 
 const NAMES: [&str; 16] = [
-    "Anna", "Ben", "Clara", "David", "Emma", "Frank", "Grace", "Henry", "Iris", "James", "Kate",
-    "Leo", "Mary", "Nora", "Oscar", "Paul",
+    "Anna", "Ben", "Clara", "David", "Emma", "Frank", "Grace", "Henry", "Iris", "James", "Kate", "Leo", "Mary", "Nora",
+    "Oscar", "Paul",
 ];
 
 /// Sentences of a corpus, tokenized, to hide needles between.
@@ -44,10 +44,7 @@ struct Fact {
 
 impl Fact {
     fn statement(&self, tokenizer: &Tokenizer) -> Result<Vec<u32>, DataError> {
-        Ok(tokenizer.encode(&format!(
-            " The secret number of {} is {}.",
-            self.name, self.number
-        ))?)
+        Ok(tokenizer.encode(&format!(" The secret number of {} is {}.", self.name, self.number))?)
     }
 
     /// Ends in a blank: a number stands alone among tokens, so the answer's tokens are the same behind it or apart.
@@ -69,18 +66,9 @@ impl Haystack {
     /// # Errors
     /// A corpus without a sentence; a text that the tokenizer refuses.
     pub fn new(corpus: &Corpus, tokenizer: &Tokenizer) -> Result<Self, DataError> {
-        let texts = || {
-            corpus
-                .documents
-                .iter()
-                .map(|document| document.text.as_str())
-        };
+        let texts = || corpus.documents.iter().map(|document| document.text.as_str());
         let prose: Vec<&str> = texts().filter(|text| is_latin_prose(text)).collect();
-        let texts: Vec<&str> = if prose.is_empty() {
-            texts().collect()
-        } else {
-            prose
-        };
+        let texts: Vec<&str> = if prose.is_empty() { texts().collect() } else { prose };
         let mut sentences = Vec::new();
         let mut bytes = 0;
         for sentence in texts.into_iter().flat_map(split_sentences) {
@@ -111,21 +99,14 @@ impl Haystack {
     ) -> Result<Needle, DataError> {
         let mut stream = Stream::new(seed, "needle", index);
         let fact = &draw_facts(&mut stream, 1)[0];
-        let (statement, question, answer) = (
-            fact.statement(tokenizer)?,
-            fact.question(tokenizer)?,
-            fact.answer(tokenizer)?,
-        );
+        let (statement, question, answer) =
+            (fact.statement(tokenizer)?, fact.question(tokenizer)?, fact.answer(tokenizer)?);
         let fixed = 1 + statement.len() + question.len() + answer.len();
         let text = self.text(&mut stream, room(length, fixed)?);
         let mut prompt = vec![tokenizer.special(Special::Bos)?];
         let position = prompt.len() + hide(&mut prompt, &text, &[(depth, statement)])[0];
         prompt.extend(question);
-        Ok(Needle {
-            prompt,
-            answer,
-            position,
-        })
+        Ok(Needle { prompt, answer, position })
     }
 
     /// Training document `index` under `seed`, of exactly `length` tokens from begin to end: `n_facts` facts at random
@@ -154,18 +135,11 @@ impl Haystack {
         let mut questions = Vec::new();
         let stop = tokenizer.encode(".")?;
         for fact in &facts {
-            for part in [
-                fact.question(tokenizer)?,
-                fact.answer(tokenizer)?,
-                stop.clone(),
-            ] {
+            for part in [fact.question(tokenizer)?, fact.answer(tokenizer)?, stop.clone()] {
                 questions.extend(part);
             }
         }
-        let stated: usize = statements
-            .iter()
-            .map(|(_, statement)| statement.len())
-            .sum();
+        let stated: usize = statements.iter().map(|(_, statement)| statement.len()).sum();
         let text = self.text(&mut stream, room(length, 2 + stated + questions.len())?);
         let mut document = vec![tokenizer.special(Special::Bos)?];
         hide(&mut document, &text, &statements);
@@ -209,14 +183,9 @@ fn hide(tokens: &mut Vec<u32>, text: &[&[u32]], statements: &[(f64, Vec<u32>)]) 
     let n_tokens = boundaries[text.len()];
     let nearest = |depth: f64| {
         let wanted = (depth.clamp(0.0, 1.0) * n_tokens as f64) as usize;
-        (0..boundaries.len())
-            .min_by_key(|&i| boundaries[i].abs_diff(wanted))
-            .expect("there is boundary 0")
+        (0..boundaries.len()).min_by_key(|&i| boundaries[i].abs_diff(wanted)).expect("there is boundary 0")
     };
-    let places: Vec<usize> = statements
-        .iter()
-        .map(|(depth, _)| nearest(*depth))
-        .collect();
+    let places: Vec<usize> = statements.iter().map(|(depth, _)| nearest(*depth)).collect();
     let mut positions = vec![0; statements.len()];
     for boundary in 0..boundaries.len() {
         for (i, (_, statement)) in statements.iter().enumerate() {
@@ -234,28 +203,15 @@ fn hide(tokens: &mut Vec<u32>, text: &[&[u32]], statements: &[(f64, Vec<u32>)]) 
 
 /// Tokens that are left for the text.
 fn room(length: usize, fixed: usize) -> Result<usize, DataError> {
-    length.checked_sub(fixed).ok_or(DataError::NeedleLength {
-        tokens: fixed,
-        asked: length,
-    })
+    length.checked_sub(fixed).ok_or(DataError::NeedleLength { tokens: fixed, asked: length })
 }
 
 /// `n` facts about different people; numbers have one digit.
 fn draw_facts(stream: &mut Stream, n: usize) -> Vec<Fact> {
-    assert!(
-        n <= NAMES.len(),
-        "{n} facts, but there are only {} names",
-        NAMES.len()
-    );
+    assert!(n <= NAMES.len(), "{n} facts, but there are only {} names", NAMES.len());
     let mut names = NAMES;
     stream.shuffle(&mut names);
-    names[..n]
-        .iter()
-        .map(|name| Fact {
-            name,
-            number: stream.below(10),
-        })
-        .collect()
+    names[..n].iter().map(|name| Fact { name, number: stream.below(10) }).collect()
 }
 
 fn is_latin_prose(text: &str) -> bool {
@@ -266,11 +222,7 @@ fn is_latin_prose(text: &str) -> bool {
 /// Sentences and lines, each with its mark.
 fn split_sentences(text: &str) -> impl Iterator<Item = &str> {
     let lines = text.lines();
-    let sentences = lines.flat_map(|line| {
-        line.split_inclusive(". ")
-            .flat_map(|part| part.split_inclusive(['。', '！', '？']))
-    });
-    sentences
-        .map(str::trim)
-        .filter(|sentence| !sentence.is_empty())
+    let sentences =
+        lines.flat_map(|line| line.split_inclusive(". ").flat_map(|part| part.split_inclusive(['。', '！', '？'])));
+    sentences.map(str::trim).filter(|sentence| !sentence.is_empty())
 }

@@ -59,29 +59,15 @@ impl PackedBatches {
         let (_, current) = mixture.item(cursor.item)?;
         if cursor.offset >= current.len() as u64 {
             let Cursor { item, offset } = cursor;
-            return Err(DataError::Cursor {
-                item,
-                offset,
-                tokens: current.len(),
-            });
+            return Err(DataError::Cursor { item, offset, tokens: current.len() });
         }
         let tokenizer = mixture.tokenizer();
-        let mut text_bytes: Vec<usize> = (0..tokenizer.vocab_size() as u32)
-            .map(|id| tokenizer.token_bytes(id).len())
-            .collect();
-        for id in Special::ALL
-            .into_iter()
-            .filter_map(|special| tokenizer.special(special).ok())
-        {
+        let mut text_bytes: Vec<usize> =
+            (0..tokenizer.vocab_size() as u32).map(|id| tokenizer.token_bytes(id).len()).collect();
+        for id in Special::ALL.into_iter().filter_map(|special| tokenizer.special(special).ok()) {
             text_bytes[id as usize] = 0;
         }
-        Ok(Self {
-            mixture,
-            seq_len,
-            cursor,
-            current,
-            text_bytes,
-        })
+        Ok(Self { mixture, seq_len, cursor, current, text_bytes })
     }
 
     /// Where the next batch begins.
@@ -102,10 +88,7 @@ impl PackedBatches {
             stream.extend_from_slice(&rest[..taken]);
             self.cursor.offset += taken as u64;
             if self.cursor.offset == self.current.len() as u64 {
-                self.cursor = Cursor {
-                    item: self.cursor.item + 1,
-                    offset: 0,
-                };
+                self.cursor = Cursor { item: self.cursor.item + 1, offset: 0 };
                 (_, self.current) = self.mixture.item(self.cursor.item)?;
             }
         }
@@ -114,11 +97,6 @@ impl PackedBatches {
         let targets = stream[1..].to_vec();
         stream.truncate(n_tokens);
         let bytes = targets.iter().map(|&id| self.text_bytes[id as usize]).sum();
-        Ok(Batch {
-            tokens: stream,
-            targets,
-            seq_len: self.seq_len,
-            bytes,
-        })
+        Ok(Batch { tokens: stream, targets, seq_len: self.seq_len, bytes })
     }
 }

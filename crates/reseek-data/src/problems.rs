@@ -12,10 +12,7 @@ pub enum Problems {
     /// Made by the generators; there is no end of them.
     Generated(TaskMix),
     /// A user's own.
-    Listed {
-        train: Vec<Problem>,
-        heldout: Vec<Problem>,
-    },
+    Listed { train: Vec<Problem>, heldout: Vec<Problem> },
 }
 
 impl Default for Problems {
@@ -38,23 +35,14 @@ impl Problems {
             return Ok(Self::Generated(mix));
         }
         let is_train = |problem: &Problem| problem.split == Split::Train;
-        let (mut train, mut heldout): (Vec<_>, Vec<_>) =
-            corpus.problems.iter().cloned().partition(is_train);
+        let (mut train, mut heldout): (Vec<_>, Vec<_>) = corpus.problems.iter().cloned().partition(is_train);
         if train.len() + heldout.len() < 2 {
-            return Err(DataError::TooFewProblems {
-                problems: train.len() + heldout.len(),
-            });
+            return Err(DataError::TooFewProblems { problems: train.len() + heldout.len() });
         }
         if heldout.is_empty() {
-            heldout.extend(train.pop().map(|problem| Problem {
-                split: Split::HeldOut,
-                ..problem
-            }));
+            heldout.extend(train.pop().map(|problem| Problem { split: Split::HeldOut, ..problem }));
         } else if train.is_empty() {
-            train.extend(heldout.pop().map(|problem| Problem {
-                split: Split::Train,
-                ..problem
-            }));
+            train.extend(heldout.pop().map(|problem| Problem { split: Split::Train, ..problem }));
         }
         Ok(Self::Listed { train, heldout })
     }
@@ -77,11 +65,7 @@ impl Problems {
             Self::Generated(mix) => heldout_set(seed, n, mix),
             Self::Listed { heldout, .. } => {
                 let order = permutation(seed, "problems held out", 0, heldout.len());
-                order
-                    .into_iter()
-                    .take(n)
-                    .map(|i| heldout[i].clone())
-                    .collect()
+                order.into_iter().take(n).map(|i| heldout[i].clone()).collect()
             }
         }
     }

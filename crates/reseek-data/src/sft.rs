@@ -41,12 +41,7 @@ pub fn pack_samples(samples: &[SftSample], capacity: usize, eos: u32) -> SftPack
     let mut packing = SftPacking::default();
     // Sequences that may still have room; full ones leave, or first fit would be quadratic.
     let mut open: Vec<usize> = Vec::new();
-    let shortest = samples
-        .iter()
-        .map(sample_len)
-        .filter(|&len| len > 0)
-        .min()
-        .unwrap_or(1);
+    let shortest = samples.iter().map(sample_len).filter(|&len| len > 0).min().unwrap_or(1);
     for (index, sample) in samples.iter().enumerate() {
         let length = sample_len(sample);
         if length == 0 || length > capacity {
@@ -73,13 +68,9 @@ fn append(sequence: &mut PackedSequence, sample: &SftSample, index: usize, eos: 
     let (prompt, completion) = (&sample.prompt, &sample.completion);
     sequence.tokens.extend(prompt.iter().chain(completion));
     // The last token of the prompt is the first that has a target.
-    sequence
-        .targets
-        .extend(std::iter::repeat_n(IGNORE, prompt.len().saturating_sub(1)));
+    sequence.targets.extend(std::iter::repeat_n(IGNORE, prompt.len().saturating_sub(1)));
     let first = usize::from(prompt.is_empty());
-    sequence
-        .targets
-        .extend(completion.iter().skip(first).copied().chain([eos]));
+    sequence.targets.extend(completion.iter().skip(first).copied().chain([eos]));
     sequence.segments.push(sample_len(sample));
     sequence.samples.push(index);
 }

@@ -21,15 +21,9 @@ impl TokenizedCorpus {
     /// # Errors
     /// A text that the tokenizer refuses.
     pub fn new(corpus: Arc<Corpus>, tokenizer: &Tokenizer) -> Result<Self, DataError> {
-        let encoded: Result<_, _> = corpus
-            .documents
-            .par_iter()
-            .map(|document| tokenizer.encode(&document.text))
-            .collect();
-        Ok(Self {
-            tokens: encoded?,
-            corpus,
-        })
+        let encoded: Result<_, _> =
+            corpus.documents.par_iter().map(|document| tokenizer.encode(&document.text)).collect();
+        Ok(Self { tokens: encoded?, corpus })
     }
 
     /// The corpus itself.

@@ -86,7 +86,8 @@ pub fn generate(
     let lanes = threads().min(requests.len()).max(1);
     let dealt: Vec<Vec<usize>> = (0..lanes).map(|lane| (lane..requests.len()).step_by(lanes).collect()).collect();
     let results = map_lanes(dealt, |mine| {
-        let queue = mine.iter().flat_map(|&request| (0..requests[request].samples).map(move |sample| (request, sample)));
+        let queue =
+            mine.iter().flat_map(|&request| (0..requests[request].samples).map(move |sample| (request, sample)));
         Lane::new(model, requests, sampling, stream, options).run(queue.collect())
     });
     let mut completions: Vec<Vec<Completion>> = requests.iter().map(|_| Vec::new()).collect();
@@ -167,8 +168,10 @@ impl<'a> Lane<'a> {
         if n == 0 {
             return Ok(());
         }
-        let admitted: Vec<(usize, usize, usize)> =
-            queue.drain(..n).map(|(request, sample)| (request, sample, self.free.pop().expect("a free slot"))).collect();
+        let admitted: Vec<(usize, usize, usize)> = queue
+            .drain(..n)
+            .map(|(request, sample)| (request, sample, self.free.pop().expect("a free slot")))
+            .collect();
         let mut first: Vec<(usize, usize)> = Vec::new();
         for &(request, _, slot) in &admitted {
             if first.last().is_none_or(|&(last, _)| last != request) {
@@ -241,7 +244,8 @@ impl<'a> Lane<'a> {
         for (active, logits) in active.iter_mut().zip(self.logits.chunks_exact_mut(vocab)) {
             log_softmax_row(logits);
             let position = self.cache.len(active.slot);
-            let token = pick(logits, self.sampling, active.stream.uniform()).ok_or(EngineError::NotFinite { position })?;
+            let token =
+                pick(logits, self.sampling, active.stream.uniform()).ok_or(EngineError::NotFinite { position })?;
             active.tokens.push(token);
             active.logprobs.push(logits[token as usize]);
             if let Some(see) = self.options.on_token {

@@ -15,7 +15,9 @@ pub use score::{logprobs, score};
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
     /// A prompt fills the model's context, so that no token can follow.
-    #[error("request {request}: a prompt of {prompt} tokens leaves no room in a context of {context}; hint: shorten the prompt or extend the model")]
+    #[error(
+        "request {request}: a prompt of {prompt} tokens leaves no room in a context of {context}; hint: shorten the prompt or extend the model"
+    )]
     PromptTooLong {
         /// Which request.
         request: usize,
@@ -51,7 +53,9 @@ pub enum EngineError {
         hint: &'static str,
     },
     /// The model's output is not a number.
-    #[error("the model gives a probability that is not a number at position {position}; hint: its weights are damaged or its training diverged")]
+    #[error(
+        "the model gives a probability that is not a number at position {position}; hint: its weights are damaged or its training diverged"
+    )]
     NotFinite {
         /// Position in the sequence.
         position: usize,

@@ -28,7 +28,12 @@ impl Sampling {
     pub fn validate(&self) -> Result<(), EngineError> {
         let wrong = |key, value, allowed, hint| Err(EngineError::Setting { key, value, allowed, hint });
         if !(self.temperature >= 0.0 && self.temperature.is_finite()) {
-            return wrong("temperature", self.temperature as f64, "0 or more", "0 is greedy, 0.6 is what R1 was evaluated at");
+            return wrong(
+                "temperature",
+                self.temperature as f64,
+                "0 or more",
+                "0 is greedy, 0.6 is what R1 was evaluated at",
+            );
         }
         if !(self.top_p > 0.0 && self.top_p <= 1.0) {
             return wrong("top_p", self.top_p as f64, "above 0, at most 1", "1 switches it off");
@@ -123,7 +128,8 @@ mod tests {
     fn shares(logprobs: &[f32], sampling: &Sampling) -> Vec<f64> {
         let draws = 20_000;
         let mut counts = vec![0usize; logprobs.len()];
-        (0..draws).for_each(|i| counts[pick(logprobs, sampling, (i as f64 + 0.5) / draws as f64).unwrap() as usize] += 1);
+        (0..draws)
+            .for_each(|i| counts[pick(logprobs, sampling, (i as f64 + 0.5) / draws as f64).unwrap() as usize] += 1);
         counts.into_iter().map(|c| c as f64 / draws as f64).collect()
     }
 

@@ -61,8 +61,7 @@ pub fn evaluate(
     decode: impl Fn(&[u32]) -> String + Sync + Send,
     settings: &EvalSettings,
 ) -> Result<Vec<ProblemResult>, EngineError> {
-    let requests: Vec<Request> =
-        problems.iter().map(|p| Request { prompt: prompt(p), samples: settings.k }).collect();
+    let requests: Vec<Request> = problems.iter().map(|p| Request { prompt: prompt(p), samples: settings.k }).collect();
     let stream = StreamName { seed: settings.seed, purpose: "eval".to_string(), step: 0 };
     let completions = generate(model, &requests, &settings.sampling, &stream, GenerateOptions::default())?;
     let jobs: Vec<_> = problems.iter().zip(completions).enumerate().collect();

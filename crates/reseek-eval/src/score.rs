@@ -36,7 +36,8 @@ pub fn score(results: &[ProblemResult]) -> BTreeMap<String, TaskScore> {
 
 /// Mean share of the reasoning's words in the question's language, with its interval clustered by problem.
 pub fn language_share_of(results: &[ProblemResult]) -> Interval {
-    let of = |r: &ProblemResult| r.answers.iter().map(|a| a.language_share).sum::<f64>() / r.answers.len().max(1) as f64;
+    let of =
+        |r: &ProblemResult| r.answers.iter().map(|a| a.language_share).sum::<f64>() / r.answers.len().max(1) as f64;
     mean_of_shares(&results.iter().map(of).collect::<Vec<_>>())
 }
 

@@ -28,7 +28,7 @@ enum Attention {
 
 #[derive(Debug)]
 enum Ffn {
-    Dense(Mlp),
+    Dense(Box<Mlp>),
     Moe(Box<Moe>),
 }
 
@@ -65,7 +65,7 @@ impl Block {
         let mlp = format!("{prefix}.mlp");
         let ffn = match &spec.moe {
             Some(moe) if index >= moe.first_k_dense_replace => Ffn::Moe(Box::new(Moe::new(weights, &mlp, moe))),
-            _ => Ffn::Dense(Mlp::new(weights, &mlp)),
+            _ => Ffn::Dense(Box::new(Mlp::new(weights, &mlp))),
         };
         Self {
             attention_norm: Norm::new(weights, &format!("{prefix}.input_layernorm")),

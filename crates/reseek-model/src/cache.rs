@@ -5,7 +5,7 @@
 //! instead of 40,960; the absorbed form attends over them and differs from training by rounding.
 
 use reseek_spec::ModelSpec;
-use reseek_tensor::attention::{AttentionShape, attention_forward};
+use reseek_tensor::attention::{AttentionCache, AttentionShape, attention_cached};
 
 use crate::rows::{Rows, spans};
 
@@ -29,14 +29,14 @@ pub struct KvCache {
 /// One layer's rows, by slot.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct LayerCache {
-    keys: Vec<Vec<f32>>,
-    values: Vec<Vec<f32>>,
+    /// Made when the slot is first written, for only the layer knows the shape of its rows.
+    slots: Vec<Option<AttentionCache>>,
 }
 
 impl KvCache {
     /// An empty cache with room for `slots` sequences.
     pub fn new(spec: &ModelSpec, slots: usize, mode: CacheMode) -> Self {
-        let layer = LayerCache { keys: vec![Vec::new(); slots], values: vec![Vec::new(); slots] };
+        let layer = LayerCache { slots: vec![None; slots] };
         Self { layers: vec![layer; spec.num_hidden_layers], mode, lens: vec![0; slots] }
     }
 
@@ -53,10 +53,8 @@ impl KvCache {
     /// Empties `slot`, keeping its memory.
     pub fn clear(&mut self, slot: usize) {
         self.lens[slot] = 0;
-        for layer in &mut self.layers {
-            layer.keys[slot].clear();
-            layer.values[slot].clear();
-        }
+        let caches = self.layers.iter_mut().filter_map(|layer| layer.slots[slot].as_mut());
+        caches.for_each(|cache| cache.truncate(0));
     }
 
     /// Makes `to` hold what `from` holds: one prompt, prefilled once, serves a whole group of samples.
@@ -64,21 +62,10 @@ impl KvCache {
         if from == to {
             return;
         }
-        self.clear(to);
         self.lens[to] = self.lens[from];
         for layer in &mut self.layers {
-            for rows in [&mut layer.keys, &mut layer.values] {
-                let source = std::mem::take(&mut rows[from]);
-                rows[to].extend_from_slice(&source);
-                rows[from] = source;
-            }
+            layer.slots[to] = layer.slots[from].clone();
         }
-    }
-
-    /// Bytes of the rows held.
-    pub fn bytes(&self) -> usize {
-        let of = |rows: &Vec<Vec<f32>>| rows.iter().map(|r| 4 * r.len()).sum::<usize>();
-        self.layers.iter().map(|layer| of(&layer.keys) + of(&layer.values)).sum()
     }
 
     pub(crate) fn advance(&mut self, rows: &Rows, slots: &[usize]) {
@@ -97,15 +84,14 @@ impl LayerCache {
         slots: &[usize],
         shape: AttentionShape,
     ) -> Vec<f32> {
-        let (wq, wo) = (shape.n_heads * shape.d_qk, shape.n_heads * shape.d_v);
-        let (wk, wv) = (shape.n_kv_heads * shape.d_qk, shape.n_kv_heads * shape.d_v);
-        let mut o = vec![0.0; rows.len() * wo];
-        let mut lse = vec![0.0; rows.len() * shape.n_heads];
+        let AttentionShape { n_heads, n_kv_heads, d_qk, d_v, .. } = shape;
+        let mut o = vec![0.0; rows.len() * n_heads * d_v];
+        let mut lse = vec![0.0; rows.len() * n_heads];
         for ((from, to), &slot) in spans(&rows.segments).zip(slots) {
-            self.keys[slot].extend_from_slice(&k[from * wk..to * wk]);
-            self.values[slot].extend_from_slice(&v[from * wv..to * wv]);
-            let (o, lse) = (&mut o[from * wo..to * wo], &mut lse[from * shape.n_heads..to * shape.n_heads]);
-            attention_forward(o, lse, &q[from * wq..to * wq], &self.keys[slot], &self.values[slot], shape);
+            let part = |width: usize| from * width..to * width;
+            let cache = self.slots[slot].get_or_insert_with(|| AttentionCache::new(shape));
+            cache.push(&k[part(n_kv_heads * d_qk)], &v[part(n_kv_heads * d_v)]);
+            attention_cached(&mut o[part(n_heads * d_v)], &mut lse[part(n_heads)], &q[part(n_heads * d_qk)], cache);
         }
         o
     }

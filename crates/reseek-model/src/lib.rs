@@ -63,7 +63,9 @@ pub enum ModelError {
         name: String,
     },
     /// A tensor has another shape than the specification says.
-    #[error("tensor {name} has shape {found:?}, config.json asks for {expected:?}; hint: one of the two is of another model")]
+    #[error(
+        "tensor {name} has shape {found:?}, config.json asks for {expected:?}; hint: one of the two is of another model"
+    )]
     TensorShape {
         /// Its Hugging Face name.
         name: String,
@@ -79,7 +81,10 @@ pub(crate) fn check(spec: &ModelSpec) -> Result<(), ModelError> {
     spec.validate()?;
     if spec.family == Family::DeepseekV2 {
         let what = "DeepSeek-V2's softmax gate".to_string();
-        return Err(ModelError::Unsupported { what, hint: "V2 is a preset for counting and simulation; run a deepseek_v3 model" });
+        return Err(ModelError::Unsupported {
+            what,
+            hint: "V2 is a preset for counting and simulation; run a deepseek_v3 model",
+        });
     }
     if spec.moe.as_ref().is_some_and(|moe| moe.scoring == Scoring::Softmax) {
         let what = "a softmax gate".to_string();

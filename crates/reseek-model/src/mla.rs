@@ -197,7 +197,13 @@ impl Mla {
 
     fn expanded_shape(&self) -> AttentionShape {
         let d_qk = self.dims.qk_nope_head_dim + self.dims.qk_rope_head_dim;
-        AttentionShape { n_heads: self.heads, n_kv_heads: self.heads, d_qk, d_v: self.dims.v_head_dim, scale: self.scale }
+        AttentionShape {
+            n_heads: self.heads,
+            n_kv_heads: self.heads,
+            d_qk,
+            d_v: self.dims.v_head_dim,
+            scale: self.scale,
+        }
     }
 
     fn absorbed_shape(&self) -> AttentionShape {
@@ -239,7 +245,15 @@ impl Mla {
         (latent, k_rope)
     }
 
-    fn rotate(&self, x: &mut [f32], heads: usize, head_stride: usize, offset: usize, pass: Pass, direction: RopeDirection) {
+    fn rotate(
+        &self,
+        x: &mut [f32],
+        heads: usize,
+        head_stride: usize,
+        offset: usize,
+        pass: Pass,
+        direction: RopeDirection,
+    ) {
         let style = if self.dims.rope_interleave { RopeStyle::Interleaved } else { RopeStyle::HalfSplit };
         rope(x, &pass.rows.positions, pass.rope, heads, heads * head_stride, head_stride, offset, style, direction);
     }

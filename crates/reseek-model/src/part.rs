@@ -29,10 +29,10 @@ impl Matrix {
         let key = format!("{name}.weight");
         let shape = weights.layout.shape(&key).unwrap_or_else(|| panic!("the model has no tensor {key}"));
         let bias_key = format!("{name}.bias");
-        let bias = weights.layout.shape(&bias_key).map(|_| Bias {
-            values: weights.get(&bias_key).to_vec(),
-            range: weights.layout.range(&bias_key),
-        });
+        let bias = weights
+            .layout
+            .shape(&bias_key)
+            .map(|_| Bias { values: weights.get(&bias_key).to_vec(), range: weights.layout.range(&bias_key) });
         Self {
             linear: Linear::pack(weights.get(&key), shape[0], shape[1]),
             out: shape[0],

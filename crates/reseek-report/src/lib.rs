@@ -1,5 +1,8 @@
-//! placeholder until the room lands
-#[derive(Debug, thiserror::Error)]
-#[error("report")]
-pub struct ReportError;
-pub fn render(_: &std::path::Path) -> Result<String, ReportError> { Ok(String::new()) }
+//! One self-contained page from a run's artifacts: no script, font or image from elsewhere. Whatever is missing is said to be missing;
+//! whatever a file holds is escaped.
+
+mod charts;
+mod page;
+mod svg;
+
+pub use page::{ReportError, render};

@@ -30,7 +30,9 @@ pub enum RlError {
     #[error(transparent)]
     Train(#[from] TrainError),
     /// The sampler's policy is not the trainer's.
-    #[error("step {step}: before any update a token's probability ratio is off 1 by {gap}, allowed is 1e-5; hint: sampler and trainer compute different models, which is a defect: run the parity tests")]
+    #[error(
+        "step {step}: before any update a token's probability ratio is off 1 by {gap}, allowed is 1e-5; hint: sampler and trainer compute different models, which is a defect: run the parity tests"
+    )]
     OffPolicy {
         /// The step.
         step: u64,
@@ -38,7 +40,9 @@ pub enum RlError {
         gap: f32,
     },
     /// A reference copied from the policy differs from it.
-    #[error("step {step}: KL to a reference copied just now is {kl}, it must be 0; hint: reference and policy compute different models, which is a defect")]
+    #[error(
+        "step {step}: KL to a reference copied just now is {kl}, it must be 0; hint: reference and policy compute different models, which is a defect"
+    )]
     StaleReference {
         /// The step.
         step: u64,

@@ -85,7 +85,9 @@ mod tests {
     #[test]
     fn the_gradient_is_the_derivative() {
         for advantage in [-1.3, 0.0, 0.4] {
-            for (logp, old, reference) in [(-0.5, -0.6, -0.9), (-2.0, -1.9, -1.5), (-0.1, -1.0, -0.2), (-3.0, -1.0, -2.0)] {
+            for (logp, old, reference) in
+                [(-0.5, -0.6, -0.9), (-2.0, -1.9, -1.5), (-0.1, -1.0, -0.2), (-3.0, -1.0, -2.0)]
+            {
                 let context = context(old, reference, advantage);
                 let at = |logp: f32| token_loss(logp, &context, &SETTINGS).loss as f64;
                 let numeric = (at(logp + 1e-2) - at(logp - 1e-2)) / 2e-2;

@@ -10,7 +10,8 @@ impl ModelSpec {
     /// # Errors
     /// Text that is not JSON, an architecture whose tensors are not known, a missing or mistyped key, sizes that clash.
     pub fn from_hf_json(text: &str) -> Result<Self, SpecError> {
-        let value: Value = serde_json::from_str(text).map_err(|error| SpecError::Json { message: error.to_string() })?;
+        let value: Value =
+            serde_json::from_str(text).map_err(|error| SpecError::Json { message: error.to_string() })?;
         let config = Config(value.as_object().ok_or_else(|| SpecError::Json { message: "not an object".to_string() })?);
         let family = config.family()?;
         let mla = matches!(family, Family::DeepseekV2 | Family::DeepseekV3).then(|| config.mla()).transpose()?;
@@ -40,7 +41,11 @@ impl ModelSpec {
             bos_token_id: config.token_or("bos_token_id", 0),
             eos_token_id: config.token_or("eos_token_id", 1),
             moe: mla.is_some().then(|| config.moe(family)).transpose()?,
-            num_nextn_predict_layers: if family == Family::DeepseekV3 { config.size_or("num_nextn_predict_layers", 0)? } else { 0 },
+            num_nextn_predict_layers: if family == Family::DeepseekV3 {
+                config.size_or("num_nextn_predict_layers", 0)?
+            } else {
+                0
+            },
             mla,
         };
         if config.flag_or("attention_bias", false)? && family != Family::Qwen2 {
@@ -112,17 +117,26 @@ impl ModelSpec {
         let theta = self.rope_theta;
         match &self.rope_scaling {
             RopeScaling::None => json!({"rope_type": "default", "rope_theta": theta}),
-            RopeScaling::Yarn { factor, original_max_position_embeddings, beta_fast, beta_slow, mscale, mscale_all_dim } => {
+            RopeScaling::Yarn {
+                factor,
+                original_max_position_embeddings,
+                beta_fast,
+                beta_slow,
+                mscale,
+                mscale_all_dim,
+            } => {
                 json!({
                     "rope_type": "yarn", "type": "yarn", "rope_theta": theta, "factor": factor,
                     "original_max_position_embeddings": original_max_position_embeddings, "beta_fast": beta_fast,
                     "beta_slow": beta_slow, "mscale": mscale, "mscale_all_dim": mscale_all_dim,
                 })
             }
-            RopeScaling::Llama3 { factor, low_freq_factor, high_freq_factor, original_max_position_embeddings } => json!({
-                "rope_type": "llama3", "rope_theta": theta, "factor": factor, "low_freq_factor": low_freq_factor,
-                "high_freq_factor": high_freq_factor, "original_max_position_embeddings": original_max_position_embeddings,
-            }),
+            RopeScaling::Llama3 { factor, low_freq_factor, high_freq_factor, original_max_position_embeddings } => {
+                json!({
+                    "rope_type": "llama3", "rope_theta": theta, "factor": factor, "low_freq_factor": low_freq_factor,
+                    "high_freq_factor": high_freq_factor, "original_max_position_embeddings": original_max_position_embeddings,
+                })
+            }
         }
     }
 }
@@ -201,7 +215,11 @@ impl Config<'_> {
             }
         };
         if self.size_or("moe_layer_freq", 1)? != 1 {
-            return Err(SpecError::clash("moe_layer_freq".to_string(), "1", "every layer after the dense ones is a mixture"));
+            return Err(SpecError::clash(
+                "moe_layer_freq".to_string(),
+                "1",
+                "every layer after the dense ones is a mixture",
+            ));
         }
         Ok(MoeSpec {
             n_routed_experts: self.size("n_routed_experts")?,
@@ -251,14 +269,21 @@ impl Config<'_> {
             }),
             other => {
                 let what = format!("rope_type = {}", other.chars().take(60).collect::<String>());
-                Err(SpecError::clash(what, "default, yarn or llama3", "other stretchings of the rotary table are not known"))
+                Err(SpecError::clash(
+                    what,
+                    "default, yarn or llama3",
+                    "other stretchings of the rotary table are not known",
+                ))
             }
         }
     }
 
     fn size(&self, key: &str) -> Result<usize, SpecError> {
         let value = self.0.get(key).ok_or_else(|| SpecError::Missing { key: key.to_string() })?;
-        value.as_u64().and_then(|n| usize::try_from(n).ok()).ok_or_else(|| SpecError::mistyped(key, value, "a whole number"))
+        value
+            .as_u64()
+            .and_then(|n| usize::try_from(n).ok())
+            .ok_or_else(|| SpecError::mistyped(key, value, "a whole number"))
     }
 
     fn size_or(&self, key: &str, default: usize) -> Result<usize, SpecError> {

@@ -24,7 +24,12 @@ pub enum RopeScaling {
         mscale: f64,
         mscale_all_dim: f64,
     },
-    Llama3 { factor: f64, low_freq_factor: f64, high_freq_factor: f64, original_max_position_embeddings: usize },
+    Llama3 {
+        factor: f64,
+        low_freq_factor: f64,
+        high_freq_factor: f64,
+        original_max_position_embeddings: usize,
+    },
 }
 
 /// Multi-head latent attention (DeepSeek-V2 report, 2.1).
@@ -139,14 +144,18 @@ impl ModelSpec {
             return Err(SpecError::clash(what, "both above 0", "use 1e-6 and 10000"));
         }
         let rope_dim = self.rope_dim();
-        if rope_dim % 2 != 0 {
+        if !rope_dim.is_multiple_of(2) {
             let what = format!("rotary width {rope_dim}");
             return Err(SpecError::clash(what, "an even number", "rotation works on pairs: use an even head width"));
         }
         if let RopeScaling::Yarn { factor, .. } | RopeScaling::Llama3 { factor, .. } = &self.rope_scaling
             && !(*factor >= 1.0 && factor.is_finite())
         {
-            return Err(SpecError::clash(format!("rope scaling factor {factor}"), "1 or more", "4 makes four times the length"));
+            return Err(SpecError::clash(
+                format!("rope scaling factor {factor}"),
+                "1 or more",
+                "4 makes four times the length",
+            ));
         }
         self.moe.as_ref().map_or(Ok(()), |moe| moe.validate(self.num_hidden_layers))
     }
@@ -160,7 +169,11 @@ impl ModelSpec {
     /// projections, so that a flat buffer in this order holds each as one block [experts, out, in].
     pub fn tensors(&self) -> Vec<TensorSpec> {
         let mut list = TensorList { tensors: Vec::new(), mtp: false };
-        list.push("model.embed_tokens.weight", &[self.vocab_size, self.hidden_size], Role { embedding: true, ..Role::default() });
+        list.push(
+            "model.embed_tokens.weight",
+            &[self.vocab_size, self.hidden_size],
+            Role { embedding: true, ..Role::default() },
+        );
         for layer in 0..self.num_hidden_layers {
             self.layer_tensors(layer, &mut list);
         }
@@ -196,7 +209,8 @@ impl ModelSpec {
 
     fn attention_tensors(&self, prefix: &str, list: &mut TensorList) {
         let (d, h) = (self.hidden_size, self.num_attention_heads);
-        let mut linear = |part: &str, out: usize, in_: usize| list.plain(&format!("{prefix}.{part}.weight"), &[out, in_]);
+        let mut linear =
+            |part: &str, out: usize, in_: usize| list.plain(&format!("{prefix}.{part}.weight"), &[out, in_]);
         if let Some(mla) = &self.mla {
             let q = h * (mla.qk_nope_head_dim + mla.qk_rope_head_dim);
             match mla.q_lora_rank {
@@ -302,7 +316,11 @@ impl TensorList {
     }
 
     fn push(&mut self, name: &str, shape: &[usize], role: Role) {
-        self.tensors.push(TensorSpec { name: name.to_string(), shape: shape.to_vec(), role: Role { mtp: self.mtp, ..role } });
+        self.tensors.push(TensorSpec {
+            name: name.to_string(),
+            shape: shape.to_vec(),
+            role: Role { mtp: self.mtp, ..role },
+        });
     }
 }
 

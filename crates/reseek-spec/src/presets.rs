@@ -85,7 +85,18 @@ impl Scale {
 
     fn rung(self) -> Rung {
         let rung = |d, layers, heads, dense, expert, (experts, chosen, groups, kept), (q_lora, kv_lora), head| Rung {
-            d, layers, heads, dense, expert, experts, chosen, groups, kept, q_lora, kv_lora, head,
+            d,
+            layers,
+            heads,
+            dense,
+            expert,
+            experts,
+            chosen,
+            groups,
+            kept,
+            q_lora,
+            kv_lora,
+            head,
         };
         match self {
             Scale::Smoke => rung(64, 2, 2, 128, 32, (8, 2, 4, 2), (32, 16), 32),

@@ -192,16 +192,31 @@ impl RecipeSpec {
         ])?;
         let lengths = p.warmup_fraction + p.constant_fraction + p.cosine_fraction + p.decay_fraction;
         if !(0.0..=1.0 + 1e-9).contains(&lengths) {
-            return wrong("pretrain.{warmup,constant,cosine,decay}_fraction", lengths, "at most 1 together", "shorten one of them");
+            return wrong(
+                "pretrain.{warmup,constant,cosine,decay}_fraction",
+                lengths,
+                "at most 1 together",
+                "shorten one of them",
+            );
         }
         if self.tokenizer.digit_group == 0 || self.tokenizer.digit_group > 3 {
             let value = self.tokenizer.digit_group as f64;
             return wrong("tokenizer.digit_group", value, "1, 2 or 3", "V3 has at most three digits in a token");
         }
-        if self.extend.factor % 2 != 0 {
-            return wrong("extend.factor", self.extend.factor as f64, "an even number", "the first phase goes to its half");
+        if !self.extend.factor.is_multiple_of(2) {
+            return wrong(
+                "extend.factor",
+                self.extend.factor as f64,
+                "an even number",
+                "the first phase goes to its half",
+            );
         }
-        for (name, rl) in [("zero", &self.zero), ("r1.rl", &self.r1.rl), ("r1.rl_all", &self.r1.rl_all), ("distil.rl", &self.distil.rl)] {
+        for (name, rl) in [
+            ("zero", &self.zero),
+            ("r1.rl", &self.r1.rl),
+            ("r1.rl_all", &self.r1.rl_all),
+            ("distil.rl", &self.distil.rl),
+        ] {
             rl.validate(name)?;
         }
         Ok(())
@@ -227,7 +242,12 @@ impl RlRecipe {
         }
         if !(self.temperature > 0.0 && self.clip_epsilon > 0.0 && self.kl_beta >= 0.0) {
             let hint = "R1-Zero has temperature 1, clip_epsilon 10 and kl_beta 0.001";
-            return wrong(&format!("{name}.temperature, clip_epsilon, kl_beta"), self.temperature, "above 0, above 0, 0 or more", hint);
+            return wrong(
+                &format!("{name}.temperature, clip_epsilon, kl_beta"),
+                self.temperature,
+                "above 0, above 0, 0 or more",
+                hint,
+            );
         }
         shares(&[(&format!("{name}.general_share"), self.general_share)])
     }

@@ -74,7 +74,9 @@ fn parse_setting(setting: &str) -> Result<Table, SpecError> {
     };
     let (key, value) = setting.split_once('=').ok_or_else(|| wrong("no = between key and value".to_string()))?;
     let parse = |value: &str| format!("x = {value}").parse::<Table>().ok().and_then(|mut table| table.remove("x"));
-    let mut value = parse(value).or_else(|| parse(&format!("{value:?}"))).ok_or_else(|| wrong("the value cannot be read".to_string()))?;
+    let mut value = parse(value)
+        .or_else(|| parse(&format!("{value:?}")))
+        .ok_or_else(|| wrong("the value cannot be read".to_string()))?;
     for part in key.trim().rsplit('.') {
         if part.is_empty() {
             return Err(wrong("an empty part in the key".to_string()));

@@ -77,9 +77,7 @@ impl AtomicFile {
     /// # Errors
     /// If the disk refuses; the error names the final path.
     pub fn write(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
-        self.file
-            .write_all(bytes)
-            .map_err(StoreError::io("write", &self.path))?;
+        self.file.write_all(bytes).map_err(StoreError::io("write", &self.path))?;
         self.hash.update(bytes);
         self.bytes += bytes.len() as u64;
         Ok(())
@@ -91,21 +89,12 @@ impl AtomicFile {
     /// # Errors
     /// If the disk refuses; the old file is then untouched.
     pub fn commit(mut self) -> Result<FileEntry, StoreError> {
-        self.file
-            .flush()
-            .map_err(StoreError::io("write", &self.path))?;
-        self.file
-            .get_ref()
-            .sync_all()
-            .map_err(StoreError::io("fsync", &self.path))?;
-        fs::rename(&self.temporary, &self.path)
-            .map_err(StoreError::io("rename into", &self.path))?;
+        self.file.flush().map_err(StoreError::io("write", &self.path))?;
+        self.file.get_ref().sync_all().map_err(StoreError::io("fsync", &self.path))?;
+        fs::rename(&self.temporary, &self.path).map_err(StoreError::io("rename into", &self.path))?;
         self.renamed = true;
         sync_folder_of(&self.path)?;
-        Ok(FileEntry {
-            bytes: self.bytes,
-            sha256: hex(&self.hash.finalize_reset()),
-        })
+        Ok(FileEntry { bytes: self.bytes, sha256: hex(&self.hash.finalize_reset()) })
     }
 }
 
@@ -136,9 +125,7 @@ pub fn sweep_temporaries(dir: &Path) -> Result<usize, StoreError> {
             continue;
         }
         let path = entry.path();
-        let kind = entry
-            .file_type()
-            .map_err(StoreError::io("inspect", &path))?;
+        let kind = entry.file_type().map_err(StoreError::io("inspect", &path))?;
         if kind.is_dir() {
             remove_folder_if_present(&path)?;
         } else {
@@ -169,10 +156,7 @@ pub fn sha256_file(path: &Path) -> Result<FileEntry, StoreError> {
             Err(error) => return Err(StoreError::io("read", path)(error)),
         }
     }
-    Ok(FileEntry {
-        bytes,
-        sha256: hex(&hash.finalize()),
-    })
+    Ok(FileEntry { bytes, sha256: hex(&hash.finalize()) })
 }
 
 /// SHA-256 in lower-case hexadecimal.
@@ -227,9 +211,7 @@ pub(crate) fn sync_folder(dir: &Path) -> Result<(), StoreError> {
     // Only Unix opens folders as files; elsewhere the rename itself is all there is.
     if cfg!(unix) {
         let folder = File::open(dir).map_err(StoreError::io("open the folder", dir))?;
-        folder
-            .sync_all()
-            .map_err(StoreError::io("fsync the folder", dir))?;
+        folder.sync_all().map_err(StoreError::io("fsync the folder", dir))?;
     }
     Ok(())
 }

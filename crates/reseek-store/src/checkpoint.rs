@@ -25,12 +25,8 @@ pub struct Sidecars {
 
 impl Sidecars {
     /// File names, in the order of the fields.
-    const NAMES: [&str; 4] = [
-        "generation_config.json",
-        "tokenizer.json",
-        "tokenizer_config.json",
-        "chat_template.jinja",
-    ];
+    const NAMES: [&str; 4] =
+        ["generation_config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"];
 }
 
 /// A model folder in memory.
@@ -61,12 +57,8 @@ pub fn save_checkpoint<'a>(
     let listed = model_files::expected_tensors(dir, spec, tensors)?;
     let mut folder = DirWriter::create(dir)?;
     model_files::write_model(&mut folder, spec, &listed)?;
-    let contents = [
-        &sidecars.generation_config,
-        &sidecars.tokenizer,
-        &sidecars.tokenizer_config,
-        &sidecars.chat_template,
-    ];
+    let contents =
+        [&sidecars.generation_config, &sidecars.tokenizer, &sidecars.tokenizer_config, &sidecars.chat_template];
     for (name, bytes) in Sidecars::NAMES.into_iter().zip(contents) {
         folder.write(name, bytes)?;
     }
@@ -87,12 +79,7 @@ pub fn load_checkpoint(dir: &Path) -> Result<Checkpoint, StoreError> {
         }
         atomic::read(&path)
     };
-    let [
-        generation_config,
-        tokenizer,
-        tokenizer_config,
-        chat_template,
-    ] = Sidecars::NAMES.map(sidecar);
+    let [generation_config, tokenizer, tokenizer_config, chat_template] = Sidecars::NAMES.map(sidecar);
     let (spec, tensors) = model_files::read_model(dir)?;
     Ok(Checkpoint {
         spec,

@@ -8,11 +8,7 @@ use std::path::{Path, PathBuf};
 pub enum StoreError {
     /// The operating system refused.
     #[error("cannot {operation} {}: {source}; hint: {}", path.display(), io_hint(source))]
-    Io {
-        operation: &'static str,
-        path: PathBuf,
-        source: io::Error,
-    },
+    Io { operation: &'static str, path: PathBuf, source: io::Error },
 
     /// A file's bytes are not those that its manifest vouches for.
     #[error(
@@ -20,13 +16,7 @@ pub enum StoreError {
          {found_bytes} bytes with sha256 {found}; hint: restore the file from a copy, or remove the folder \
          {} and run the same command again to make it anew", path.display(), folder(path)
     )]
-    Damaged {
-        path: PathBuf,
-        expected_bytes: u64,
-        expected: String,
-        found_bytes: u64,
-        found: String,
-    },
+    Damaged { path: PathBuf, expected_bytes: u64, expected: String, found_bytes: u64, found: String },
 
     /// A manifest lists a file that is not there.
     #[error(
@@ -54,47 +44,28 @@ pub enum StoreError {
         "{}: the name {name:?} is refused: {reason}; hint: names are relative, with / between plain parts",
         path.display()
     )]
-    Name {
-        path: PathBuf,
-        name: String,
-        reason: &'static str,
-    },
+    Name { path: PathBuf, name: String, reason: &'static str },
 
     /// A file whose content is not what its name promises.
     #[error("{}: {reason}; hint: {mend}", path.display())]
-    Malformed {
-        path: PathBuf,
-        reason: String,
-        mend: String,
-    },
+    Malformed { path: PathBuf, reason: String, mend: String },
 
     /// config.json does not describe a model that reseek knows.
     #[error("{}: {source}", path.display())]
-    Spec {
-        path: PathBuf,
-        source: reseek_spec::SpecError,
-    },
+    Spec { path: PathBuf, source: reseek_spec::SpecError },
 
     /// The specification needs a tensor that is not there.
     #[error(
         "{}: tensor {name} of shape {shape:?} is missing; hint: {}", path.display(), missing_tensor_hint(name)
     )]
-    MissingTensor {
-        path: PathBuf,
-        name: String,
-        shape: Vec<usize>,
-    },
+    MissingTensor { path: PathBuf, name: String, shape: Vec<usize> },
 
     /// A tensor that the specification does not have.
     #[error(
         "{}: tensor {name} of shape {shape:?} is not part of the model that config.json describes; hint: check \
          num_hidden_layers, the expert counts and model_type in config.json", path.display()
     )]
-    ExtraTensor {
-        path: PathBuf,
-        name: String,
-        shape: Vec<usize>,
-    },
+    ExtraTensor { path: PathBuf, name: String, shape: Vec<usize> },
 
     /// A tensor given twice.
     #[error("{}: tensor {name} is given twice; hint: give each tensor once", path.display())]
@@ -105,23 +76,14 @@ pub enum StoreError {
         "{}: tensor {name} has shape {found:?}, config.json asks for {expected:?}; hint: weights and config.json \
          belong to different models, take both from the same folder", path.display()
     )]
-    TensorShape {
-        path: PathBuf,
-        name: String,
-        expected: Vec<usize>,
-        found: Vec<usize>,
-    },
+    TensorShape { path: PathBuf, name: String, expected: Vec<usize>, found: Vec<usize> },
 
     /// A number format that this room does not read.
     #[error(
         "{}: tensor {name} is stored as {dtype}, readable are F32, BF16 and F16; hint: convert the file to BF16 \
          first", path.display()
     )]
-    TensorDtype {
-        path: PathBuf,
-        name: String,
-        dtype: String,
-    },
+    TensorDtype { path: PathBuf, name: String, dtype: String },
 
     /// Another live process works in the run directory.
     #[error(
@@ -135,53 +97,28 @@ pub enum StoreError {
         "{} was made with {what} {found}, this command has {what} {wanted}; hint: choose another folder with --out, \
          go back to the first {what}, or remove the folder", path.display()
     )]
-    OtherRun {
-        path: PathBuf,
-        what: &'static str,
-        found: String,
-        wanted: String,
-    },
+    OtherRun { path: PathBuf, what: &'static str, found: String, wanted: String },
 
     /// States were saved, but none of them is whole.
     #[error(
         "{}: no saved state is whole: {}; hint: restore one from a copy, or remove {} to begin this stage again",
         path.display(), join(damaged), path.display()
     )]
-    NoWholeState {
-        path: PathBuf,
-        damaged: Vec<StoreError>,
-    },
+    NoWholeState { path: PathBuf, damaged: Vec<StoreError> },
 
     /// A number in summary.json that cannot be.
     #[error("{}: {field} is {value}, it must be {expected}; hint: {mend}", path.display())]
-    Summary {
-        path: PathBuf,
-        field: String,
-        value: String,
-        expected: &'static str,
-        mend: &'static str,
-    },
+    Summary { path: PathBuf, field: String, value: String, expected: &'static str, mend: &'static str },
 }
 
 impl StoreError {
     /// Wraps what the operating system said; for `map_err`.
-    pub(crate) fn io<'a>(
-        operation: &'static str,
-        path: &'a Path,
-    ) -> impl FnOnce(io::Error) -> Self + 'a {
-        move |source| Self::Io {
-            operation,
-            path: path.to_path_buf(),
-            source,
-        }
+    pub(crate) fn io<'a>(operation: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> Self + 'a {
+        move |source| Self::Io { operation, path: path.to_path_buf(), source }
     }
 
     pub(crate) fn malformed(path: &Path, reason: impl ToString, mend: impl Into<String>) -> Self {
-        Self::Malformed {
-            path: path.to_path_buf(),
-            reason: reason.to_string(),
-            mend: mend.into(),
-        }
+        Self::Malformed { path: path.to_path_buf(), reason: reason.to_string(), mend: mend.into() }
     }
 }
 
@@ -232,16 +169,10 @@ mod tests {
     #[test]
     fn a_full_disk_names_path_operation_reason_and_mend() {
         const ENOSPC: i32 = 28;
-        let error = StoreError::io("write", Path::new("runs/a/model.safetensors"))(
-            io::Error::from_raw_os_error(ENOSPC),
-        )
-        .to_string();
-        for part in [
-            "write",
-            "runs/a/model.safetensors",
-            "No space left",
-            "free some space",
-        ] {
+        let error =
+            StoreError::io("write", Path::new("runs/a/model.safetensors"))(io::Error::from_raw_os_error(ENOSPC))
+                .to_string();
+        for part in ["write", "runs/a/model.safetensors", "No space left", "free some space"] {
             assert!(error.contains(part), "{error:?} lacks {part:?}");
         }
     }

@@ -27,18 +27,10 @@ impl Machine {
         let release = read("/proc/sys/kernel/osrelease");
         let os = [std::env::consts::OS, release.trim(), std::env::consts::ARCH];
         Self {
-            cpu: field(&read("/proc/cpuinfo"), "model name")
-                .unwrap_or("unknown")
-                .to_owned(),
+            cpu: field(&read("/proc/cpuinfo"), "model name").unwrap_or("unknown").to_owned(),
             cores: std::thread::available_parallelism().map_or(1, usize::from),
-            memory_bytes: field(&read("/proc/meminfo"), "MemTotal")
-                .and_then(kibibytes)
-                .unwrap_or(0),
-            os: os
-                .into_iter()
-                .filter(|part| !part.is_empty())
-                .collect::<Vec<_>>()
-                .join(" "),
+            memory_bytes: field(&read("/proc/meminfo"), "MemTotal").and_then(kibibytes).unwrap_or(0),
+            os: os.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" "),
             simd: simd().into_iter().map(str::to_owned).collect(),
         }
     }
@@ -60,12 +52,7 @@ fn field<'a>(text: &'a str, name: &str) -> Option<&'a str> {
 
 /// Bytes of `N kB`, by which /proc means KiB.
 fn kibibytes(value: &str) -> Option<u64> {
-    value
-        .strip_suffix("kB")?
-        .trim()
-        .parse::<u64>()
-        .ok()?
-        .checked_mul(1024)
+    value.strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -74,16 +61,9 @@ fn simd() -> Vec<&'static str> {
         ("avx2", std::arch::is_x86_feature_detected!("avx2")),
         ("fma", std::arch::is_x86_feature_detected!("fma")),
         ("avx512f", std::arch::is_x86_feature_detected!("avx512f")),
-        (
-            "avx512bf16",
-            std::arch::is_x86_feature_detected!("avx512bf16"),
-        ),
+        ("avx512bf16", std::arch::is_x86_feature_detected!("avx512bf16")),
     ];
-    found
-        .into_iter()
-        .filter(|&(_, has)| has)
-        .map(|(name, _)| name)
-        .collect()
+    found.into_iter().filter(|&(_, has)| has).map(|(name, _)| name).collect()
 }
 
 #[cfg(target_arch = "aarch64")]
@@ -103,14 +83,8 @@ mod tests {
     #[test]
     fn proc_fields_are_read() {
         let meminfo = "MemTotal:       32791628 kB\nMemFree:         1 kB\n";
-        assert_eq!(
-            field(meminfo, "MemTotal").and_then(kibibytes),
-            Some(32_791_628 * 1024)
-        );
-        assert_eq!(
-            field("model name\t: Some CPU @ 2.0: GHz\n", "model name"),
-            Some("Some CPU @ 2.0: GHz")
-        );
+        assert_eq!(field(meminfo, "MemTotal").and_then(kibibytes), Some(32_791_628 * 1024));
+        assert_eq!(field("model name\t: Some CPU @ 2.0: GHz\n", "model name"), Some("Some CPU @ 2.0: GHz"));
         assert_eq!(field("", "VmHWM"), None);
         assert_eq!(kibibytes("18446744073709551615 kB"), None);
     }

@@ -82,10 +82,7 @@ impl DirWriter {
         atomic::sweep_temporaries(dir)?;
         atomic::remove_file_if_present(&dir.join(MANIFEST))?;
         atomic::sync_folder(dir)?;
-        Ok(Self {
-            dir: dir.to_path_buf(),
-            files: BTreeMap::new(),
-        })
+        Ok(Self { dir: dir.to_path_buf(), files: BTreeMap::new() })
     }
 
     /// Writes one file.
@@ -129,10 +126,7 @@ impl DirWriter {
     /// # Errors
     /// If the disk refuses.
     pub fn finish(self, meta: Value) -> Result<Manifest, StoreError> {
-        let manifest = Manifest {
-            files: self.files,
-            meta,
-        };
+        let manifest = Manifest { files: self.files, meta };
         manifest.write(&self.dir.join(MANIFEST))?;
         Ok(manifest)
     }
@@ -170,17 +164,12 @@ impl Manifest {
         };
         let damaged = |reason: String| {
             let folder = path.parent().unwrap_or(path).display();
-            let mend = format!(
-                "restore it from a copy, or remove the folder {folder} and run the same command again"
-            );
+            let mend = format!("restore it from a copy, or remove the folder {folder} and run the same command again");
             StoreError::malformed(path, reason, mend)
         };
-        let on_disk: OnDisk = serde_json::from_slice(&bytes)
-            .map_err(|e| damaged(format!("the manifest is damaged: {e}")))?;
-        let manifest = Self {
-            files: on_disk.files,
-            meta: on_disk.meta,
-        };
+        let on_disk: OnDisk =
+            serde_json::from_slice(&bytes).map_err(|e| damaged(format!("the manifest is damaged: {e}")))?;
+        let manifest = Self { files: on_disk.files, meta: on_disk.meta };
         let expected = manifest.sha256();
         if on_disk.sha256 != expected {
             let found = on_disk.sha256;
@@ -190,9 +179,7 @@ impl Manifest {
         }
         // White space is the one thing that the hash does not cover.
         if bytes != manifest.to_bytes() {
-            return Err(damaged(
-                "the manifest is damaged: its layout is not the one it was written in".into(),
-            ));
+            return Err(damaged("the manifest is damaged: its layout is not the one it was written in".into()));
         }
         for name in manifest.files.keys() {
             check_name(name, path)?;
@@ -202,8 +189,7 @@ impl Manifest {
 
     /// SHA-256 of the content, which depends on nothing but names, sizes, hashes and meta.
     pub fn sha256(&self) -> String {
-        let content =
-            serde_json::to_vec(&(&self.files, &self.meta)).expect("maps with string keys are JSON");
+        let content = serde_json::to_vec(&(&self.files, &self.meta)).expect("maps with string keys are JSON");
         atomic::sha256_hex(&content)
     }
 
@@ -227,13 +213,8 @@ impl Manifest {
     }
 
     fn to_bytes(&self) -> Vec<u8> {
-        let on_disk = OnDisk {
-            files: self.files.clone(),
-            meta: self.meta.clone(),
-            sha256: self.sha256(),
-        };
-        let mut bytes =
-            serde_json::to_vec_pretty(&on_disk).expect("maps with string keys are JSON");
+        let on_disk = OnDisk { files: self.files.clone(), meta: self.meta.clone(), sha256: self.sha256() };
+        let mut bytes = serde_json::to_vec_pretty(&on_disk).expect("maps with string keys are JSON");
         bytes.push(b'\n');
         bytes
     }
@@ -241,13 +222,7 @@ impl Manifest {
 
 /// Refuses names that lead out of a folder: absolute ones, `..`, other systems' separators and drive letters.
 pub(crate) fn check_name(name: &str, place: &Path) -> Result<(), StoreError> {
-    let refuse = |reason| {
-        Err(StoreError::Name {
-            path: place.to_path_buf(),
-            name: name.to_owned(),
-            reason,
-        })
-    };
+    let refuse = |reason| Err(StoreError::Name { path: place.to_path_buf(), name: name.to_owned(), reason });
     if name.is_empty() {
         return refuse("it is empty");
     }
@@ -255,9 +230,7 @@ pub(crate) fn check_name(name: &str, place: &Path) -> Result<(), StoreError> {
         return refuse("it holds a character that means something else on another system");
     }
     if name.split('/').any(|part| matches!(part, "" | "." | ".."))
-        || !Path::new(name)
-            .components()
-            .all(|c| matches!(c, Component::Normal(_)))
+        || !Path::new(name).components().all(|c| matches!(c, Component::Normal(_)))
     {
         return refuse("it could lead out of its folder");
     }
@@ -269,18 +242,10 @@ pub(crate) fn check_name(name: &str, place: &Path) -> Result<(), StoreError> {
 
 /// Follows links, so that neither a linked file nor a linked folder leads out of `dir`, and never opens a pipe
 /// or device.
-fn check_is_inside(
-    dir: &Path,
-    path: &Path,
-    name: &str,
-    expected: &FileEntry,
-) -> Result<(), StoreError> {
+fn check_is_inside(dir: &Path, path: &Path, name: &str, expected: &FileEntry) -> Result<(), StoreError> {
     let real = match path.canonicalize() {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return Err(StoreError::MissingFile {
-                path: path.to_path_buf(),
-                expected: expected.sha256.clone(),
-            });
+            return Err(StoreError::MissingFile { path: path.to_path_buf(), expected: expected.sha256.clone() });
         }
         other => other.map_err(StoreError::io("resolve", path))?,
     };

@@ -56,8 +56,7 @@ pub(crate) fn write_model(
     spec: &ModelSpec,
     tensors: &[TensorRef<'_>],
 ) -> Result<(), StoreError> {
-    let mut config =
-        serde_json::to_vec_pretty(&spec.to_hf_json()).expect("a configuration is JSON");
+    let mut config = serde_json::to_vec_pretty(&spec.to_hf_json()).expect("a configuration is JSON");
     config.push(b'\n');
     folder.write(CONFIG, &config)?;
     folder.write_with(WEIGHTS, |file| safetensors_io::write_tensors(file, tensors))
@@ -108,9 +107,7 @@ pub fn load_model(dir: &Path) -> Result<(ModelSpec, Vec<NamedTensor>), StoreErro
 pub(crate) fn check_vouched(dir: &Path, verified: &manifest::Verified) -> Result<(), StoreError> {
     for name in [CONFIG, WEIGHTS, INDEX] {
         if dir.join(name).exists() && !verified.vouches_for(name) {
-            return Err(StoreError::UnlistedFile {
-                path: dir.join(name),
-            });
+            return Err(StoreError::UnlistedFile { path: dir.join(name) });
         }
     }
     Ok(())
@@ -121,17 +118,13 @@ pub(crate) fn read_model(dir: &Path) -> Result<(ModelSpec, Vec<NamedTensor>), St
     let mut spec = read_spec(dir)?;
     let mut shards = Shards::open(dir)?;
     let layers = spec.num_hidden_layers;
-    let has_mtp = shards
-        .names()
-        .any(|name| layer_of(name).is_some_and(|layer| layer >= layers));
+    let has_mtp = shards.names().any(|name| layer_of(name).is_some_and(|layer| layer >= layers));
     if spec.num_nextn_predict_layers > 0 && !has_mtp {
         spec.num_nextn_predict_layers = 0;
     }
     check_size(&spec, &shards)?;
     let expected = spec.tensors();
-    let has_buffers = expected
-        .iter()
-        .any(|t| t.role.buffer && shards.shape(&t.name).is_some());
+    let has_buffers = expected.iter().any(|t| t.role.buffer && shards.shape(&t.name).is_some());
     let mut tensors = Vec::with_capacity(expected.len());
     let mut known = BTreeSet::new();
     for tensor in expected {
@@ -154,14 +147,11 @@ pub(crate) fn read_model(dir: &Path) -> Result<(ModelSpec, Vec<NamedTensor>), St
 
 /// A config.json that asks for far more than there is must not be answered with a list of all of it.
 fn check_size(spec: &ModelSpec, shards: &Shards) -> Result<(), StoreError> {
-    let layers = spec
-        .num_hidden_layers
-        .saturating_add(spec.num_nextn_predict_layers);
-    let experts = spec.moe.as_ref().map_or(0, |moe| {
-        layers
-            .saturating_sub(moe.first_k_dense_replace)
-            .saturating_mul(moe.n_routed_experts)
-    });
+    let layers = spec.num_hidden_layers.saturating_add(spec.num_nextn_predict_layers);
+    let experts = spec
+        .moe
+        .as_ref()
+        .map_or(0, |moe| layers.saturating_sub(moe.first_k_dense_replace).saturating_mul(moe.n_routed_experts));
     if layers.max(experts) <= shards.names.len() {
         return Ok(());
     }
@@ -178,71 +168,45 @@ fn check_size(spec: &ModelSpec, shards: &Shards) -> Result<(), StoreError> {
 fn read_spec(dir: &Path) -> Result<ModelSpec, StoreError> {
     let path = dir.join(CONFIG);
     let bytes = atomic::read(&path)?;
-    let text = std::str::from_utf8(&bytes).map_err(|e| {
-        StoreError::malformed(&path, e, "config.json is UTF-8 text: fetch it again")
-    })?;
+    let text = std::str::from_utf8(&bytes)
+        .map_err(|e| StoreError::malformed(&path, e, "config.json is UTF-8 text: fetch it again"))?;
     ModelSpec::from_hf_json(text).map_err(|source| StoreError::Spec { path, source })
 }
 
 /// Tensors that repeat what the model has already, or that belong to parts that it was asked to go without.
 fn is_redundant(name: &str, spec: &ModelSpec, shards: &Shards) -> bool {
-    if name.ends_with(".rotary_emb.inv_freq")
-        || (spec.tie_word_embeddings && name == "lm_head.weight")
-    {
+    if name.ends_with(".rotary_emb.inv_freq") || (spec.tie_word_embeddings && name == "lm_head.weight") {
         return true;
     }
     let Some(layer) = layer_of(name).filter(|&layer| layer >= spec.num_hidden_layers) else {
         return false;
     };
     if layer < spec.num_hidden_layers + spec.num_nextn_predict_layers {
-        return name.ends_with(".embed_tokens.weight")
-            || name.ends_with(".shared_head.head.weight");
+        return name.ends_with(".embed_tokens.weight") || name.ends_with(".shared_head.head.weight");
     }
     // eh_proj is what makes a layer past the last one an MTP module; without it config.json has the wrong depth.
-    spec.num_nextn_predict_layers == 0
-        && shards
-            .shape(&format!("model.layers.{layer}.eh_proj.weight"))
-            .is_some()
+    spec.num_nextn_predict_layers == 0 && shards.shape(&format!("model.layers.{layer}.eh_proj.weight")).is_some()
 }
 
 /// N of `model.layers.N.…`.
 fn layer_of(name: &str) -> Option<usize> {
-    name.strip_prefix("model.layers.")?
-        .split_once('.')?
-        .0
-        .parse()
-        .ok()
+    name.strip_prefix("model.layers.")?.split_once('.')?.0.parse().ok()
 }
 
-fn check_shape(
-    path: &Path,
-    expected: &TensorSpec,
-    found: Option<&[usize]>,
-) -> Result<(), StoreError> {
+fn check_shape(path: &Path, expected: &TensorSpec, found: Option<&[usize]>) -> Result<(), StoreError> {
     let path = path.to_path_buf();
     let name = expected.name.clone();
     match found {
-        None => Err(StoreError::MissingTensor {
-            path,
-            name,
-            shape: expected.shape.clone(),
-        }),
-        Some(found) if found != expected.shape => Err(StoreError::TensorShape {
-            path,
-            name,
-            expected: expected.shape.clone(),
-            found: found.to_vec(),
-        }),
+        None => Err(StoreError::MissingTensor { path, name, shape: expected.shape.clone() }),
+        Some(found) if found != expected.shape => {
+            Err(StoreError::TensorShape { path, name, expected: expected.shape.clone(), found: found.to_vec() })
+        }
         Some(_) => Ok(()),
     }
 }
 
 fn extra(path: &Path, name: &str, shape: &[usize]) -> StoreError {
-    StoreError::ExtraTensor {
-        path: path.to_path_buf(),
-        name: name.to_owned(),
-        shape: shape.to_vec(),
-    }
+    StoreError::ExtraTensor { path: path.to_path_buf(), name: name.to_owned(), shape: shape.to_vec() }
 }
 
 /// The weight files of a folder as one name space.
@@ -268,19 +232,10 @@ impl Shards {
         if single.exists() || !index.exists() {
             let file = TensorFile::open(&single)?;
             let names = file.names().into_iter().map(|name| (name, 0)).collect();
-            return Ok(Self {
-                place: single,
-                files: vec![file],
-                names,
-            });
+            return Ok(Self { place: single, files: vec![file], names });
         }
-        let parsed: Index = serde_json::from_slice(&atomic::read(&index)?).map_err(|e| {
-            StoreError::malformed(
-                &index,
-                e,
-                "the index is cut short or damaged: fetch it again",
-            )
-        })?;
+        let parsed: Index = serde_json::from_slice(&atomic::read(&index)?)
+            .map_err(|e| StoreError::malformed(&index, e, "the index is cut short or damaged: fetch it again"))?;
         let mut files: Vec<TensorFile> = Vec::new();
         let mut opened: HashMap<String, usize> = HashMap::new();
         let mut names = BTreeMap::new();
@@ -297,20 +252,13 @@ impl Shards {
             if files[at].shape(&tensor).is_none() {
                 return Err(StoreError::malformed(
                     &index,
-                    format!(
-                        "tensor {tensor} should be in {}, which lacks it",
-                        files[at].path().display()
-                    ),
+                    format!("tensor {tensor} should be in {}, which lacks it", files[at].path().display()),
                     "index and shards belong to different models: fetch them together",
                 ));
             }
             names.insert(tensor, at);
         }
-        Ok(Self {
-            place: index,
-            files,
-            names,
-        })
+        Ok(Self { place: index, files, names })
     }
 
     fn names(&self) -> impl Iterator<Item = &str> {
@@ -318,9 +266,7 @@ impl Shards {
     }
 
     fn shape(&self, name: &str) -> Option<&[usize]> {
-        self.names
-            .get(name)
-            .and_then(|&at| self.files[at].shape(name))
+        self.names.get(name).and_then(|&at| self.files[at].shape(name))
     }
 
     fn read_f32(&mut self, name: &str) -> Result<Vec<f32>, StoreError> {

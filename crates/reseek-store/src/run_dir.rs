@@ -62,10 +62,7 @@ impl RunDir {
         refuse_foreign(path)?;
         let lock = acquire(path)?;
         atomic::sweep_temporaries(path)?;
-        let wanted = RunInfo {
-            config_hash: config_hash.to_owned(),
-            seed,
-        };
+        let wanted = RunInfo { config_hash: config_hash.to_owned(), seed };
         if path.join(MANIFEST).exists() {
             refuse_other(path, &Self::inspect(path)?, &wanted)?;
         } else {
@@ -75,11 +72,7 @@ impl RunDir {
             };
             manifest.write(&path.join(MANIFEST))?;
         }
-        Ok(Self {
-            path: path.to_path_buf(),
-            info: wanted,
-            lock: Arc::new(lock),
-        })
+        Ok(Self { path: path.to_path_buf(), info: wanted, lock: Arc::new(lock) })
     }
 
     /// What the run at `path` was made from. Takes no lock: a report may be read while the run goes on.
@@ -91,10 +84,7 @@ impl RunDir {
         let config_hash = manifest.meta.get("config_hash").and_then(Value::as_str);
         let seed = manifest.meta.get("seed").and_then(Value::as_u64);
         match (config_hash, seed) {
-            (Some(config_hash), Some(seed)) => Ok(RunInfo {
-                config_hash: config_hash.to_owned(),
-                seed,
-            }),
+            (Some(config_hash), Some(seed)) => Ok(RunInfo { config_hash: config_hash.to_owned(), seed }),
             _ => Err(StoreError::malformed(
                 &path.join(MANIFEST),
                 "the manifest is not a run's",
@@ -133,12 +123,7 @@ impl RunDir {
     /// If the name leads out of the folder, or the folder cannot be made.
     pub fn stage(&self, name: &str) -> Result<StageDir, StoreError> {
         manifest::check_name(name, &self.path)?;
-        StageDir::open(
-            self.path.join(name),
-            name,
-            &self.info,
-            Arc::clone(&self.lock),
-        )
+        StageDir::open(self.path.join(name), name, &self.info, Arc::clone(&self.lock))
     }
 }
 
@@ -163,19 +148,10 @@ fn refuse_foreign(path: &Path) -> Result<(), StoreError> {
 
 fn refuse_other(path: &Path, found: &RunInfo, wanted: &RunInfo) -> Result<(), StoreError> {
     let clash = |what, found: String, wanted: String| {
-        Err(StoreError::OtherRun {
-            path: path.to_path_buf(),
-            what,
-            found,
-            wanted,
-        })
+        Err(StoreError::OtherRun { path: path.to_path_buf(), what, found, wanted })
     };
     if found.config_hash != wanted.config_hash {
-        return clash(
-            "configuration",
-            found.config_hash.clone(),
-            wanted.config_hash.clone(),
-        );
+        return clash("configuration", found.config_hash.clone(), wanted.config_hash.clone());
     }
     if found.seed != wanted.seed {
         return clash("seed", found.seed.to_string(), wanted.seed.to_string());
@@ -200,15 +176,8 @@ fn acquire(dir: &Path) -> Result<Lock, StoreError> {
             let mut pid = String::new();
             // Only for the message; a holder that has not written its id yet is still a holder.
             let _ = file.read_to_string(&mut pid);
-            let pid = if pid.trim().is_empty() {
-                "unknown".to_owned()
-            } else {
-                pid.trim().to_owned()
-            };
-            return Err(StoreError::Locked {
-                path: dir.to_path_buf(),
-                pid,
-            });
+            let pid = if pid.trim().is_empty() { "unknown".to_owned() } else { pid.trim().to_owned() };
+            return Err(StoreError::Locked { path: dir.to_path_buf(), pid });
         }
         Err(TryLockError::Error(error)) => return Err(StoreError::io("lock", &path)(error)),
     }

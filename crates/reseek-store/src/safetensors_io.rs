@@ -47,25 +47,15 @@ fn header(tensors: &[TensorRef<'_>]) -> Vec<u8> {
     let mut offset = 0;
     let infos = tensors.iter().map(|&(name, shape, values)| {
         let expected: usize = shape.iter().product();
-        assert_eq!(
-            values.len(),
-            expected,
-            "tensor {name} of shape {shape:?} came with {} values",
-            values.len()
-        );
+        assert_eq!(values.len(), expected, "tensor {name} of shape {shape:?} came with {} values", values.len());
         let start = offset;
         offset += values.len() * 4;
-        let info = TensorInfo {
-            dtype: Dtype::F32,
-            shape: shape.to_vec(),
-            data_offsets: (start, offset),
-        };
+        let info = TensorInfo { dtype: Dtype::F32, shape: shape.to_vec(), data_offsets: (start, offset) };
         (name.to_owned(), info)
     });
     // transformers refuses files that do not say which framework's layout they have.
     let format = HashMap::from([("format".to_owned(), "pt".to_owned())]);
-    let metadata = Metadata::new(Some(format), infos.collect())
-        .expect("offsets follow each other by construction");
+    let metadata = Metadata::new(Some(format), infos.collect()).expect("offsets follow each other by construction");
     let mut json = serde_json::to_vec(&metadata).expect("names and numbers are JSON");
     json.resize(json.len().next_multiple_of(8), b' ');
     let mut bytes = (json.len() as u64).to_le_bytes().to_vec();
@@ -89,36 +79,23 @@ impl TensorFile {
     /// If the file cannot be read, is cut short, or its header is not one.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         let mut file = File::open(path).map_err(StoreError::io("open", path))?;
-        let length = file
-            .metadata()
-            .map_err(StoreError::io("inspect", path))?
-            .len();
+        let length = file.metadata().map_err(StoreError::io("inspect", path))?.len();
         let malformed = |reason: String| {
-            StoreError::malformed(
-                path,
-                reason,
-                "the file is cut short or damaged: fetch or make it again",
-            )
+            StoreError::malformed(path, reason, "the file is cut short or damaged: fetch or make it again")
         };
         if length < 8 {
-            return Err(malformed(format!(
-                "{length} bytes are too few for a safetensors file"
-            )));
+            return Err(malformed(format!("{length} bytes are too few for a safetensors file")));
         }
         let mut prefix = [0; 8];
-        file.read_exact(&mut prefix)
-            .map_err(StoreError::io("read", path))?;
+        file.read_exact(&mut prefix).map_err(StoreError::io("read", path))?;
         let header_bytes = u64::from_le_bytes(prefix);
         if header_bytes > HEADER_BYTES_MAX.min(length - 8) {
-            return Err(malformed(format!(
-                "a header of {header_bytes} bytes in a file of {length}"
-            )));
+            return Err(malformed(format!("a header of {header_bytes} bytes in a file of {length}")));
         }
         let mut json = vec![0; header_bytes as usize];
-        file.read_exact(&mut json)
-            .map_err(StoreError::io("read", path))?;
-        let metadata: Metadata = serde_json::from_slice(&json)
-            .map_err(|e| malformed(format!("the safetensors header: {e}")))?;
+        file.read_exact(&mut json).map_err(StoreError::io("read", path))?;
+        let metadata: Metadata =
+            serde_json::from_slice(&json).map_err(|e| malformed(format!("the safetensors header: {e}")))?;
         let data_start = 8 + header_bytes;
         let expected = data_start.checked_add(metadata.data_len() as u64);
         if expected != Some(length) {
@@ -128,12 +105,7 @@ impl TensorFile {
                 length - data_start
             )));
         }
-        Ok(Self {
-            path: path.to_path_buf(),
-            file,
-            metadata,
-            data_start,
-        })
+        Ok(Self { path: path.to_path_buf(), file, metadata, data_start })
     }
 
     /// Where the file is.
@@ -156,41 +128,20 @@ impl TensorFile {
     /// # Errors
     /// If the file lacks it, stores it in a format other than F32, BF16 or F16, or cannot be read.
     pub fn read_f32(&mut self, name: &str) -> Result<Vec<f32>, StoreError> {
-        let info = self
-            .metadata
-            .info(name)
-            .ok_or_else(|| StoreError::MissingTensor {
-                path: self.path.clone(),
-                name: name.to_owned(),
-                shape: Vec::new(),
-            })?;
+        let info = self.metadata.info(name).ok_or_else(|| StoreError::MissingTensor {
+            path: self.path.clone(),
+            name: name.to_owned(),
+            shape: Vec::new(),
+        })?;
         let decode: fn(&[u8], &mut Vec<f32>) = match info.dtype {
             Dtype::F32 => |bytes, out| {
-                out.extend(
-                    bytes
-                        .as_chunks::<4>()
-                        .0
-                        .iter()
-                        .map(|&b| f32::from_le_bytes(b)),
-                );
+                out.extend(bytes.as_chunks::<4>().0.iter().map(|&b| f32::from_le_bytes(b)));
             },
             Dtype::BF16 => |bytes, out| {
-                out.extend(
-                    bytes
-                        .as_chunks::<2>()
-                        .0
-                        .iter()
-                        .map(|&b| half::bf16::from_le_bytes(b).to_f32()),
-                );
+                out.extend(bytes.as_chunks::<2>().0.iter().map(|&b| half::bf16::from_le_bytes(b).to_f32()));
             },
             Dtype::F16 => |bytes, out| {
-                out.extend(
-                    bytes
-                        .as_chunks::<2>()
-                        .0
-                        .iter()
-                        .map(|&b| half::f16::from_le_bytes(b).to_f32()),
-                );
+                out.extend(bytes.as_chunks::<2>().0.iter().map(|&b| half::f16::from_le_bytes(b).to_f32()));
             },
             other => {
                 return Err(StoreError::TensorDtype {
@@ -205,15 +156,11 @@ impl TensorFile {
         let mut values = Vec::with_capacity((end - start) / value_bytes);
         let mut buffer = vec![0; (CHUNK_VALUES * value_bytes).min(end - start)];
         let seek = self.data_start + start as u64;
-        self.file
-            .seek(SeekFrom::Start(seek))
-            .map_err(StoreError::io("read", &self.path))?;
+        self.file.seek(SeekFrom::Start(seek)).map_err(StoreError::io("read", &self.path))?;
         let mut left = end - start;
         while left > 0 {
             let piece = &mut buffer[..left.min(CHUNK_VALUES * value_bytes)];
-            self.file
-                .read_exact(piece)
-                .map_err(StoreError::io("read", &self.path))?;
+            self.file.read_exact(piece).map_err(StoreError::io("read", &self.path))?;
             decode(piece, &mut values);
             left -= piece.len();
         }

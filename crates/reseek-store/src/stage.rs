@@ -44,20 +44,10 @@ pub struct StageDir {
 }
 
 impl StageDir {
-    pub(crate) fn open(
-        path: PathBuf,
-        name: &str,
-        info: &RunInfo,
-        lock: Arc<Lock>,
-    ) -> Result<Self, StoreError> {
+    pub(crate) fn open(path: PathBuf, name: &str, info: &RunInfo, lock: Arc<Lock>) -> Result<Self, StoreError> {
         atomic::create_folder(&path)?;
         atomic::sweep_temporaries(&path)?;
-        Ok(Self {
-            path,
-            name: name.to_owned(),
-            info: info.clone(),
-            _lock: lock,
-        })
+        Ok(Self { path, name: name.to_owned(), info: info.clone(), _lock: lock })
     }
 
     /// Where the stage is.
@@ -111,10 +101,7 @@ impl StageDir {
                 atomic::remove_file_if_present(&path)?;
             }
         }
-        let begun = Manifest {
-            files: BTreeMap::new(),
-            meta,
-        };
+        let begun = Manifest { files: BTreeMap::new(), meta };
         begun.write(&self.path.join(BEGUN))
     }
 
@@ -141,10 +128,7 @@ impl StageDir {
             files.insert(name, atomic::sha256_file(&path)?);
         }
         let hash = hash_of(&files);
-        let done = Manifest {
-            files,
-            meta: self.meta(inputs_hash),
-        };
+        let done = Manifest { files, meta: self.meta(inputs_hash) };
         done.write(&self.path.join(DONE))?;
         Ok(hash)
     }

@@ -117,10 +117,7 @@ impl Summary {
     /// # Errors
     /// If a number cannot be (the field is named) or the disk refuses.
     pub fn write(&self, path: &Path) -> Result<(), StoreError> {
-        self.validate(
-            path,
-            "it was measured wrongly, which is a defect: report it with the run's configuration",
-        )?;
+        self.validate(path, "it was measured wrongly, which is a defect: report it with the run's configuration")?;
         let mut bytes = serde_json::to_vec_pretty(self).expect("maps with string keys are JSON");
         bytes.push(b'\n');
         atomic::write_atomic(path, &bytes).map(|_| ())
@@ -132,10 +129,8 @@ impl Summary {
     /// If it cannot be read, a field is missing, unknown or of another kind, or a number cannot be.
     pub fn read(path: &Path) -> Result<Self, StoreError> {
         let bytes = atomic::read(path)?;
-        let mend =
-            "it is damaged or of another version: run the same command again to write it anew";
-        let summary: Self =
-            serde_json::from_slice(&bytes).map_err(|e| StoreError::malformed(path, e, mend))?;
+        let mend = "it is damaged or of another version: run the same command again to write it anew";
+        let summary: Self = serde_json::from_slice(&bytes).map_err(|e| StoreError::malformed(path, e, mend))?;
         summary.validate(path, mend)?;
         Ok(summary)
     }
@@ -159,11 +154,7 @@ impl Summary {
         for (name, c) in &self.comparisons {
             let place = format!("comparisons.{name}");
             if !c.difference.is_finite() {
-                return Err(check.error(
-                    &format!("{place}.difference"),
-                    c.difference,
-                    "a finite number",
-                ));
+                return Err(check.error(&format!("{place}.difference"), c.difference, "a finite number"));
             }
             check.interval(&place, c.ci_low, c.difference, c.ci_high)?;
         }
@@ -221,18 +212,10 @@ impl Check<'_> {
     fn interval(&self, place: &str, low: f64, value: f64, high: f64) -> Result<(), StoreError> {
         const SLACK: f64 = 1e-9;
         if !(low.is_finite() && low <= value + SLACK) {
-            return Err(self.error(
-                &format!("{place}.ci_low"),
-                low,
-                "finite and not above the estimate",
-            ));
+            return Err(self.error(&format!("{place}.ci_low"), low, "finite and not above the estimate"));
         }
         if !(high.is_finite() && high >= value - SLACK) {
-            return Err(self.error(
-                &format!("{place}.ci_high"),
-                high,
-                "finite and not below the estimate",
-            ));
+            return Err(self.error(&format!("{place}.ci_high"), high, "finite and not below the estimate"));
         }
         Ok(())
     }

@@ -78,9 +78,7 @@ impl StateDir {
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         atomic::create_folder(path)?;
         atomic::sweep_temporaries(path)?;
-        Ok(Self {
-            path: path.to_path_buf(),
-        })
+        Ok(Self { path: path.to_path_buf() })
     }
 
     /// Saves `state`, then drops all but the newest two. States of later steps are dropped too: they belong to
@@ -129,10 +127,7 @@ impl StateDir {
         if damaged.is_empty() {
             return Ok(None);
         }
-        Err(StoreError::NoWholeState {
-            path: self.path.clone(),
-            damaged,
-        })
+        Err(StoreError::NoWholeState { path: self.path.clone(), damaged })
     }
 
     /// Removes all states; for a stage that is done.
@@ -147,12 +142,8 @@ impl StateDir {
     fn steps(&self) -> Result<Vec<u64>, StoreError> {
         let mut steps = Vec::new();
         for entry in fs::read_dir(&self.path).map_err(StoreError::io("list", &self.path))? {
-            let name = entry
-                .map_err(StoreError::io("list", &self.path))?
-                .file_name();
-            let step = name
-                .to_str()
-                .and_then(|n| n.strip_prefix(FOLDER_PREFIX)?.parse().ok());
+            let name = entry.map_err(StoreError::io("list", &self.path))?.file_name();
+            let step = name.to_str().and_then(|n| n.strip_prefix(FOLDER_PREFIX)?.parse().ok());
             // A folder of another spelling (step-7) is not one of ours.
             steps.extend(step.filter(|&step| self.folder(step).file_name() == Some(&name)));
         }
@@ -166,11 +157,7 @@ impl StateDir {
 
     /// Drops all up to `newest` but the last [`STATES_KEPT`] of them.
     fn drop_old(&self, newest: u64) -> Result<(), StoreError> {
-        let steps = self
-            .steps()?
-            .into_iter()
-            .rev()
-            .filter(|&step| step <= newest);
+        let steps = self.steps()?.into_iter().rev().filter(|&step| step <= newest);
         for step in steps.skip(STATES_KEPT) {
             self.remove(step)?;
         }
@@ -188,25 +175,14 @@ impl StateDir {
 }
 
 fn write_state(dir: &Path, state: &TrainState<'_>) -> Result<(), StoreError> {
-    let shapes: Vec<(String, [usize; 1], &[f32])> = [
-        ("weights", &state.weights),
-        ("m", &state.m),
-        ("v", &state.v),
-    ]
-    .into_iter()
-    .map(|(name, values)| (name.to_owned(), values))
-    .chain(
-        state
-            .buffers
-            .iter()
-            .map(|(name, values)| (format!("{BUFFER_PREFIX}{name}"), values)),
-    )
-    .map(|(name, values)| (name, [values.len()], values.as_ref()))
-    .collect();
-    let tensors: Vec<TensorRef<'_>> = shapes
-        .iter()
-        .map(|(name, shape, values)| (name.as_str(), shape.as_slice(), *values))
+    let shapes: Vec<(String, [usize; 1], &[f32])> = [("weights", &state.weights), ("m", &state.m), ("v", &state.v)]
+        .into_iter()
+        .map(|(name, values)| (name.to_owned(), values))
+        .chain(state.buffers.iter().map(|(name, values)| (format!("{BUFFER_PREFIX}{name}"), values)))
+        .map(|(name, values)| (name, [values.len()], values.as_ref()))
         .collect();
+    let tensors: Vec<TensorRef<'_>> =
+        shapes.iter().map(|(name, shape, values)| (name.as_str(), shape.as_slice(), *values)).collect();
     let values = Values {
         step: state.step,
         cursor: state.cursor.clone(),
@@ -214,13 +190,8 @@ fn write_state(dir: &Path, state: &TrainState<'_>) -> Result<(), StoreError> {
         extra: state.extra.clone(),
     };
     let mut folder = DirWriter::create(dir)?;
-    folder.write_with(TENSORS, |file| {
-        safetensors_io::write_tensors(file, &tensors)
-    })?;
-    folder.write(
-        VALUES,
-        &serde_json::to_vec_pretty(&values).expect("maps with string keys are JSON"),
-    )?;
+    folder.write_with(TENSORS, |file| safetensors_io::write_tensors(file, &tensors))?;
+    folder.write(VALUES, &serde_json::to_vec_pretty(&values).expect("maps with string keys are JSON"))?;
     folder.finish(json!({"kind": "state", "step": state.step}))?;
     Ok(())
 }
@@ -229,29 +200,16 @@ fn read_state(dir: &Path, step: u64) -> Result<TrainState<'static>, StoreError> 
     let verified = manifest::verify_dir(dir)?;
     for name in [TENSORS, VALUES] {
         if !verified.vouches_for(name) {
-            return Err(StoreError::UnlistedFile {
-                path: dir.join(name),
-            });
+            return Err(StoreError::UnlistedFile { path: dir.join(name) });
         }
     }
     let path = dir.join(VALUES);
     let values: Values = serde_json::from_slice(&atomic::read(&path)?).map_err(|e| {
-        StoreError::malformed(
-            &path,
-            e,
-            "another version of reseek wrote it: remove the stage's state folder",
-        )
+        StoreError::malformed(&path, e, "another version of reseek wrote it: remove the stage's state folder")
     })?;
     if values.step != step {
-        let reason = format!(
-            "the state is of step {}, its folder of step {step}",
-            values.step
-        );
-        return Err(StoreError::malformed(
-            &path,
-            reason,
-            "give the folder its old name back",
-        ));
+        let reason = format!("the state is of step {}, its folder of step {step}", values.step);
+        return Err(StoreError::malformed(&path, reason, "give the folder its old name back"));
     }
     let mut file = TensorFile::open(&dir.join(TENSORS))?;
     let mut flat = |name: &str| file.read_f32(name).map(Cow::Owned);
@@ -278,7 +236,5 @@ fn read_state(dir: &Path, step: u64) -> Result<TrainState<'static>, StoreError> 
 /// regular one.
 fn is_same(home: &Path, building: &Path) -> bool {
     let manifest = |dir: &Path| fs::read(dir.join(MANIFEST)).ok();
-    manifest(home).is_some()
-        && manifest(home) == manifest(building)
-        && manifest::verify_dir(home).is_ok()
+    manifest(home).is_some() && manifest(home) == manifest(building) && manifest::verify_dir(home).is_ok()
 }

@@ -47,23 +47,14 @@ type Spellings = (&'static [&'static str], &'static [&'static str]);
 
 const YES_NO: Spellings = (&["yes", "是", "是的", "能"], &["no", "否", "不是", "不能"]);
 const TRUE_FALSE: Spellings = (&["true", "真", "真的"], &["false", "假", "假的"]);
-const KNIGHT_KNAVE: Spellings = (
-    &["knight", "a knight", "骑士"],
-    &["knave", "a knave", "无赖"],
-);
+const KNIGHT_KNAVE: Spellings = (&["knight", "a knight", "骑士"], &["knave", "a knave", "无赖"]);
 
 impl AnswerKind {
     /// The kind of a user's gold answer, from how it looks.
     pub fn infer(gold: &str) -> AnswerKind {
-        let order = [
-            AnswerKind::Integer,
-            AnswerKind::Number,
-            AnswerKind::Clock,
-            AnswerKind::YesNo,
-            AnswerKind::TrueFalse,
-        ];
-        let is_list =
-            |gold: &str| gold.contains([',', '，', '、']) && AnswerKind::List.read(gold).is_ok();
+        let order =
+            [AnswerKind::Integer, AnswerKind::Number, AnswerKind::Clock, AnswerKind::YesNo, AnswerKind::TrueFalse];
+        let is_list = |gold: &str| gold.contains([',', '，', '、']) && AnswerKind::List.read(gold).is_ok();
         match order.into_iter().find(|kind| kind.read(gold).is_ok()) {
             Some(kind) => kind,
             None if is_list(gold) => AnswerKind::List,
@@ -79,9 +70,9 @@ impl AnswerKind {
         let plain = normalise(text);
         let value = match self {
             AnswerKind::Integer => integer(&plain).map(Value::Number),
-            AnswerKind::Count => integer(&plain)
-                .or_else(|| chinese_numeral(&plain).map(Number::from))
-                .map(Value::Number),
+            AnswerKind::Count => {
+                integer(&plain).or_else(|| chinese_numeral(&plain).map(Number::from)).map(Value::Number)
+            }
             AnswerKind::Number => Number::parse(&plain).map(Value::Number),
             AnswerKind::List => list(&plain).map(Value::List),
             AnswerKind::Clock => clock(&plain).map(Value::Clock),
@@ -130,11 +121,7 @@ pub fn normalise(text: &str) -> String {
         }
     }
     let trimmed = plain.trim();
-    trimmed
-        .strip_suffix('.')
-        .unwrap_or(trimmed)
-        .trim_end()
-        .to_string()
+    trimmed.strip_suffix('.').unwrap_or(trimmed).trim_end().to_string()
 }
 
 /// The first 40 characters of `text`, for messages.
@@ -168,28 +155,19 @@ fn clock(plain: &str) -> Option<u32> {
 }
 
 fn letters(plain: &str) -> Option<String> {
-    let joined: String = plain
-        .chars()
-        .filter(|&c| c != ' ')
-        .flat_map(char::to_lowercase)
-        .collect();
+    let joined: String = plain.chars().filter(|&c| c != ' ').flat_map(char::to_lowercase).collect();
     (!joined.is_empty() && joined.chars().all(char::is_alphabetic)).then_some(joined)
 }
 
 fn choice(plain: &str, (affirmative, negative): Spellings) -> Option<bool> {
     let lower = plain.to_lowercase();
-    if affirmative.contains(&lower.as_str()) {
-        Some(true)
-    } else {
-        negative.contains(&lower.as_str()).then_some(false)
-    }
+    if affirmative.contains(&lower.as_str()) { Some(true) } else { negative.contains(&lower.as_str()).then_some(false) }
 }
 
 /// Plain words only: a formula that is merely compared as text would punish every other way to write it.
 fn words(plain: &str) -> Option<String> {
     let is_plain = |c: char| c.is_alphanumeric() || matches!(c, ' ' | '-' | '\'' | '’');
-    (!plain.is_empty() && plain.chars().all(is_plain))
-        .then(|| plain.to_lowercase().replace('’', "'"))
+    (!plain.is_empty() && plain.chars().all(is_plain)).then(|| plain.to_lowercase().replace('’', "'"))
 }
 
 #[cfg(test)]
@@ -225,10 +203,7 @@ mod tests {
             (AnswerKind::Text, "Tom", " tom. "),
             (AnswerKind::Text, "New York", "new  york"),
         ] {
-            assert!(
-                same(kind, gold, answer),
-                "{kind:?}: {answer:?} should equal {gold:?}"
-            );
+            assert!(same(kind, gold, answer), "{kind:?}: {answer:?} should equal {gold:?}");
         }
     }
 
@@ -265,10 +240,7 @@ mod tests {
             (AnswerKind::Text, "Tom", "Tom or Ann"),
             (AnswerKind::Text, "Tom", "T\u{43e}m"),
         ] {
-            assert!(
-                !same(kind, gold, answer),
-                "{kind:?}: {answer:?} should differ from {gold:?}"
-            );
+            assert!(!same(kind, gold, answer), "{kind:?}: {answer:?} should differ from {gold:?}");
         }
     }
 

@@ -120,11 +120,9 @@ impl Family {
 
     pub fn area(self) -> Area {
         match self {
-            Family::Addition
-            | Family::Subtraction
-            | Family::Multiplication
-            | Family::ChainSum
-            | Family::Clock => Area::Arithmetic,
+            Family::Addition | Family::Subtraction | Family::Multiplication | Family::ChainSum | Family::Clock => {
+                Area::Arithmetic
+            }
             Family::Extreme
             | Family::SortNumbers
             | Family::Gcd
@@ -152,8 +150,6 @@ impl FromStr for Family {
 
     fn from_str(name: &str) -> Result<Family, UnknownFamily> {
         let found = Family::ALL.into_iter().find(|family| family.name() == name);
-        found.ok_or_else(|| UnknownFamily {
-            name: name.to_string(),
-        })
+        found.ok_or_else(|| UnknownFamily { name: name.to_string() })
     }
 }

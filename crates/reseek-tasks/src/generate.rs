@@ -28,39 +28,18 @@ const DRAWS_MAX: usize = 10_000;
 ///
 /// # Panics
 /// If `level` is not in `1..=LEVELS`.
-pub fn generate(
-    family: Family,
-    level: u8,
-    language: Language,
-    split: Split,
-    seed: u64,
-    index: u64,
-) -> Problem {
-    assert!(
-        (1..=LEVELS).contains(&level),
-        "{family} has the levels 1 to {LEVELS}, not {level}"
-    );
+pub fn generate(family: Family, level: u8, language: Language, split: Split, seed: u64, index: u64) -> Problem {
+    assert!((1..=LEVELS).contains(&level), "{family} has the levels 1 to {LEVELS}, not {level}");
     let name = format!("{family}/{level}/{}/{}", language.code(), split.name());
     let mut stream = Stream::new(seed, &name, index);
     for _ in 0..DRAWS_MAX {
         let drawn = families::draw(family, level, &mut stream);
         if Split::of(family.name(), &drawn.key) == split {
             let wording = stream.pick(drawn.questions.wordings(language));
-            return worded(
-                &drawn,
-                wording,
-                family,
-                level,
-                language,
-                split,
-                format!("{name}/{index}"),
-            );
+            return worded(&drawn, wording, family, level, language, split, format!("{name}/{index}"));
         }
     }
-    panic!(
-        "{family} at level {level} has no problem on the {} side of the split",
-        split.name()
-    )
+    panic!("{family} at level {level} has no problem on the {} side of the split", split.name())
 }
 
 /// The drawn problem in one of its wordings.
@@ -112,28 +91,18 @@ pub struct TaskMix {
 
 impl Default for TaskMix {
     fn default() -> TaskMix {
-        TaskMix {
-            families: Family::ALL.to_vec(),
-            levels: [0.6, 0.3, 0.1],
-            chinese_share: CHINESE_SHARE,
-        }
+        TaskMix { families: Family::ALL.to_vec(), levels: [0.6, 0.3, 0.1], chinese_share: CHINESE_SHARE }
     }
 }
 
 /// A mixture from which nothing can be drawn.
 #[derive(Clone, Debug, PartialEq, Error)]
 pub enum MixError {
-    #[error(
-        "the task mix has no family\n  hint: list at least one in families, or leave the key out for all of them"
-    )]
+    #[error("the task mix has no family\n  hint: list at least one in families, or leave the key out for all of them")]
     NoFamily,
-    #[error(
-        "level weights {levels:?} cannot be drawn by\n  hint: give non-negative weights, at least one above 0"
-    )]
+    #[error("level weights {levels:?} cannot be drawn by\n  hint: give non-negative weights, at least one above 0")]
     Levels { levels: [f64; LEVELS as usize] },
-    #[error(
-        "chinese_share is {share}, outside 0 to 1\n  hint: 0.3 makes three problems in ten Chinese"
-    )]
+    #[error("chinese_share is {share}, outside 0 to 1\n  hint: 0.3 makes three problems in ten Chinese")]
     ChineseShare { share: f64 },
 }
 
@@ -145,17 +114,11 @@ impl TaskMix {
             return Err(MixError::NoFamily);
         }
         let sum: f64 = self.levels.iter().sum();
-        if self.levels.iter().any(|w| !(w.is_finite() && *w >= 0.0))
-            || !(sum.is_finite() && sum > 0.0)
-        {
-            return Err(MixError::Levels {
-                levels: self.levels,
-            });
+        if self.levels.iter().any(|w| !(w.is_finite() && *w >= 0.0)) || !(sum.is_finite() && sum > 0.0) {
+            return Err(MixError::Levels { levels: self.levels });
         }
         if !(0.0..=1.0).contains(&self.chinese_share) {
-            return Err(MixError::ChineseShare {
-                share: self.chinese_share,
-            });
+            return Err(MixError::ChineseShare { share: self.chinese_share });
         }
         Ok(())
     }
@@ -178,11 +141,7 @@ pub fn sample(seed: u64, index: u64, split: Split, mix: &TaskMix) -> Problem {
     let mut stream = Stream::new(seed, &format!("sample/{}", split.name()), index);
     let family = *stream.pick(&mix.families);
     let level = stream.weighted(&mix.levels) as u8 + 1;
-    let language = if stream.chance(mix.chinese_share) {
-        Language::Chinese
-    } else {
-        Language::English
-    };
+    let language = if stream.chance(mix.chinese_share) { Language::Chinese } else { Language::English };
     generate(family, level, language, split, seed, index)
 }
 
@@ -239,8 +198,7 @@ mod tests {
     /// Draws of a family over all levels, whatever their side.
     fn draws(family: Family) -> impl Iterator<Item = Drawn> {
         let mut stream = Stream::new(8, family.name(), 0);
-        (0..12_000)
-            .map(move |i| families::draw(family, 1 + (i % u64::from(LEVELS)) as u8, &mut stream))
+        (0..12_000).map(move |i| families::draw(family, 1 + (i % u64::from(LEVELS)) as u8, &mut stream))
     }
 
     #[test]

@@ -36,11 +36,7 @@ impl Language {
     pub fn of(text: &str) -> Language {
         let chinese = units(text).filter(|u| u.script == Script::Chinese).count();
         let english = units(text).filter(|u| u.script == Script::Latin).count();
-        if chinese > english {
-            Language::Chinese
-        } else {
-            Language::English
-        }
+        if chinese > english { Language::Chinese } else { Language::English }
     }
 }
 
@@ -114,12 +110,8 @@ impl Script {
     /// The script of a letter; None for everything that is no letter.
     fn of(c: char) -> Option<Script> {
         match c {
-            'a'..='z' | 'A'..='Z' | '\u{c0}'..='\u{24f}' if c.is_alphabetic() => {
-                Some(Script::Latin)
-            }
-            '\u{3400}'..='\u{4dbf}' | '\u{4e00}'..='\u{9fff}' | '\u{f900}'..='\u{faff}' => {
-                Some(Script::Chinese)
-            }
+            'a'..='z' | 'A'..='Z' | '\u{c0}'..='\u{24f}' if c.is_alphabetic() => Some(Script::Latin),
+            '\u{3400}'..='\u{4dbf}' | '\u{4e00}'..='\u{9fff}' | '\u{f900}'..='\u{faff}' => Some(Script::Chinese),
             '\u{20000}'..='\u{323af}' => Some(Script::Chinese),
             _ if c.is_alphabetic() => Some(Script::Other),
             _ => None,
@@ -148,9 +140,7 @@ fn units(text: &str) -> impl Iterator<Item = Unit<'_>> {
             };
             let length = match script {
                 Script::Chinese => first.len_utf8(),
-                _ => rest
-                    .find(|c| Script::of(c) != Some(script))
-                    .unwrap_or(rest.len()),
+                _ => rest.find(|c| Script::of(c) != Some(script)).unwrap_or(rest.len()),
             };
             let (word, tail) = rest.split_at(length);
             rest = tail;
@@ -166,11 +156,7 @@ fn units(text: &str) -> impl Iterator<Item = Unit<'_>> {
 fn after_tag(text: &str) -> &str {
     let inside = &text[1..];
     let name = inside.strip_prefix('/').unwrap_or(inside);
-    let length = name
-        .bytes()
-        .take(17)
-        .take_while(u8::is_ascii_alphabetic)
-        .count();
+    let length = name.bytes().take(17).take_while(u8::is_ascii_alphabetic).count();
     match (length, name.as_bytes().get(length)) {
         (1..=16, Some(b'>')) => &name[length + 1..],
         _ => inside,

@@ -11,10 +11,7 @@ pub(crate) enum Number {
 
 impl From<i128> for Number {
     fn from(numerator: i128) -> Number {
-        Number::Rational {
-            numerator,
-            denominator: 1,
-        }
+        Number::Rational { numerator, denominator: 1 }
     }
 }
 
@@ -23,10 +20,7 @@ impl Number {
     /// decimal that needs more than 128 bits.
     pub(crate) fn parse(text: &str) -> Option<Number> {
         if let Some((numerator, denominator)) = text.split_once('/') {
-            return Number::ratio(
-                integer(numerator.trim_end())?,
-                integer(denominator.trim_start())?,
-            );
+            return Number::ratio(integer(numerator.trim_end())?, integer(denominator.trim_start())?);
         }
         let Some((whole, fraction)) = text.split_once('.') else {
             return integer(text);
@@ -37,24 +31,15 @@ impl Number {
             return None;
         }
         let scale = 10i128.pow(fraction.len() as u32);
-        let Number::Rational {
-            numerator: whole, ..
-        } = integer(if whole.is_empty() { "0" } else { whole })?
-        else {
+        let Number::Rational { numerator: whole, .. } = integer(if whole.is_empty() { "0" } else { whole })? else {
             return None;
         };
-        let magnitude = whole
-            .checked_mul(scale)?
-            .checked_add(fraction.parse().ok()?)?;
-        Number::ratio(
-            Number::from(if negative { -magnitude } else { magnitude }),
-            Number::from(scale),
-        )
+        let magnitude = whole.checked_mul(scale)?.checked_add(fraction.parse().ok()?)?;
+        Number::ratio(Number::from(if negative { -magnitude } else { magnitude }), Number::from(scale))
     }
 
     fn ratio(numerator: Number, denominator: Number) -> Option<Number> {
-        let (Number::Rational { numerator: a, .. }, Number::Rational { numerator: b, .. }) =
-            (numerator, denominator)
+        let (Number::Rational { numerator: a, .. }, Number::Rational { numerator: b, .. }) = (numerator, denominator)
         else {
             return None;
         };
@@ -88,10 +73,7 @@ pub(crate) fn integer(text: &str) -> Option<Number> {
     }
     Some(match significant.parse::<i128>() {
         Ok(magnitude) => Number::from(if negative { -magnitude } else { magnitude }),
-        Err(_) => Number::Huge {
-            negative,
-            digits: significant.to_string(),
-        },
+        Err(_) => Number::Huge { negative, digits: significant.to_string() },
     })
 }
 
@@ -111,11 +93,7 @@ pub(crate) fn chinese_numeral(text: &str) -> Option<i128> {
             _ => 1,
         };
         if unit == 1 {
-            let value = if c == '两' {
-                2
-            } else {
-                DIGITS.iter().position(|&d| d == c)? as i128
-            };
+            let value = if c == '两' { 2 } else { DIGITS.iter().position(|&d| d == c)? as i128 };
             // 零 only stands for a skipped place; two digits in a row are no numeral.
             if digit.is_some() || (value == 0 && (after_zero || total == 0)) {
                 return None;
@@ -164,15 +142,9 @@ mod tests {
 
     #[test]
     fn chinese_numerals() {
-        for (text, value) in [
-            ("零", 0),
-            ("两", 2),
-            ("十", 10),
-            ("十二", 12),
-            ("二十", 20),
-            ("一百零五", 105),
-            ("三千四百二十一", 3421),
-        ] {
+        for (text, value) in
+            [("零", 0), ("两", 2), ("十", 10), ("十二", 12), ("二十", 20), ("一百零五", 105), ("三千四百二十一", 3421)]
+        {
             assert_eq!(chinese_numeral(text), Some(value), "{text}");
         }
         for text in ["", "二三", "零零", "百", "一百二百", "二十零", "甲", "十十"] {

@@ -36,11 +36,7 @@ impl Split {
         hash.update(key.as_bytes());
         let digest = hash.finalize();
         let number = u64::from_le_bytes(digest[..8].try_into().expect("a digest has 32 bytes"));
-        if number.is_multiple_of(8) {
-            Split::HeldOut
-        } else {
-            Split::Train
-        }
+        if number.is_multiple_of(8) { Split::HeldOut } else { Split::Train }
     }
 }
 

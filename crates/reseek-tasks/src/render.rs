@@ -56,10 +56,7 @@ pub struct FormMix {
 
 impl Default for FormMix {
     fn default() -> FormMix {
-        FormMix {
-            conversation_share: 0.3,
-            mixed_language_share: 0.2,
-        }
+        FormMix { conversation_share: 0.3, mixed_language_share: 0.2 }
     }
 }
 
@@ -93,9 +90,7 @@ pub fn long_readable(problem: &Problem) -> Option<String> {
     Some(match problem.language {
         Language::English => {
             let check = check.map_or(String::new(), |check| format!("Check: {check}\n"));
-            format!(
-                "The question: {question}\nSteps: {solution}\n{check}Summary: the answer is {answer}."
-            )
+            format!("The question: {question}\nSteps: {solution}\n{check}Summary: the answer is {answer}.")
         }
         Language::Chinese => {
             let check = check.map_or(String::new(), |check| format!("检查：{check}\n"));

@@ -20,25 +20,11 @@ pub enum UserProblemError {
     #[error("{file}:{line}: the line is not UTF-8\n  hint: save the file as UTF-8")]
     NotUtf8 { file: String, line: usize },
     #[error("{file}:{line}: the line is no JSON object: {message}\n  hint: each line is {EXAMPLE}")]
-    NotAnObject {
-        file: String,
-        line: usize,
-        message: String,
-    },
+    NotAnObject { file: String, line: usize, message: String },
     #[error("{file}:{line}: field `{field}` is missing\n  hint: each line is {EXAMPLE}")]
-    Missing {
-        file: String,
-        line: usize,
-        field: &'static str,
-    },
+    Missing { file: String, line: usize, field: &'static str },
     #[error("{file}:{line}: field `{field}` is {found}, expected {expected}")]
-    Invalid {
-        file: String,
-        line: usize,
-        field: &'static str,
-        found: String,
-        expected: &'static str,
-    },
+    Invalid { file: String, line: usize, field: &'static str, found: String, expected: &'static str },
     #[error("{file}: no problem in the file\n  hint: each line is {EXAMPLE}")]
     Empty { file: String },
 }
@@ -55,18 +41,14 @@ pub fn parse_problems(bytes: &[u8], file: &str) -> Result<Vec<Problem>, UserProb
     let mut problems = Vec::new();
     for (i, line) in bytes.split(|&b| b == b'\n').enumerate() {
         let place = Place { file, line: i + 1 };
-        let text = std::str::from_utf8(line).map_err(|_| UserProblemError::NotUtf8 {
-            file: file.to_string(),
-            line: place.line,
-        })?;
+        let text = std::str::from_utf8(line)
+            .map_err(|_| UserProblemError::NotUtf8 { file: file.to_string(), line: place.line })?;
         if !text.trim().is_empty() {
             problems.push(problem(text, &place)?);
         }
     }
     if problems.is_empty() {
-        return Err(UserProblemError::Empty {
-            file: file.to_string(),
-        });
+        return Err(UserProblemError::Empty { file: file.to_string() });
     }
     Ok(problems)
 }
@@ -77,18 +59,13 @@ struct Place<'a> {
 }
 
 fn problem(line: &str, place: &Place) -> Result<Problem, UserProblemError> {
-    let fields: Map<String, Value> =
-        serde_json::from_str(line).map_err(|error| UserProblemError::NotAnObject {
-            file: place.file.to_string(),
-            line: place.line,
-            message: error.to_string(),
-        })?;
-    let question = place
-        .text(&fields, "question")?
-        .ok_or_else(|| place.missing("question"))?;
-    let answer = place
-        .text(&fields, "answer")?
-        .ok_or_else(|| place.missing("answer"))?;
+    let fields: Map<String, Value> = serde_json::from_str(line).map_err(|error| UserProblemError::NotAnObject {
+        file: place.file.to_string(),
+        line: place.line,
+        message: error.to_string(),
+    })?;
+    let question = place.text(&fields, "question")?.ok_or_else(|| place.missing("question"))?;
+    let answer = place.text(&fields, "answer")?.ok_or_else(|| place.missing("answer"))?;
     let (answer, solution) = match place.text(&fields, "solution")? {
         Some(solution) => (answer, solution),
         None => match answer.rsplit_once("####") {
@@ -113,23 +90,13 @@ fn problem(line: &str, place: &Place) -> Result<Problem, UserProblemError> {
             .as_u64()
             .and_then(|level| u8::try_from(level).ok())
             .filter(|&level| level > 0)
-            .ok_or_else(|| {
-                place.invalid("level", &value.to_string(), "a whole number from 1 to 255")
-            })?,
+            .ok_or_else(|| place.invalid("level", &value.to_string(), "a whole number from 1 to 255"))?,
     };
-    let family = place
-        .text(&fields, "family")?
-        .unwrap_or_else(|| FAMILY.to_string());
+    let family = place.text(&fields, "family")?.unwrap_or_else(|| FAMILY.to_string());
     // The family is left out, so that one question under two family names is on one side.
     let split = Split::of(FAMILY, &normalise(&question).to_lowercase());
     Ok(Problem {
-        id: format!(
-            "{family}/{level}/{}/{}/{}:{}",
-            language.code(),
-            split.name(),
-            place.file,
-            place.line
-        ),
+        id: format!("{family}/{level}/{}/{}/{}:{}", language.code(), split.name(), place.file, place.line),
         answer_kind: AnswerKind::infer(&answer),
         family,
         level,
@@ -145,11 +112,7 @@ fn problem(line: &str, place: &Place) -> Result<Problem, UserProblemError> {
 
 impl Place<'_> {
     /// A field that is text (or, for an answer, a number); None where it is absent or null. Blank text is an error.
-    fn text(
-        &self,
-        fields: &Map<String, Value>,
-        field: &'static str,
-    ) -> Result<Option<String>, UserProblemError> {
+    fn text(&self, fields: &Map<String, Value>, field: &'static str) -> Result<Option<String>, UserProblemError> {
         let text = match fields.get(field) {
             None | Some(Value::Null) => return Ok(None),
             Some(Value::String(text)) => text.trim().to_string(),
@@ -163,27 +126,12 @@ impl Place<'_> {
     }
 
     fn missing(&self, field: &'static str) -> UserProblemError {
-        UserProblemError::Missing {
-            file: self.file.to_string(),
-            line: self.line,
-            field,
-        }
+        UserProblemError::Missing { file: self.file.to_string(), line: self.line, field }
     }
 
-    fn invalid(
-        &self,
-        field: &'static str,
-        found: &str,
-        expected: &'static str,
-    ) -> UserProblemError {
+    fn invalid(&self, field: &'static str, found: &str, expected: &'static str) -> UserProblemError {
         let (file, found) = (self.file.to_string(), found.to_string());
-        UserProblemError::Invalid {
-            file,
-            line: self.line,
-            field,
-            found,
-            expected,
-        }
+        UserProblemError::Invalid { file, line: self.line, field, found, expected }
     }
 }
 

@@ -83,9 +83,7 @@ pub enum FormatError {
 /// A completion without an answer that counts is wrong. A gold answer that cannot be read is
 /// [`Outcome::Unverifiable`], whatever the completion says.
 pub fn accuracy(completion: &str, problem: &Problem) -> Outcome {
-    judge_completion(completion, extract_answer, |answer| {
-        compare(problem, answer)
-    })
+    judge_completion(completion, extract_answer, |answer| compare(problem, answer))
 }
 
 /// [`accuracy`] on [`last_answer`]: for measuring a model that was never trained on the form. Not a reward.
@@ -134,16 +132,12 @@ pub fn compare(problem: &Problem, answer: &str) -> Result<bool, JudgeFailure> {
 /// # Errors
 /// The first rule that is broken.
 pub fn extract_answer(completion: &str) -> Result<&str, FormatError> {
-    let (_, after) = completion
-        .split_once(THINK_CLOSE)
-        .ok_or(FormatError::NoThink)?;
+    let (_, after) = completion.split_once(THINK_CLOSE).ok_or(FormatError::NoThink)?;
     if after.contains(THINK_CLOSE) {
         return Err(FormatError::SeveralThinks);
     }
     let (_, inside) = after.split_once(ANSWER_OPEN).ok_or(FormatError::NoAnswer)?;
-    let (answer, rest) = inside
-        .split_once(ANSWER_CLOSE)
-        .ok_or(FormatError::NoAnswer)?;
+    let (answer, rest) = inside.split_once(ANSWER_CLOSE).ok_or(FormatError::NoAnswer)?;
     if after.matches(ANSWER_OPEN).nth(1).is_some() || rest.contains(ANSWER_CLOSE) {
         return Err(FormatError::SeveralAnswers);
     }
@@ -172,35 +166,23 @@ pub fn format(completion: &str) -> bool {
         return false;
     }
     let tags = [THINK_OPEN, THINK_CLOSE, ANSWER_OPEN, ANSWER_CLOSE];
-    if tags
-        .iter()
-        .any(|tag| completion.matches(tag).take(2).count() != 1)
-    {
+    if tags.iter().any(|tag| completion.matches(tag).take(2).count() != 1) {
         return false;
     }
     let blocks = || {
-        let inside = completion
-            .trim()
-            .strip_prefix(THINK_OPEN)?
-            .strip_suffix(ANSWER_CLOSE)?;
+        let inside = completion.trim().strip_prefix(THINK_OPEN)?.strip_suffix(ANSWER_CLOSE)?;
         let (reasoning, after) = inside.split_once(THINK_CLOSE)?;
         let answer = after.trim_start().strip_prefix(ANSWER_OPEN)?;
         Some((reasoning, answer))
     };
-    blocks()
-        .is_some_and(|(reasoning, answer)| !reasoning.trim().is_empty() && bounded(answer).is_ok())
+    blocks().is_some_and(|(reasoning, answer)| !reasoning.trim().is_empty() && bounded(answer).is_ok())
 }
 
 /// The reasoning of a completion: what stands before the first `</think>`, without the opening tag; the whole text
 /// where the tag is missing. What the language-consistency reward looks at.
 pub fn reasoning(completion: &str) -> &str {
-    let before = completion
-        .split_once(THINK_CLOSE)
-        .map_or(completion, |(before, _)| before);
-    before
-        .split_once(THINK_OPEN)
-        .map_or(before, |(_, inside)| inside)
-        .trim()
+    let before = completion.split_once(THINK_CLOSE).map_or(completion, |(before, _)| before);
+    before.split_once(THINK_OPEN).map_or(before, |(_, inside)| inside).trim()
 }
 
 pub(crate) const THINK_OPEN: &str = "<think>";

@@ -23,15 +23,7 @@ pub struct AdamW {
 ///
 /// # Panics
 /// If `step` is 0 or if the four lengths differ.
-pub fn adamw(
-    p: &mut [f32],
-    g: &[f32],
-    m: &mut [f32],
-    v: &mut [f32],
-    config: &AdamW,
-    step: u64,
-    grad_scale: f32,
-) {
+pub fn adamw(p: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32], config: &AdamW, step: u64, grad_scale: f32) {
     assert!(step > 0, "AdamW counts its steps from 1, got 0");
     for (name, len) in [("g", g.len()), ("m", m.len()), ("v", v.len())] {
         assert_eq!(len, p.len(), "{name} has {len} values, p {}", p.len());
@@ -87,28 +79,16 @@ multiversion! {
 
 /// Multiplications and additions are rounded one by one, as PyTorch's vector code does.
 #[inline(always)]
-fn update_body<V: Lanes>(
-    p: &mut [f32],
-    g: &[f32],
-    m: &mut [f32],
-    v: &mut [f32],
-    factors: &Factors,
-) {
+fn update_body<V: Lanes>(p: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32], factors: &Factors) {
     for at in (0..p.len()).step_by(LANES) {
         let g = V::load_at(g, at, 0.0).mul(V::splat(factors.grad_scale));
         let m_old = V::load_at(m, at, 0.0);
         let m_new = m_old.add(g.sub(m_old).mul(V::splat(factors.one_minus_beta1)));
         let v_decayed = V::load_at(v, at, 0.0).mul(V::splat(factors.beta2));
         let v_new = v_decayed.add(V::splat(factors.one_minus_beta2).mul(g).mul(g));
-        let denominator = v_new
-            .sqrt()
-            .div(V::splat(factors.root_correction))
-            .add(V::splat(factors.eps));
+        let denominator = v_new.sqrt().div(V::splat(factors.root_correction)).add(V::splat(factors.eps));
         let step = m_new.div(denominator).mul(V::splat(factors.step_size));
-        V::load_at(p, at, 0.0)
-            .mul(V::splat(factors.keep))
-            .sub(step)
-            .store_at(p, at);
+        V::load_at(p, at, 0.0).mul(V::splat(factors.keep)).sub(step).store_at(p, at);
         m_new.store_at(m, at);
         v_new.store_at(v, at);
     }

@@ -20,8 +20,6 @@ impl Line {
 
     pub(crate) fn flatten_mut(lines: &mut [Self]) -> &mut [f32] {
         // SAFETY: as in `flatten`; the exclusive borrow passes over to the result.
-        unsafe {
-            std::slice::from_raw_parts_mut(lines.as_mut_ptr().cast(), lines.len() * Self::VALUES)
-        }
+        unsafe { std::slice::from_raw_parts_mut(lines.as_mut_ptr().cast(), lines.len() * Self::VALUES) }
     }
 }

@@ -57,11 +57,7 @@ pub fn lm_loss(
     let mut rows = (0..targets.len() as u32).filter(with_target);
     loop {
         let mut chunk = [0; CHUNK_ROWS];
-        let n = chunk
-            .iter_mut()
-            .zip(&mut rows)
-            .map(|(slot, row)| *slot = row)
-            .count();
+        let n = chunk.iter_mut().zip(&mut rows).map(|(slot, row)| *slot = row).count();
         let chunk = &chunk[..n];
         if chunk.is_empty() {
             break;
@@ -97,13 +93,7 @@ pub fn lm_loss(
 /// # Panics
 /// As [`lm_loss`], and if `out` has not one value a row.
 pub fn lm_logprobs(hidden: &[f32], head: &Linear, targets: &[u32], out: &mut [f32]) {
-    assert_eq!(
-        out.len(),
-        targets.len(),
-        "out has {} values for {} rows",
-        out.len(),
-        targets.len()
-    );
+    assert_eq!(out.len(), targets.len(), "out has {} values for {} rows", out.len(), targets.len());
     out.fill(0.0);
     let mut keep = |row: usize, logp, _| {
         out[row] = logp;
@@ -139,42 +129,19 @@ impl Softmax {
         let target_logit = logits[target];
         let (sum, weighted) = replace_by_exp(logits, max);
         let ln_sum = ln(sum);
-        Self {
-            logp: target_logit - max - ln_sum,
-            entropy: ln_sum - weighted / sum,
-            sum,
-        }
+        Self { logp: target_logit - max - ln_sum, entropy: ln_sum - weighted / sum, sum }
     }
 }
 
 fn check(hidden: &[f32], head: &Linear, targets: &[u32], grads: Option<&LmGrads>) {
     let (width, vocab, rows) = (head.in_features(), head.out_features(), targets.len());
-    assert_eq!(
-        hidden.len(),
-        rows * width,
-        "hidden has {} values, expected {rows} rows of {width}",
-        hidden.len()
-    );
-    if let Some(target) = targets
-        .iter()
-        .find(|&&target| target != IGNORE && target as usize >= vocab)
-    {
+    assert_eq!(hidden.len(), rows * width, "hidden has {} values, expected {rows} rows of {width}", hidden.len());
+    if let Some(target) = targets.iter().find(|&&target| target != IGNORE && target as usize >= vocab) {
         panic!("target {target} is outside the vocabulary of {vocab}");
     }
     if let Some(LmGrads { dhidden, dhead }) = grads {
-        assert_eq!(
-            dhidden.len(),
-            hidden.len(),
-            "dhidden has {} values, hidden {}",
-            dhidden.len(),
-            hidden.len()
-        );
-        assert_eq!(
-            dhead.len(),
-            vocab * width,
-            "dhead has {} values, the head is {vocab} x {width}",
-            dhead.len()
-        );
+        assert_eq!(dhidden.len(), hidden.len(), "dhidden has {} values, hidden {}", dhidden.len(), hidden.len());
+        assert_eq!(dhead.len(), vocab * width, "dhead has {} values, the head is {vocab} x {width}", dhead.len());
     }
 }
 

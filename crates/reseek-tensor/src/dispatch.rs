@@ -54,11 +54,7 @@ impl SimdLevel {
 
     fn best() -> Self {
         let supported = |level: &Self| level.is_supported();
-        Self::ALL
-            .into_iter()
-            .rev()
-            .find(supported)
-            .unwrap_or(Self::Portable)
+        Self::ALL.into_iter().rev().find(supported).unwrap_or(Self::Portable)
     }
 }
 
@@ -76,11 +72,7 @@ impl fmt::Display for SimdLevel {
 /// `mul_add` would be a library call.
 #[inline(always)]
 pub(crate) fn multiply_add(a: f32, b: f32, c: f32) -> f32 {
-    if BASELINE_HAS_FMA {
-        a.mul_add(b, c)
-    } else {
-        a * b + c
-    }
+    if BASELINE_HAS_FMA { a.mul_add(b, c) } else { a * b + c }
 }
 
 /// The level of this thread's kernels. Always supported by the machine.
@@ -89,9 +81,7 @@ pub(crate) fn multiply_add(a: f32, b: f32, c: f32) -> f32 {
 /// If `RESEEK_SIMD` is set wrongly; [`crate::env::check`] reports the same as an error.
 pub fn level() -> SimdLevel {
     static LEVEL: OnceLock<SimdLevel> = OnceLock::new();
-    FORCED.get().unwrap_or_else(|| {
-        *LEVEL.get_or_init(|| from_env().unwrap_or_else(|error| panic!("{error}")))
-    })
+    FORCED.get().unwrap_or_else(|| *LEVEL.get_or_init(|| from_env().unwrap_or_else(|error| panic!("{error}"))))
 }
 
 /// Runs `f` with every kernel called from this thread at `level`: for tests that compare levels
@@ -127,9 +117,7 @@ fn parse(text: &str, best: SimdLevel) -> Result<SimdLevel, EnvError> {
     let mut levels = SimdLevel::ALL.into_iter();
     match levels.find(|level| level.to_string() == text) {
         None => error("avx512, avx2 or portable".to_owned()),
-        Some(level) if level > best => {
-            error(format!("{best} at most: this machine has no {level}"))
-        }
+        Some(level) if level > best => error(format!("{best} at most: this machine has no {level}")),
         Some(level) => Ok(level),
     }
 }
@@ -152,17 +140,14 @@ mod tests {
             message("sse9", SimdLevel::Avx2),
             "RESEEK_SIMD=sse9: expected avx512, avx2 or portable (hint: unset RESEEK_SIMD for the default)"
         );
-        assert!(
-            message("avx512", SimdLevel::Avx2).contains("avx2 at most: this machine has no avx512")
-        );
+        assert!(message("avx512", SimdLevel::Avx2).contains("avx2 at most: this machine has no avx512"));
     }
 
     #[test]
     fn a_forced_level_ends_with_its_scope() {
         let before = level();
         assert_eq!(with_level(SimdLevel::Portable, level), SimdLevel::Portable);
-        let panicked =
-            std::panic::catch_unwind(|| with_level(SimdLevel::Portable, || panic!("on purpose")));
+        let panicked = std::panic::catch_unwind(|| with_level(SimdLevel::Portable, || panic!("on purpose")));
         assert!(panicked.is_err());
         assert_eq!(level(), before);
     }

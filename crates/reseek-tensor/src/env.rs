@@ -14,25 +14,14 @@ pub struct EnvError {
 
 impl EnvError {
     pub(crate) fn new(variable: &'static str, value: &str, expected: String) -> Self {
-        Self {
-            variable,
-            value: value.to_owned(),
-            expected,
-        }
+        Self { variable, value: value.to_owned(), expected }
     }
 }
 
 impl fmt::Display for EnvError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            variable,
-            value,
-            expected,
-        } = self;
-        write!(
-            f,
-            "{variable}={value}: expected {expected} (hint: unset {variable} for the default)"
-        )
+        let Self { variable, value, expected } = self;
+        write!(f, "{variable}={value}: expected {expected} (hint: unset {variable} for the default)")
     }
 }
 
@@ -55,10 +44,6 @@ pub(crate) fn read(variable: &'static str) -> Result<Option<String>, EnvError> {
     };
     match value.into_string() {
         Ok(text) => Ok(Some(text)),
-        Err(bytes) => Err(EnvError::new(
-            variable,
-            &bytes.to_string_lossy(),
-            "text in UTF-8".to_owned(),
-        )),
+        Err(bytes) => Err(EnvError::new(variable, &bytes.to_string_lossy(), "text in UTF-8".to_owned())),
     }
 }

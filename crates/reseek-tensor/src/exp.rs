@@ -17,15 +17,8 @@ const BIAS: f32 = 127.0;
 /// 2ˣ for x below 127; exactly 1 at 0, exactly 0 from −126.5 down and at −∞, NaN at NaN.
 #[inline(always)]
 pub(crate) fn exp2<V: Lanes>(x: V) -> V {
-    const COEFFICIENTS: [f32; 7] = [
-        1.0,
-        std::f32::consts::LN_2,
-        0.240_226_5,
-        0.055_503_268,
-        0.009_618_056,
-        0.001_340_056_2,
-        0.000_154_615_61,
-    ];
+    const COEFFICIENTS: [f32; 7] =
+        [1.0, std::f32::consts::LN_2, 0.240_226_5, 0.055_503_268, 0.009_618_056, 0.001_340_056_2, 0.000_154_615_61];
     let shift = V::splat(ROUND + BIAS);
     let shifted = x.add(shift);
     let r = x.sub(shifted.sub(shift));
@@ -38,15 +31,7 @@ pub(crate) fn exp2<V: Lanes>(x: V) -> V {
 #[inline(always)]
 pub(crate) fn exp<V: Lanes>(x: V) -> V {
     /// Twice the coefficients: the power of two below is half of 2ⁿ, so that n = 128 fits.
-    const COEFFICIENTS: [f32; 7] = [
-        2.0,
-        2.0,
-        0.999_999_9,
-        0.333_330_4,
-        0.083_336_79,
-        0.016_737_623,
-        0.002_762_880_4,
-    ];
+    const COEFFICIENTS: [f32; 7] = [2.0, 2.0, 0.999_999_9, 0.333_330_4, 0.083_336_79, 0.016_737_623, 0.002_762_880_4];
     /// ln 2 in two parts; n times the first is exact.
     const LN_2: [f32; 2] = [0.693_359_4, -2.121_944_4e-4];
     const MAX: f32 = 88.722_84;
@@ -85,9 +70,7 @@ pub(crate) fn ln(x: f32) -> f32 {
     }
     let s = (mantissa - 1.0) / (mantissa + 1.0);
     let square = s * s;
-    let series = (0..=5)
-        .rev()
-        .fold(0.0, |sum, i| sum * square + 1.0 / f64::from(2 * i + 1));
+    let series = (0..=5).rev().fold(0.0, |sum, i| sum * square + 1.0 / f64::from(2 * i + 1));
     (exponent as f64 * std::f64::consts::LN_2 + 2.0 * s * series) as f32
 }
 
@@ -133,28 +116,16 @@ mod tests {
     /// but for rounding, same bits at all fused levels.
     fn check(compute: fn(&mut [f32]), reference: fn(f64) -> f64, arguments: &[f32]) {
         let mut fused: Option<Vec<f32>> = None;
-        for level in SimdLevel::ALL
-            .into_iter()
-            .filter(|level| level.is_supported())
-        {
+        for level in SimdLevel::ALL.into_iter().filter(|level| level.is_supported()) {
             let mut got = arguments.to_vec();
             with_level(level, || compute(&mut got));
             for (x, y) in arguments.iter().zip(&got) {
                 let want = reference(f64::from(*x));
                 let error = (f64::from(*y) / want - 1.0).abs();
-                assert!(
-                    error < 1.2e-7,
-                    "{level}: f({x}) = {y}, expected {want}: relative error {error:e}"
-                );
+                assert!(error < 1.2e-7, "{level}: f({x}) = {y}, expected {want}: relative error {error:e}");
             }
-            let drop = got
-                .windows(2)
-                .map(|pair| pair[0] / pair[1] - 1.0)
-                .fold(0.0, f32::max);
-            assert!(
-                drop < 2.4e-7,
-                "{level}: falls by {drop:e} where it should rise"
-            );
+            let drop = got.windows(2).map(|pair| pair[0] / pair[1] - 1.0).fold(0.0, f32::max);
+            assert!(drop < 2.4e-7, "{level}: falls by {drop:e} where it should rise");
             if level.is_fused() {
                 assert_eq!(*fused.get_or_insert_with(|| got.clone()), got, "{level}");
             }
@@ -162,9 +133,7 @@ mod tests {
     }
 
     fn evenly(from: f32, to: f32) -> Vec<f32> {
-        (0..200_003_u32)
-            .map(|i| from + (to - from) * (i as f32 / 200_002.0))
-            .collect()
+        (0..200_003_u32).map(|i| from + (to - from) * (i as f32 / 200_002.0)).collect()
     }
 
     #[test]
@@ -177,40 +146,14 @@ mod tests {
 
     #[test]
     fn exponentials_at_the_ends() {
-        for level in SimdLevel::ALL
-            .into_iter()
-            .filter(|level| level.is_supported())
-        {
+        for level in SimdLevel::ALL.into_iter().filter(|level| level.is_supported()) {
             with_level(level, || {
                 let inf = f32::INFINITY;
-                let mut x = [
-                    0.0,
-                    -0.0,
-                    -87.0,
-                    -1e30,
-                    -inf,
-                    88.73,
-                    1e30,
-                    inf,
-                    1e-30,
-                    f32::from_bits(0x7fc0_1234),
-                ];
+                let mut x = [0.0, -0.0, -87.0, -1e30, -inf, 88.73, 1e30, inf, 1e-30, f32::from_bits(0x7fc0_1234)];
                 exp_all(&mut x);
-                assert_eq!(
-                    x[..9],
-                    [1.0, 1.0, 0.0, 0.0, 0.0, inf, inf, inf, 1.0],
-                    "{level}"
-                );
+                assert_eq!(x[..9], [1.0, 1.0, 0.0, 0.0, 0.0, inf, inf, inf, 1.0], "{level}");
                 assert!(x[9].is_nan(), "{level}");
-                let mut x = [
-                    0.0,
-                    -0.0,
-                    -126.6,
-                    -1e30,
-                    -inf,
-                    3.0,
-                    f32::from_bits(0xffff_ffff),
-                ];
+                let mut x = [0.0, -0.0, -126.6, -1e30, -inf, 3.0, f32::from_bits(0xffff_ffff)];
                 exp2_all(&mut x);
                 assert_eq!(x[..6], [1.0, 1.0, 0.0, 0.0, 0.0, 8.0], "{level}");
                 assert!(x[6].is_nan(), "{level}");
@@ -223,10 +166,7 @@ mod tests {
         for i in 0..100_000 {
             let x = 0.5 * 1.000_3_f32.powi(i).min(1e37);
             let (got, want) = (f64::from(ln(x)), f64::from(x).ln());
-            assert!(
-                (got - want).abs() <= 6e-8 * want.abs() + 1e-12,
-                "ln({x}) = {got}, expected {want}"
-            );
+            assert!((got - want).abs() <= 6e-8 * want.abs() + 1e-12, "ln({x}) = {got}, expected {want}");
         }
         assert_eq!((ln(1.0), ln(f32::INFINITY)), (0.0, f32::INFINITY));
         assert!(ln(f32::NAN).is_nan());

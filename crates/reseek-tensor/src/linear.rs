@@ -18,10 +18,7 @@ impl Linear {
     /// # Panics
     /// If `w` does not have `out * in_` values.
     pub fn pack(w: &[f32], out: usize, in_: usize) -> Self {
-        Self {
-            forward: Packed::from_transposed(w, out, in_),
-            dgrad: Packed::from_rows(w, out, in_),
-        }
+        Self { forward: Packed::from_transposed(w, out, in_), dgrad: Packed::from_rows(w, out, in_) }
     }
 
     /// Packs new values of the same shape without allocating.

@@ -30,19 +30,8 @@ pub struct Bad {
 /// # Panics
 /// If the lengths differ from each other or from the shape.
 pub fn difference(got: &[f32], want: &[f32], shape: &[usize], tolerance: f64) -> Difference {
-    assert_eq!(
-        got.len(),
-        want.len(),
-        "got {} values, want {}",
-        got.len(),
-        want.len()
-    );
-    assert_eq!(
-        got.len(),
-        shape.iter().product::<usize>(),
-        "shape {shape:?} does not fit {} values",
-        got.len()
-    );
+    assert_eq!(got.len(), want.len(), "got {} values, want {}", got.len(), want.len());
+    assert_eq!(got.len(), shape.iter().product::<usize>(), "shape {shape:?} does not fit {} values", got.len());
     let or_one = |x: f64| if x > 0.0 { x } else { 1.0 };
     let finite = || want.iter().filter(|w| w.is_finite()).map(|&w| f64::from(w));
     let scale = or_one(finite().fold(0.0, |largest, w| w.abs().max(largest)));
@@ -60,19 +49,10 @@ pub fn difference(got: &[f32], want: &[f32], shape: &[usize], tolerance: f64) ->
         squares += off * off;
         if off > tolerance * scale {
             n_bad += 1;
-            first_bad.get_or_insert_with(|| Bad {
-                coordinate: coordinate(index, shape),
-                got: g,
-                want: w,
-            });
+            first_bad.get_or_insert_with(|| Bad { coordinate: coordinate(index, shape), got: g, want: w });
         }
     }
-    Difference {
-        worst: largest / scale,
-        relative_l2: squares.sqrt() / norm,
-        n_bad,
-        first_bad,
-    }
+    Difference { worst: largest / scale, relative_l2: squares.sqrt() / norm, n_bad, first_bad }
 }
 
 /// Panics unless every value is within `tolerance` times the largest |want|; `what` names the
@@ -83,10 +63,7 @@ pub fn difference(got: &[f32], want: &[f32], shape: &[usize], tolerance: f64) ->
 #[track_caller]
 pub fn assert_close(what: &str, got: &[f32], want: &[f32], shape: &[usize], tolerance: f64) {
     let found = difference(got, want, shape, tolerance);
-    assert!(
-        found.n_bad == 0,
-        "{what} {shape:?}, tolerance {tolerance:e}: {found}"
-    );
+    assert!(found.n_bad == 0, "{what} {shape:?}, tolerance {tolerance:e}: {found}");
 }
 
 /// Panics unless both slices hold the same bits (any NaN equals any NaN).
@@ -95,13 +72,7 @@ pub fn assert_close(what: &str, got: &[f32], want: &[f32], shape: &[usize], tole
 /// See above, and as [`difference`].
 #[track_caller]
 pub fn assert_same_bits(what: &str, got: &[f32], want: &[f32], shape: &[usize]) {
-    assert_eq!(
-        got.len(),
-        want.len(),
-        "{what}: got {} values, want {}",
-        got.len(),
-        want.len()
-    );
+    assert_eq!(got.len(), want.len(), "{what}: got {} values, want {}", got.len(), want.len());
     let differs = |(g, w): (&f32, &f32)| g.to_bits() != w.to_bits() && !(g.is_nan() && w.is_nan());
     if let Some(index) = got.iter().zip(want).position(differs) {
         let (g, w) = (got[index], want[index]);
@@ -116,22 +87,9 @@ pub fn assert_same_bits(what: &str, got: &[f32], want: &[f32], shape: &[usize]) 
 
 impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "worst {:.3e}, relative L2 {:.3e}",
-            self.worst, self.relative_l2
-        )?;
-        if let Some(Bad {
-            coordinate,
-            got,
-            want,
-        }) = &self.first_bad
-        {
-            write!(
-                f,
-                ", {} bad, first at {coordinate:?}: got {got:e}, want {want:e}",
-                self.n_bad
-            )?;
+        write!(f, "worst {:.3e}, relative L2 {:.3e}", self.worst, self.relative_l2)?;
+        if let Some(Bad { coordinate, got, want }) = &self.first_bad {
+            write!(f, ", {} bad, first at {coordinate:?}: got {got:e}, want {want:e}", self.n_bad)?;
         }
         Ok(())
     }
@@ -159,15 +117,8 @@ mod tests {
         got[5] = -0.25;
         let found = difference(&got, &want, &[2, 3], 0.01);
         assert_eq!((found.worst, found.n_bad), (0.0625, 2));
-        assert_eq!(
-            found.first_bad.as_ref().map(|bad| bad.coordinate.clone()),
-            Some(vec![1, 1])
-        );
-        assert!(
-            found
-                .to_string()
-                .contains("first at [1, 1]: got 7.5e-1, want 5e-1")
-        );
+        assert_eq!(found.first_bad.as_ref().map(|bad| bad.coordinate.clone()), Some(vec![1, 1]));
+        assert!(found.to_string().contains("first at [1, 1]: got 7.5e-1, want 5e-1"));
         assert_eq!(difference(&got, &want, &[2, 3], 0.0625).n_bad, 0);
     }
 
@@ -177,18 +128,12 @@ mod tests {
         assert_eq!(difference(&[nan, inf], &[nan, inf], &[2], 0.0).n_bad, 0);
         for (got, want) in [(nan, 1.0), (1.0, nan), (inf, 1.0), (inf, -inf), (1.0, inf)] {
             let found = difference(&[got], &[want], &[1], 1e30);
-            assert_eq!(
-                (found.n_bad, found.worst),
-                (1, f64::INFINITY),
-                "{got} against {want}"
-            );
+            assert_eq!((found.n_bad, found.worst), (1, f64::INFINITY), "{got} against {want}");
         }
     }
 
     #[test]
-    #[should_panic(
-        expected = "logits [2]: other bits at [1]: got -0e0 (0x80000000), want 0e0 (0x00000000)"
-    )]
+    #[should_panic(expected = "logits [2]: other bits at [1]: got -0e0 (0x80000000), want 0e0 (0x00000000)")]
     fn bits_tell_the_zeros_apart() {
         assert_same_bits("logits", &[1.0, -0.0], &[1.0, 0.0], &[2]);
     }

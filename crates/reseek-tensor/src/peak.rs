@@ -31,9 +31,7 @@ pub fn fma_peak_gflops(millis: u64) -> f64 {
 pub fn fma_peak_gflops_of_pool(millis: u64) -> f64 {
     let level = dispatch::level();
     let window = Duration::from_millis(millis.max(1));
-    pool::map_lanes(0..pool::threads(), |_| window_gflops(level, window))
-        .iter()
-        .sum()
+    pool::map_lanes(0..pool::threads(), |_| window_gflops(level, window)).iter().sum()
 }
 
 fn window_gflops(level: SimdLevel, window: Duration) -> f64 {
@@ -63,11 +61,7 @@ fn chains(level: SimdLevel) -> usize {
 
 fn chains_portable() -> usize {
     /// Vectors of four values that fit into the registers of the target's baseline.
-    const CHAINS: usize = if cfg!(target_arch = "aarch64") {
-        24
-    } else {
-        12
-    };
+    const CHAINS: usize = if cfg!(target_arch = "aarch64") { 24 } else { 12 };
     let (factor, summand) = (black_box([0.5_f32; 4]), black_box([0.5_f32; 4]));
     let mut sums = black_box([[0.0_f32; 4]; CHAINS]);
     for _ in 0..STEPS {
@@ -93,10 +87,7 @@ mod x86 {
 
     #[target_feature(enable = "avx512f")]
     pub(super) fn chains_avx512() -> usize {
-        let (factor, summand) = (
-            black_box(_mm512_set1_ps(0.5)),
-            black_box(_mm512_set1_ps(0.5)),
-        );
+        let (factor, summand) = (black_box(_mm512_set1_ps(0.5)), black_box(_mm512_set1_ps(0.5)));
         let mut sums = black_box([summand; CHAINS]);
         for _ in 0..STEPS {
             for sum in &mut sums {
@@ -109,10 +100,7 @@ mod x86 {
 
     #[target_feature(enable = "avx2,fma")]
     pub(super) fn chains_avx2() -> usize {
-        let (factor, summand) = (
-            black_box(_mm256_set1_ps(0.5)),
-            black_box(_mm256_set1_ps(0.5)),
-        );
+        let (factor, summand) = (black_box(_mm256_set1_ps(0.5)), black_box(_mm256_set1_ps(0.5)));
         let mut sums = black_box([summand; CHAINS]);
         for _ in 0..STEPS {
             for sum in &mut sums {
@@ -130,10 +118,7 @@ mod tests {
 
     #[test]
     fn every_level_has_a_rate() {
-        for level in SimdLevel::ALL
-            .into_iter()
-            .filter(|level| level.is_supported())
-        {
+        for level in SimdLevel::ALL.into_iter().filter(|level| level.is_supported()) {
             let rate = dispatch::with_level(level, || fma_peak_gflops(1));
             assert!(rate.is_finite() && rate > 0.0, "{level}: {rate} GFLOP/s");
         }

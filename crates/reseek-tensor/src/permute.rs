@@ -35,13 +35,7 @@ pub fn scatter_add_rows(y: &mut [f32], x: &[f32], rows: &[u32], weights: Option<
 ///
 /// # Panics
 /// If a row is outside `dy`, if `dx` is not `rows.len()` rows, or if there are not as many weights.
-pub fn scatter_add_rows_dgrad(
-    dx: &mut [f32],
-    dy: &[f32],
-    rows: &[u32],
-    weights: Option<&[f32]>,
-    d: usize,
-) {
+pub fn scatter_add_rows_dgrad(dx: &mut [f32], dy: &[f32], rows: &[u32], weights: Option<&[f32]>, d: usize) {
     let Some(weights) = weights else {
         return gather_rows(dx, dy, rows, d);
     };
@@ -81,16 +75,8 @@ fn row_of(x: &[f32], row: u32, d: usize) -> &[f32] {
 
 fn check(name: &str, permuted: usize, whole: usize, rows: &[u32], d: usize) {
     assert!(d > 0, "rows of no values");
-    assert_eq!(
-        permuted,
-        rows.len() * d,
-        "{name} has {permuted} values, expected {} rows of {d}",
-        rows.len()
-    );
-    assert!(
-        whole.is_multiple_of(d),
-        "{whole} values are not whole rows of {d}"
-    );
+    assert_eq!(permuted, rows.len() * d, "{name} has {permuted} values, expected {} rows of {d}", rows.len());
+    assert!(whole.is_multiple_of(d), "{whole} values are not whole rows of {d}");
     if let Some(row) = rows.iter().find(|&&row| row as usize >= whole / d) {
         panic!("row {row} asked for, there are {}", whole / d);
     }
@@ -98,12 +84,6 @@ fn check(name: &str, permuted: usize, whole: usize, rows: &[u32], d: usize) {
 
 fn check_weights(weights: Option<&[f32]>, rows: &[u32]) {
     if let Some(weights) = weights {
-        assert_eq!(
-            weights.len(),
-            rows.len(),
-            "{} weights for {} rows",
-            weights.len(),
-            rows.len()
-        );
+        assert_eq!(weights.len(), rows.len(), "{} weights for {} rows", weights.len(), rows.len());
     }
 }

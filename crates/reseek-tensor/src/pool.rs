@@ -23,9 +23,7 @@ const THREADS_MAX: usize = 4096;
 pub fn set_threads(n: usize) {
     assert!(n > 0, "the pool needs at least one thread, got 0");
     let pool = build(n);
-    *slot()
-        .write()
-        .unwrap_or_else(|poisoned| poisoned.into_inner()) = pool;
+    *slot().write().unwrap_or_else(|poisoned| poisoned.into_inner()) = pool;
 }
 
 /// Number of threads that [`map_lanes`] runs on.
@@ -61,10 +59,7 @@ where
 }
 
 fn current() -> Arc<ThreadPool> {
-    slot()
-        .read()
-        .unwrap_or_else(|poisoned| poisoned.into_inner())
-        .clone()
+    slot().read().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
 }
 
 fn slot() -> &'static RwLock<Arc<ThreadPool>> {
@@ -98,11 +93,7 @@ pub(crate) fn threads_from_env() -> Result<usize, EnvError> {
 fn parse_threads(text: &str) -> Result<usize, EnvError> {
     match text.parse() {
         Ok(n) if (1..=THREADS_MAX).contains(&n) => Ok(n),
-        _ => Err(EnvError::new(
-            THREADS_ENV,
-            text,
-            format!("a number from 1 to {THREADS_MAX}"),
-        )),
+        _ => Err(EnvError::new(THREADS_ENV, text, format!("a number from 1 to {THREADS_MAX}"))),
     }
 }
 
@@ -120,19 +111,12 @@ mod tests {
                 (0..97).map(|i| 3 * i).collect::<Vec<_>>()
             );
             let mut items = vec![1, 2, 3];
-            let lanes: Vec<usize> = map_lanes(
-                items.iter_mut().enumerate().collect::<Vec<_>>(),
-                |(lane, item)| {
-                    *item += 10;
-                    lane
-                },
-            );
+            let lanes: Vec<usize> = map_lanes(items.iter_mut().enumerate().collect::<Vec<_>>(), |(lane, item)| {
+                *item += 10;
+                lane
+            });
             assert_eq!((items, lanes), (vec![11, 12, 13], vec![0, 1, 2]));
-            assert!(
-                map_lanes(0..3_usize, |_| on_worker())
-                    .iter()
-                    .all(|&inside| inside)
-            );
+            assert!(map_lanes(0..3_usize, |_| on_worker()).iter().all(|&inside| inside));
         }
         assert!(!on_worker());
     }
@@ -142,18 +126,13 @@ mod tests {
         assert_eq!(parse_threads("3"), Ok(3));
         for text in ["0", "-1", "two", "1e9", "99999999999999999999"] {
             let error = parse_threads(text).unwrap_err().to_string();
-            assert!(
-                error.starts_with(&format!("RESEEK_THREADS={text}: expected a number")),
-                "{error}"
-            );
+            assert!(error.starts_with(&format!("RESEEK_THREADS={text}: expected a number")), "{error}");
         }
     }
 
     #[test]
     #[should_panic(expected = "lane 5 fell over")]
     fn a_panic_reaches_the_caller() {
-        map_lanes(0..8_usize, |lane| {
-            assert!(lane != 5, "lane {lane} fell over")
-        });
+        map_lanes(0..8_usize, |lane| assert!(lane != 5, "lane {lane} fell over"));
     }
 }

@@ -43,10 +43,7 @@ impl Stream {
         for (bytes, word) in key.chunks_exact_mut(8).zip(words) {
             bytes.copy_from_slice(&word.to_le_bytes());
         }
-        Self {
-            rng: ChaCha8Rng::from_seed(key),
-            spare_normal: None,
-        }
+        Self { rng: ChaCha8Rng::from_seed(key), spare_normal: None }
     }
 
     /// 64 uniform bits.
@@ -105,9 +102,7 @@ impl Stream {
 }
 
 fn fnv1a_64(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, &byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    })
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, &byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3))
 }
 
 /// Natural logarithm of a positive normal number from exactly rounded operations only, because
@@ -126,9 +121,7 @@ fn ln(x: f64) -> f64 {
     }
     let s = (mantissa - 1.0) / (mantissa + 1.0);
     let square = s * s;
-    let series = (0..=11)
-        .rev()
-        .fold(0.0, |sum, i| sum * square + 1.0 / f64::from(2 * i + 1));
+    let series = (0..=11).rev().fold(0.0, |sum, i| sum * square + 1.0 / f64::from(2 * i + 1));
     exponent as f64 * std::f64::consts::LN_2 + 2.0 * s * series
 }
 
@@ -141,11 +134,7 @@ mod tests {
         let mut x = 1e-32_f64;
         while x < 1e3 {
             let want = x.ln();
-            assert!(
-                (ln(x) - want).abs() <= 4e-16 * want.abs().max(1.0),
-                "ln({x}) is {} instead of {want}",
-                ln(x)
-            );
+            assert!((ln(x) - want).abs() <= 4e-16 * want.abs().max(1.0), "ln({x}) is {} instead of {want}", ln(x));
             x *= 1.000_37;
         }
         assert_eq!(ln(1.0), 0.0);

@@ -21,14 +21,7 @@ pub fn rmsnorm_forward(y: &mut [f32], x: &[f32], gamma: &[f32], eps: f32) {
 ///
 /// # Panics
 /// As [`rmsnorm_forward`], `dx` and `dy` as long as `x`.
-pub fn rmsnorm_dgrad(
-    dx: &mut [f32],
-    dy: &[f32],
-    x: &[f32],
-    gamma: &[f32],
-    eps: f32,
-    accumulate: Accumulate,
-) {
+pub fn rmsnorm_dgrad(dx: &mut [f32], dy: &[f32], x: &[f32], gamma: &[f32], eps: f32, accumulate: Accumulate) {
     check(x, gamma.len(), &[("dx", dx.len()), ("dy", dy.len())]);
     dgrad(dx, dy, x, gamma, eps, accumulate);
 }
@@ -44,18 +37,9 @@ pub fn rmsnorm_wgrad(dgamma: &mut [f32], dy: &[f32], x: &[f32], eps: f32) {
 
 fn check(x: &[f32], width: usize, others: &[(&str, usize)]) {
     assert!(width > 0, "gamma is empty");
-    assert!(
-        x.len().is_multiple_of(width),
-        "x has {} values, not whole rows of {width}",
-        x.len()
-    );
+    assert!(x.len().is_multiple_of(width), "x has {} values, not whole rows of {width}", x.len());
     for (name, len) in others {
-        assert_eq!(
-            *len,
-            x.len(),
-            "{name} has {len} values, x {} in rows of {width}",
-            x.len()
-        );
+        assert_eq!(*len, x.len(), "{name} has {len} values, x {} in rows of {width}", x.len());
     }
 }
 
@@ -91,19 +75,9 @@ fn forward_body<V: Lanes>(y: &mut [f32], x: &[f32], gamma: &[f32], eps: f32) {
 }
 
 #[inline(always)]
-fn dgrad_body<V: Lanes>(
-    dx: &mut [f32],
-    dy: &[f32],
-    x: &[f32],
-    gamma: &[f32],
-    eps: f32,
-    accumulate: Accumulate,
-) {
+fn dgrad_body<V: Lanes>(dx: &mut [f32], dy: &[f32], x: &[f32], gamma: &[f32], eps: f32, accumulate: Accumulate) {
     let width = gamma.len();
-    let rows = dx
-        .chunks_exact_mut(width)
-        .zip(dy.chunks_exact(width))
-        .zip(x.chunks_exact(width));
+    let rows = dx.chunks_exact_mut(width).zip(dy.chunks_exact(width)).zip(x.chunks_exact(width));
     for ((dx, dy), x) in rows {
         let inverse = inverse_rms::<V>(x, eps);
         let mut sum = V::splat(0.0);
@@ -132,9 +106,7 @@ fn wgrad_body<V: Lanes>(dgamma: &mut [f32], dy: &[f32], x: &[f32], eps: f32) {
         for at in (0..width).step_by(LANES) {
             let normed = V::load_at(x, at, 0.0).mul(inverse);
             let sum = V::load_at(dgamma, at, 0.0);
-            V::load_at(dy, at, 0.0)
-                .mul_add(normed, sum)
-                .store_at(dgamma, at);
+            V::load_at(dy, at, 0.0).mul_add(normed, sum).store_at(dgamma, at);
         }
     }
 }

@@ -61,10 +61,7 @@ impl RopeTable {
 
     fn at(&self, position: u32) -> (&[f32], &[f32]) {
         let start = position as usize * self.n_pairs;
-        (
-            &self.cos[start..start + self.n_pairs],
-            &self.sin[start..start + self.n_pairs],
-        )
+        (&self.cos[start..start + self.n_pairs], &self.sin[start..start + self.n_pairs])
     }
 }
 
@@ -74,10 +71,7 @@ impl RopeTable {
 ///
 /// # Panics
 /// If a position is not in the table, or if `x` ends before the last row's last head.
-#[expect(
-    clippy::too_many_arguments,
-    reason = "where the values lie takes four numbers"
-)]
+#[expect(clippy::too_many_arguments, reason = "where the values lie takes four numbers")]
 pub fn rope(
     x: &mut [f32],
     positions: &[u32],

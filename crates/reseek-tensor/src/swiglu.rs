@@ -19,26 +19,13 @@ pub fn swiglu_forward(y: &mut [f32], gate: &[f32], up: &[f32]) {
 /// # Panics
 /// If the five lengths differ.
 pub fn swiglu_backward(dgate: &mut [f32], dup: &mut [f32], dy: &[f32], gate: &[f32], up: &[f32]) {
-    check(
-        gate,
-        &[
-            ("dgate", dgate.len()),
-            ("dup", dup.len()),
-            ("dy", dy.len()),
-            ("up", up.len()),
-        ],
-    );
+    check(gate, &[("dgate", dgate.len()), ("dup", dup.len()), ("dy", dy.len()), ("up", up.len())]);
     backward(dgate, dup, dy, gate, up);
 }
 
 fn check(gate: &[f32], others: &[(&str, usize)]) {
     for (name, len) in others {
-        assert_eq!(
-            *len,
-            gate.len(),
-            "{name} has {len} values, gate {}",
-            gate.len()
-        );
+        assert_eq!(*len, gate.len(), "{name} has {len} values, gate {}", gate.len());
     }
 }
 
@@ -62,20 +49,12 @@ fn forward_body<V: Lanes>(y: &mut [f32], gate: &[f32], up: &[f32]) {
     let (y, up) = (&mut y[..n], &up[..n]);
     for at in (0..n).step_by(LANES) {
         let gate = V::load_at(gate, at, 0.0);
-        gate.mul(sigmoid(gate))
-            .mul(V::load_at(up, at, 0.0))
-            .store_at(y, at);
+        gate.mul(sigmoid(gate)).mul(V::load_at(up, at, 0.0)).store_at(y, at);
     }
 }
 
 #[inline(always)]
-fn backward_body<V: Lanes>(
-    dgate: &mut [f32],
-    dup: &mut [f32],
-    dy: &[f32],
-    gate: &[f32],
-    up: &[f32],
-) {
+fn backward_body<V: Lanes>(dgate: &mut [f32], dup: &mut [f32], dy: &[f32], gate: &[f32], up: &[f32]) {
     let n = gate.len();
     let (dgate, dup, dy, up) = (&mut dgate[..n], &mut dup[..n], &dy[..n], &up[..n]);
     let one = V::splat(1.0);
@@ -84,8 +63,6 @@ fn backward_body<V: Lanes>(
         let s = sigmoid(gate);
         dy.mul(gate.mul(s)).store_at(dup, at);
         let slope = s.mul(gate.mul_add(one.sub(s), one));
-        dy.mul(V::load_at(up, at, 0.0))
-            .mul(slope)
-            .store_at(dgate, at);
+        dy.mul(V::load_at(up, at, 0.0)).mul(slope).store_at(dgate, at);
     }
 }

@@ -11,32 +11,19 @@ pub struct Tensor {
 impl Tensor {
     /// All zeros.
     pub fn zeros(shape: &[usize]) -> Self {
-        Self {
-            shape: shape.to_vec(),
-            data: vec![0.0; shape.iter().product()],
-        }
+        Self { shape: shape.to_vec(), data: vec![0.0; shape.iter().product()] }
     }
 
     /// # Panics
     /// If `data` does not have the product of `shape` values.
     pub fn from_vec(shape: &[usize], data: Vec<f32>) -> Self {
-        assert_eq!(
-            shape.iter().product::<usize>(),
-            data.len(),
-            "shape {shape:?} does not fit {} values",
-            data.len()
-        );
-        Self {
-            shape: shape.to_vec(),
-            data,
-        }
+        assert_eq!(shape.iter().product::<usize>(), data.len(), "shape {shape:?} does not fit {} values", data.len());
+        Self { shape: shape.to_vec(), data }
     }
 
     /// Number of rows when all dimensions but the last are taken as one (1 for a scalar or vector).
     pub fn rows(&self) -> usize {
-        self.shape[..self.shape.len().saturating_sub(1)]
-            .iter()
-            .product()
+        self.shape[..self.shape.len().saturating_sub(1)].iter().product()
     }
 
     /// Last dimension (1 for a scalar).
@@ -59,16 +46,8 @@ impl Tensor {
     /// If the two shapes differ in the number of values.
     #[must_use]
     pub fn reshape(self, shape: &[usize]) -> Self {
-        assert_eq!(
-            shape.iter().product::<usize>(),
-            self.data.len(),
-            "cannot reshape {:?} to {shape:?}",
-            self.shape
-        );
-        Self {
-            shape: shape.to_vec(),
-            data: self.data,
-        }
+        assert_eq!(shape.iter().product::<usize>(), self.data.len(), "cannot reshape {:?} to {shape:?}", self.shape);
+        Self { shape: shape.to_vec(), data: self.data }
     }
 }
 
@@ -82,14 +61,8 @@ mod tests {
         assert_eq!((tensor.rows(), tensor.cols()), (4, 3));
         assert_eq!(tensor.row(3), [9.0, 10.0, 11.0]);
         let reshaped = tensor.reshape(&[6, 2]);
-        assert_eq!(
-            (reshaped.rows(), reshaped.cols(), reshaped.row(5)),
-            (6, 2, &[10.0, 11.0][..])
-        );
-        assert_eq!(
-            (Tensor::zeros(&[]).data.len(), Tensor::zeros(&[0, 4]).rows()),
-            (1, 0)
-        );
+        assert_eq!((reshaped.rows(), reshaped.cols(), reshaped.row(5)), (6, 2, &[10.0, 11.0][..]));
+        assert_eq!((Tensor::zeros(&[]).data.len(), Tensor::zeros(&[0, 4]).rows()), (1, 0));
         assert_eq!(Tensor::zeros(&[5]).rows(), 1);
     }
 

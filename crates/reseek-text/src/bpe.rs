@@ -59,8 +59,7 @@ pub(crate) fn train(words: &BTreeMap<&str, u64>, n_tokens: usize, alphabet: &[u8
         })
         .collect();
     let mut tokens: Vec<Vec<u8>> = alphabet.iter().map(|&byte| vec![byte]).collect();
-    let mut ids: HashMap<Vec<u8>, u32> =
-        (0..).zip(&tokens).map(|(id, t)| (t.clone(), id)).collect();
+    let mut ids: HashMap<Vec<u8>, u32> = (0..).zip(&tokens).map(|(id, t)| (t.clone(), id)).collect();
 
     let mut table = PairTable::default();
     for (place, word) in words.iter().enumerate() {
@@ -69,11 +68,8 @@ pub(crate) fn train(words: &BTreeMap<&str, u64>, n_tokens: usize, alphabet: &[u8
             table.place((pair[0], pair[1]), place);
         }
     }
-    let mut queue: BinaryHeap<(i64, Reverse<Pair>)> = table
-        .counts
-        .iter()
-        .map(|(&pair, &count)| (count, Reverse(pair)))
-        .collect();
+    let mut queue: BinaryHeap<(i64, Reverse<Pair>)> =
+        table.counts.iter().map(|(&pair, &count)| (count, Reverse(pair))).collect();
 
     let mut merges = Vec::new();
     let mut merged: HashSet<Pair> = HashSet::new();
@@ -107,24 +103,13 @@ pub(crate) fn train(words: &BTreeMap<&str, u64>, n_tokens: usize, alphabet: &[u8
         for place in places {
             merge_word(&mut words[place], place, pair, id, &mut table, &mut gained);
         }
-        queue.extend(
-            gained
-                .into_iter()
-                .map(|pair| (table.counts[&pair], Reverse(pair))),
-        );
+        queue.extend(gained.into_iter().map(|pair| (table.counts[&pair], Reverse(pair))));
     }
     Merges { tokens, merges }
 }
 
 /// Replaces every occurrence of `pair` in one word, from left to right, and books the pairs that come and go.
-fn merge_word(
-    word: &mut Word,
-    place: usize,
-    pair: Pair,
-    id: u32,
-    table: &mut PairTable,
-    gained: &mut HashSet<Pair>,
-) {
+fn merge_word(word: &mut Word, place: usize, pair: Pair, id: u32, table: &mut PairTable, gained: &mut HashSet<Pair>) {
     if !word.tokens.windows(2).any(|w| (w[0], w[1]) == pair) {
         return;
     }
@@ -134,8 +119,7 @@ fn merge_word(
     let mut kept = 0;
     let mut next = 0;
     while next < word.tokens.len() {
-        let hit =
-            next + 1 < word.tokens.len() && (word.tokens[next], word.tokens[next + 1]) == pair;
+        let hit = next + 1 < word.tokens.len() && (word.tokens[next], word.tokens[next + 1]) == pair;
         word.tokens[kept] = if hit { id } else { word.tokens[next] };
         next += 1 + usize::from(hit);
         kept += 1;

@@ -51,14 +51,7 @@ mod tests {
         for (byte, &character) in table.iter().enumerate() {
             assert_eq!(char_to_byte(character), Some(byte as u8), "byte {byte:#x}");
         }
-        assert_eq!(
-            (
-                table[b' ' as usize],
-                table[b'\n' as usize],
-                table[b'A' as usize]
-            ),
-            ('Ġ', 'Ċ', 'A')
-        );
+        assert_eq!((table[b' ' as usize], table[b'\n' as usize], table[b'A' as usize]), ('Ġ', 'Ċ', 'A'));
         assert_eq!(token_bytes("Ġthe"), Some(b" the".to_vec()));
         assert_eq!((token_bytes("世"), token_bytes("a b")), (None, None));
     }

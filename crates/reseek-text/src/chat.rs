@@ -29,26 +29,17 @@ pub struct Message {
 impl Message {
     /// A turn of the user.
     pub fn user(content: impl Into<String>) -> Self {
-        Self {
-            role: "user".into(),
-            content: content.into(),
-        }
+        Self { role: "user".into(), content: content.into() }
     }
 
     /// A turn of the assistant.
     pub fn assistant(content: impl Into<String>) -> Self {
-        Self {
-            role: "assistant".into(),
-            content: content.into(),
-        }
+        Self { role: "assistant".into(), content: content.into() }
     }
 
     /// The system text.
     pub fn system(content: impl Into<String>) -> Self {
-        Self {
-            role: "system".into(),
-            content: content.into(),
-        }
+        Self { role: "system".into(), content: content.into() }
     }
 }
 
@@ -82,21 +73,12 @@ impl ChatTemplate {
         environment.set_trim_blocks(true);
         environment.set_lstrip_blocks(true);
         environment.set_fuel(Some(TEMPLATE_FUEL));
-        environment
-            .set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
-        environment.add_function(
-            "raise_exception",
-            |reason: String| -> Result<String, Error> {
-                Err(Error::new(ErrorKind::InvalidOperation, reason))
-            },
-        );
-        environment
-            .add_template_owned("chat", source.to_owned())
-            .map_err(template_error)?;
-        Ok(Self {
-            source: source.to_owned(),
-            environment,
-        })
+        environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+        environment.add_function("raise_exception", |reason: String| -> Result<String, Error> {
+            Err(Error::new(ErrorKind::InvalidOperation, reason))
+        });
+        environment.add_template_owned("chat", source.to_owned()).map_err(template_error)?;
+        Ok(Self { source: source.to_owned(), environment })
     }
 
     /// DeepSeek-V3's: `bos system ｜User｜ question ｜Assistant｜ answer eos …`.
@@ -121,9 +103,7 @@ impl ChatTemplate {
             Err(source) => return Err(TextError::Read { path, source }),
         }
         let config = read_config(folder)?;
-        let source = config
-            .as_ref()
-            .and_then(|config| config["chat_template"].as_str());
+        let source = config.as_ref().and_then(|config| config["chat_template"].as_str());
         source.map(Self::new).transpose()
     }
 
@@ -150,10 +130,7 @@ impl ChatTemplate {
             add_generation_prompt => prompt != GenerationPrompt::None,
             prefill_think => prompt == GenerationPrompt::AssistantThink,
         };
-        let template = self
-            .environment
-            .get_template("chat")
-            .map_err(template_error)?;
+        let template = self.environment.get_template("chat").map_err(template_error)?;
         template.render(values).map_err(template_error)
     }
 
@@ -170,10 +147,7 @@ impl ChatTemplate {
     ) -> Result<Vec<u32>, TextError> {
         let marked: Vec<Message> = messages
             .iter()
-            .map(|message| Message {
-                role: message.role.clone(),
-                content: mark(tokenizer, message),
-            })
+            .map(|message| Message { role: message.role.clone(), content: mark(tokenizer, message) })
             .collect();
         tokenizer.encode_with_special(&self.render(tokenizer, &marked, prompt)?)
     }
@@ -186,23 +160,14 @@ fn mark(tokenizer: &Tokenizer, message: &Message) -> String {
     }
     let [open, close] = [Special::ThinkOpen, Special::ThinkClose].map(Special::text);
     let reasoning = message.content.split(close).map(|part| {
-        let pieces: Vec<String> = part
-            .split(open)
-            .map(|piece| tokenizer.mark_plain(piece))
-            .collect();
+        let pieces: Vec<String> = part.split(open).map(|piece| tokenizer.mark_plain(piece)).collect();
         pieces.join(open)
     });
     reasoning.collect::<Vec<_>>().join(close)
 }
 
 fn template_error(error: Error) -> TextError {
-    let line = error
-        .line()
-        .map_or(String::new(), |line| format!(" (line {line})"));
-    let reason = error
-        .detail()
-        .map_or_else(|| error.kind().to_string(), str::to_owned);
-    TextError::Template {
-        reason: format!("{reason}{line}"),
-    }
+    let line = error.line().map_or(String::new(), |line| format!(" (line {line})"));
+    let reason = error.detail().map_or_else(|| error.kind().to_string(), str::to_owned);
+    TextError::Template { reason: format!("{reason}{line}") }
 }

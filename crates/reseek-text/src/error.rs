@@ -12,21 +12,14 @@ pub enum TextError {
     )]
     VocabTooSmall { vocab_size: usize, fixed: usize },
     /// A digit group that is not 1, 2 or 3.
-    #[error(
-        "digit_group {0} is not 1, 2 or 3; hint: 1 reads numbers digit by digit, 3 is DeepSeek-V3's"
-    )]
+    #[error("digit_group {0} is not 1, 2 or 3; hint: 1 reads numbers digit by digit, 3 is DeepSeek-V3's")]
     DigitGroup(usize),
     /// Training on nothing.
-    #[error(
-        "there is no text to train a tokenizer on; hint: the corpus is empty or holds only white space"
-    )]
+    #[error("there is no text to train a tokenizer on; hint: the corpus is empty or holds only white space")]
     EmptyCorpus,
     /// A file that cannot be read.
     #[error("{path}: {source}; hint: name a folder that holds tokenizer.json")]
-    Read {
-        path: PathBuf,
-        source: std::io::Error,
-    },
+    Read { path: PathBuf, source: std::io::Error },
     /// A tokenizer.json or tokenizer_config.json that cannot be understood.
     #[error("{place}: {reason}; hint: the file is damaged or not a Hugging Face tokenizer")]
     Malformed { place: String, reason: String },
@@ -44,8 +37,6 @@ pub enum TextError {
     #[error("cannot tokenize a text of {bytes} bytes: {reason}")]
     Encode { bytes: usize, reason: String },
     /// A chat template that does not parse, or that refused the messages.
-    #[error(
-        "chat template: {reason}; hint: check the roles of the messages and chat_template.jinja"
-    )]
+    #[error("chat template: {reason}; hint: check the roles of the messages and chat_template.jinja")]
     Template { reason: String },
 }

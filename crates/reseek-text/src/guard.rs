@@ -39,10 +39,7 @@ impl Guard {
                 continue;
             }
             let rest = &text[start..];
-            if spellings
-                .iter()
-                .any(|spelling| rest.starts_with(spelling.as_str()))
-            {
+            if spellings.iter().any(|spelling| rest.starts_with(spelling.as_str())) {
                 let first = rest.chars().next().expect("a spelling is not empty");
                 cuts.push(start + first.len_utf8());
             }
@@ -62,10 +59,7 @@ impl Guard {
 pub(crate) fn split_at<'t>(text: &'t str, cuts: &[usize]) -> Vec<&'t str> {
     let starts = std::iter::once(0).chain(cuts.iter().copied());
     let ends = cuts.iter().copied().chain(std::iter::once(text.len()));
-    starts
-        .zip(ends)
-        .map(|(start, end)| &text[start..end])
-        .collect()
+    starts.zip(ends).map(|(start, end)| &text[start..end]).collect()
 }
 
 /// Byte offsets at which runs of white space must be cut to stay within [`WHITESPACE_RUN_MAX`] characters.
@@ -76,11 +70,7 @@ pub(crate) fn whitespace_cuts(text: &str) -> Vec<usize> {
     }
     let mut run = 0;
     for (at, character) in text.char_indices() {
-        run = if character.is_whitespace() {
-            run + 1
-        } else {
-            0
-        };
+        run = if character.is_whitespace() { run + 1 } else { 0 };
         if run > WHITESPACE_RUN_MAX {
             cuts.push(at);
             run = 1;

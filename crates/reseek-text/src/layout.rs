@@ -35,19 +35,11 @@ pub(crate) fn splits(digit_group: usize) -> Vec<Value> {
 /// tokenizer.json of a trained tokenizer: special tokens, 256 bytes, merged tokens.
 pub(crate) fn tokenizer_json(trained: &Merges, digit_group: usize) -> Value {
     let table = byte_to_char();
-    let write = |bytes: &[u8]| {
-        bytes
-            .iter()
-            .map(|&b| table[usize::from(b)])
-            .collect::<String>()
-    };
+    let write = |bytes: &[u8]| bytes.iter().map(|&b| table[usize::from(b)]).collect::<String>();
     let texts: Vec<String> = trained.tokens.iter().map(|token| write(token)).collect();
     let names = Special::ALL.iter().map(|special| special.text().to_owned());
-    let vocab: serde_json::Map<String, Value> = names
-        .chain(texts.iter().cloned())
-        .enumerate()
-        .map(|(id, text)| (text, json!(id)))
-        .collect();
+    let vocab: serde_json::Map<String, Value> =
+        names.chain(texts.iter().cloned()).enumerate().map(|(id, text)| (text, json!(id))).collect();
     let merges: Vec<String> = trained
         .merges
         .iter()
@@ -64,7 +56,8 @@ pub(crate) fn tokenizer_json(trained: &Merges, digit_group: usize) -> Value {
         })
         .collect();
     let mut pretokenizers = splits(digit_group);
-    pretokenizers.push(json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": false}));
+    pretokenizers
+        .push(json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": false}));
     let bos = Special::Bos.text();
     json!({
         "version": "1.0",

@@ -79,10 +79,7 @@ impl Special {
 /// The parts of `text` between spellings of control tokens: what the merges are trained on, because a spelling that
 /// becomes a token is never spelt.
 pub(crate) fn between_specials(text: &str) -> Vec<&str> {
-    Special::ALL.into_iter().fold(vec![text], |parts, special| {
-        parts
-            .into_iter()
-            .flat_map(|part| part.split(special.text()))
-            .collect()
-    })
+    Special::ALL
+        .into_iter()
+        .fold(vec![text], |parts, special| parts.into_iter().flat_map(|part| part.split(special.text())).collect())
 }

@@ -16,17 +16,13 @@ pub struct StreamDecoder<'t> {
 impl<'t> StreamDecoder<'t> {
     /// A decoder at the start of a stream.
     pub fn new(tokenizer: &'t Tokenizer) -> Self {
-        Self {
-            tokenizer,
-            pending: Vec::new(),
-        }
+        Self { tokenizer, pending: Vec::new() }
     }
 
     /// Takes the next token and returns the text that is now complete, often empty or a few characters. A byte that
     /// can no longer become a character comes out as U+FFFD.
     pub fn push(&mut self, id: u32) -> String {
-        self.pending
-            .extend_from_slice(self.tokenizer.token_bytes(id));
+        self.pending.extend_from_slice(self.tokenizer.token_bytes(id));
         let mut text = String::new();
         loop {
             match std::str::from_utf8(&self.pending) {

@@ -50,17 +50,11 @@ impl Tokenizer {
         if !(1..=3).contains(&digit_group) {
             return Err(TextError::DigitGroup(digit_group));
         }
-        if documents
-            .iter()
-            .all(|document| document.as_ref().trim().is_empty())
-        {
+        if documents.iter().all(|document| document.as_ref().trim().is_empty()) {
             return Err(TextError::EmptyCorpus);
         }
         let counts = count_words(documents, digit_group)?;
-        let words: BTreeMap<&str, u64> = counts
-            .iter()
-            .map(|(word, &count)| (word.as_str(), count))
-            .collect();
+        let words: BTreeMap<&str, u64> = counts.iter().map(|(word, &count)| (word.as_str(), count)).collect();
         let mut alphabet: [u8; 256] = std::array::from_fn(|byte| byte as u8);
         let table = byte_to_char();
         alphabet.sort_by_key(|&byte| table[usize::from(byte)]);
@@ -75,36 +69,22 @@ impl Tokenizer {
     /// # Errors
     /// Damaged or foreign JSON, a tokenizer that is not byte-level BPE.
     pub fn from_bytes(json: &[u8], place: &str) -> Result<Self, TextError> {
-        let malformed = |reason: String| TextError::Malformed {
-            place: place.to_owned(),
-            reason,
-        };
-        let mut inner = tokenizers::Tokenizer::from_bytes(json)
-            .map_err(|error| malformed(error.to_string()))?;
+        let malformed = |reason: String| TextError::Malformed { place: place.to_owned(), reason };
+        let mut inner = tokenizers::Tokenizer::from_bytes(json).map_err(|error| malformed(error.to_string()))?;
         match inner.get_decoder() {
             Some(DecoderWrapper::ByteLevel(_)) => {}
             other => {
                 let decoder = format!("{other:?}").chars().take(60).collect();
-                return Err(TextError::NotByteLevel {
-                    place: place.to_owned(),
-                    decoder,
-                });
+                return Err(TextError::NotByteLevel { place: place.to_owned(), decoder });
             }
         }
-        inner
-            .with_truncation(None)
-            .map_err(|error| malformed(error.to_string()))?
-            .with_padding(None);
+        inner.with_truncation(None).map_err(|error| malformed(error.to_string()))?.with_padding(None);
 
         let vocab = inner.get_vocab(true);
         let n_ids = vocab.values().max().map_or(0, |&id| id as usize + 1);
         // Real vocabularies have a few holes at most; a file that claims more would only cost memory.
         if n_ids > 4 * vocab.len() + 1024 {
-            return Err(malformed(format!(
-                "{} tokens, but ids up to {}",
-                vocab.len(),
-                n_ids - 1
-            )));
+            return Err(malformed(format!("{} tokens, but ids up to {}", vocab.len(), n_ids - 1)));
         }
         let added = inner.get_added_tokens_decoder();
         let mut bytes = vec![Box::default(); n_ids];
@@ -113,26 +93,13 @@ impl Tokenizer {
                 Some(added) => Some(added.content.clone().into_bytes()),
                 None => token_bytes(token),
             };
-            let meaning = meaning
-                .ok_or_else(|| malformed(format!("token {id} ({token:?}) is not byte-level")))?;
+            let meaning = meaning.ok_or_else(|| malformed(format!("token {id} ({token:?}) is not byte-level")))?;
             bytes[id as usize] = meaning.into_boxed_slice();
         }
-        let hidden = added
-            .iter()
-            .filter(|(_, token)| token.special)
-            .map(|(&id, _)| id)
-            .collect();
+        let hidden = added.iter().filter(|(_, token)| token.special).map(|(&id, _)| id).collect();
         let guard = Guard::new(added.values().map(|token| token.content.as_str()));
-        let control =
-            [Special::Bos, Special::Eos, Special::Pad].map(|special| special.text().to_owned());
-        Ok(Self {
-            inner,
-            json: json.to_vec(),
-            bytes,
-            hidden,
-            guard,
-            control,
-        })
+        let control = [Special::Bos, Special::Eos, Special::Pad].map(|special| special.text().to_owned());
+        Ok(Self { inner, json: json.to_vec(), bytes, hidden, guard, control })
     }
 
     /// Reads tokenizer.json from a model folder, and the names of the begin, end and padding tokens from
@@ -142,18 +109,10 @@ impl Tokenizer {
     /// Those of [`from_bytes`](Self::from_bytes), and files that cannot be read.
     pub fn from_folder(folder: &Path) -> Result<Self, TextError> {
         let path = folder.join("tokenizer.json");
-        let json = std::fs::read(&path).map_err(|source| TextError::Read {
-            path: path.clone(),
-            source,
-        })?;
+        let json = std::fs::read(&path).map_err(|source| TextError::Read { path: path.clone(), source })?;
         let mut tokenizer = Self::from_bytes(&json, &path.display().to_string())?;
         if let Some(config) = read_config(folder)? {
-            for (name, key) in
-                tokenizer
-                    .control
-                    .iter_mut()
-                    .zip(["bos_token", "eos_token", "pad_token"])
-            {
+            for (name, key) in tokenizer.control.iter_mut().zip(["bos_token", "eos_token", "pad_token"]) {
                 // Either a string, or an object that holds it.
                 let value = &config[key];
                 if let Some(text) = value.as_str().or_else(|| value["content"].as_str()) {
@@ -171,11 +130,8 @@ impl Tokenizer {
 
     /// The bytes of tokenizer_config.json for a model with this context length in tokens.
     pub fn to_config_json(&self, chat_template: &str, model_max_length: usize) -> Vec<u8> {
-        serde_json::to_vec_pretty(&layout::tokenizer_config_json(
-            chat_template,
-            model_max_length,
-        ))
-        .expect("a JSON value can be written")
+        serde_json::to_vec_pretty(&layout::tokenizer_config_json(chat_template, model_max_length))
+            .expect("a JSON value can be written")
     }
 
     /// One more than the largest id.
@@ -194,10 +150,7 @@ impl Tokenizer {
     /// A tokenizer from elsewhere may lack it.
     pub fn special(&self, special: Special) -> Result<u32, TextError> {
         let token = self.special_text(special);
-        self.token_id(token)
-            .ok_or_else(|| TextError::MissingSpecial {
-                token: token.to_owned(),
-            })
+        self.token_id(token).ok_or_else(|| TextError::MissingSpecial { token: token.to_owned() })
     }
 
     /// The spelling of a control token: of begin, end and padding as tokenizer_config.json has it.
@@ -243,13 +196,10 @@ impl Tokenizer {
 
     fn encode_piece(&self, text: &str, ids: &mut Vec<u32>) -> Result<(), TextError> {
         for piece in split_at(text, &whitespace_cuts(text)) {
-            let encoding =
-                self.inner
-                    .encode_fast(piece, false)
-                    .map_err(|error| TextError::Encode {
-                        bytes: piece.len(),
-                        reason: error.to_string(),
-                    })?;
+            let encoding = self
+                .inner
+                .encode_fast(piece, false)
+                .map_err(|error| TextError::Encode { bytes: piece.len(), reason: error.to_string() })?;
             ids.extend_from_slice(encoding.get_ids());
         }
         Ok(())
@@ -257,9 +207,7 @@ impl Tokenizer {
 
     /// The bytes that a token stands for. An id outside the vocabulary stands for U+FFFD.
     pub fn token_bytes(&self, id: u32) -> &[u8] {
-        self.bytes
-            .get(id as usize)
-            .map_or("\u{fffd}".as_bytes(), |bytes| bytes)
+        self.bytes.get(id as usize).map_or("\u{fffd}".as_bytes(), |bytes| bytes)
     }
 
     /// The text of the ids, control tokens spelt out. Bytes that are not UTF-8 come out as U+FFFD.
@@ -274,9 +222,7 @@ impl Tokenizer {
     }
 
     fn text_of(&self, ids: impl Iterator<Item = u32>) -> String {
-        let bytes: Vec<u8> = ids
-            .flat_map(|id| self.token_bytes(id).iter().copied())
-            .collect();
+        let bytes: Vec<u8> = ids.flat_map(|id| self.token_bytes(id).iter().copied()).collect();
         String::from_utf8_lossy(&bytes).into_owned()
     }
 }
@@ -287,34 +233,23 @@ pub(crate) fn read_config(folder: &Path) -> Result<Option<serde_json::Value>, Te
     match std::fs::read(&path) {
         Ok(json) => serde_json::from_slice(&json)
             .map(Some)
-            .map_err(|error| TextError::Malformed {
-                place: path.display().to_string(),
-                reason: error.to_string(),
-            }),
+            .map_err(|error| TextError::Malformed { place: path.display().to_string(), reason: error.to_string() }),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(source) => Err(TextError::Read { path, source }),
     }
 }
 
 /// How often each word of V3's pre-tokenizer occurs in the documents.
-fn count_words<S: AsRef<str> + Sync>(
-    documents: &[S],
-    digit_group: usize,
-) -> Result<HashMap<String, u64>, TextError> {
-    let splits =
-        serde_json::json!({"type": "Sequence", "pretokenizers": layout::splits(digit_group)});
-    let splits: PreTokenizerWrapper =
-        serde_json::from_value(splits).expect("the pre-tokenizer is valid");
+fn count_words<S: AsRef<str> + Sync>(documents: &[S], digit_group: usize) -> Result<HashMap<String, u64>, TextError> {
+    let splits = serde_json::json!({"type": "Sequence", "pretokenizers": layout::splits(digit_group)});
+    let splits: PreTokenizerWrapper = serde_json::from_value(splits).expect("the pre-tokenizer is valid");
     let count = |mut counts: HashMap<String, u64>, document: &S| {
         let parts = between_specials(document.as_ref()).into_iter();
         for piece in parts.flat_map(|part| split_at(part, &whitespace_cuts(part))) {
             let mut text = PreTokenizedString::from(piece);
             splits
                 .pre_tokenize(&mut text)
-                .map_err(|error| TextError::Encode {
-                    bytes: piece.len(),
-                    reason: error.to_string(),
-                })?;
+                .map_err(|error| TextError::Encode { bytes: piece.len(), reason: error.to_string() })?;
             for (word, ..) in text.get_splits(OffsetReferential::Original, OffsetType::None) {
                 match counts.get_mut(word) {
                     Some(count) => *count += 1,
@@ -324,13 +259,10 @@ fn count_words<S: AsRef<str> + Sync>(
         }
         Ok(counts)
     };
-    documents
-        .par_iter()
-        .try_fold(HashMap::new, count)
-        .try_reduce(HashMap::new, |mut left, right| {
-            for (word, count) in right {
-                *left.entry(word).or_insert(0) += count;
-            }
-            Ok(left)
-        })
+    documents.par_iter().try_fold(HashMap::new, count).try_reduce(HashMap::new, |mut left, right| {
+        for (word, count) in right {
+            *left.entry(word).or_insert(0) += count;
+        }
+        Ok(left)
+    })
 }

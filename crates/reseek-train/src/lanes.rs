@@ -63,7 +63,13 @@ impl Gradients {
     /// Runs every lane and returns the summed gradients with each lane's statistics.
     ///
     /// `batch[lane]` lists the lane's chunks; `token_loss(row, logp)` gives dL/dlogp of the target at a row of the whole batch.
-    pub fn compute<F>(&mut self, model: &Model, batch: Vec<Vec<Chunk>>, weights: LossWeights, token_loss: F) -> (&[f32], LaneStats)
+    pub fn compute<F>(
+        &mut self,
+        model: &Model,
+        batch: Vec<Vec<Chunk>>,
+        weights: LossWeights,
+        token_loss: F,
+    ) -> (&[f32], LaneStats)
     where
         F: Fn(usize, f32) -> f32 + Sync + Send,
     {

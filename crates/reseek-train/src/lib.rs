@@ -18,7 +18,9 @@ pub use step::{Learner, Sequence, StepReport, StepSettings, expert_load_max};
 #[derive(Debug, thiserror::Error)]
 pub enum TrainError {
     /// A number that is not finite.
-    #[error("step {step}: the {what} is {value}; hint: lower the learning rate; the last saved state is whole and the run continues from it")]
+    #[error(
+        "step {step}: the {what} is {value}; hint: lower the learning rate; the last saved state is whole and the run continues from it"
+    )]
     Diverged {
         /// Which number.
         what: &'static str,

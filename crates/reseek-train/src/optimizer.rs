@@ -62,13 +62,7 @@ impl Optimizer {
         }
         let step = self.step;
         map_lanes(jobs, |(p, g, m, v, decay)| {
-            let adam = AdamW {
-                lr: hyper.lr,
-                beta1: hyper.beta1,
-                beta2: hyper.beta2,
-                eps: 1e-8,
-                weight_decay: decay,
-            };
+            let adam = AdamW { lr: hyper.lr, beta1: hyper.beta1, beta2: hyper.beta2, eps: 1e-8, weight_decay: decay };
             adamw(p, g, m, v, &adam, step, scale as f32);
         });
         Ok(norm)

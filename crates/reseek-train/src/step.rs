@@ -114,7 +114,13 @@ impl Learner {
             let mean = counts.iter().sum::<u32>() as f32 / counts.len() as f32;
             for (bias, &count) in self.weights.buffers[range].iter_mut().zip(counts) {
                 let gap = mean - count as f32;
-                *bias += if gap > 0.0 { speed } else if gap < 0.0 { -speed } else { 0.0 };
+                *bias += if gap > 0.0 {
+                    speed
+                } else if gap < 0.0 {
+                    -speed
+                } else {
+                    0.0
+                };
             }
         }
     }

@@ -16,7 +16,9 @@ pub struct Cli {
 #[derive(Subcommand)]
 pub enum Command {
     /// The whole chain: tokenizer, pretrain, extend, zero, r1, distil, eval, report
-    #[command(after_help = "Example: reseek replicate --seed 2 --out runs/second\n\nThe same command again continues a run that was stopped, and skips what is done.")]
+    #[command(
+        after_help = "Example: reseek replicate --seed 2 --out runs/second\n\nThe same command again continues a run that was stopped, and skips what is done."
+    )]
     Replicate(RunArgs),
     /// Stage 1: train the byte-level BPE tokenizer
     #[command(after_help = "Example: reseek tokenizer --out runs/nano --set tokenizer.vocab_size=4096")]
@@ -55,7 +57,9 @@ pub enum Command {
     #[command(after_help = "Example: reseek generate runs/nano/extend --prompt 'It is a truth' --max-new-tokens 40")]
     Generate(GenerateArgs),
     /// Talk to a model
-    #[command(after_help = "Example: reseek chat runs/nano/r1\n         echo 'Add 21 and 52.' | reseek chat runs/nano/r1")]
+    #[command(
+        after_help = "Example: reseek chat runs/nano/r1\n         echo 'Add 21 and 52.' | reseek chat runs/nano/r1"
+    )]
     Chat(ChatArgs),
     /// Measure this machine and the model's speed on it
     #[command(after_help = "Example: reseek bench train-v3 --json")]

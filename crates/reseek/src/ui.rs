@@ -1,8 +1,8 @@
 //! What the user sees while something runs: a line a stage, progress with rates and time left, and Ctrl-C. All of it on stderr.
 
 use std::io::{IsTerminal, Write};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use reseek_train::{Control, Observer, Progress};

@@ -12,11 +12,7 @@ struct Folder(PathBuf);
 impl Folder {
     fn new(files: &[(&str, &[u8])]) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
-        let name = format!(
-            "reseek-data-{}-{}",
-            std::process::id(),
-            NEXT.fetch_add(1, Ordering::Relaxed)
-        );
+        let name = format!("reseek-data-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let root = std::env::temp_dir().join(name);
         std::fs::create_dir_all(&root).unwrap();
         for (name, bytes) in files {
@@ -38,8 +34,7 @@ impl Drop for Folder {
     }
 }
 
-const LONG: &[u8] =
-    b"A sentence that is long enough to be a document by itself.\r\n\r\nAnother one.";
+const LONG: &[u8] = b"A sentence that is long enough to be a document by itself.\r\n\r\nAnother one.";
 
 #[test]
 fn text_and_problems_are_read() {
@@ -53,12 +48,7 @@ fn text_and_problems_are_read() {
         ("picture.png", b"\x89PNG"),
     ]);
     let corpus = folder.read().unwrap();
-    let mut sources: Vec<&str> = corpus
-        .documents
-        .iter()
-        .chain(&corpus.heldout)
-        .map(|d| d.source.as_str())
-        .collect();
+    let mut sources: Vec<&str> = corpus.documents.iter().chain(&corpus.heldout).map(|d| d.source.as_str()).collect();
     sources.sort_unstable();
     assert_eq!(sources, ["a.txt", "b/notes.md", "mine/1"]);
     assert_eq!((corpus.documents.len(), corpus.heldout.len()), (2, 1));
@@ -71,13 +61,8 @@ fn problems_alone_come_with_the_embedded_text() {
     let folder = Folder::new(&[("p.jsonl", b"{\"question\": \"2+3?\", \"answer\": \"5\"}\n")]);
     let corpus = folder.read().unwrap();
     assert_eq!(corpus.documents.len(), crate::EMBEDDED.documents.len());
-    let error = Problems::of(&corpus, TaskMix::default())
-        .unwrap_err()
-        .to_string();
-    assert!(
-        error.contains("1 usable problems") && error.contains("hint:"),
-        "{error}"
-    );
+    let error = Problems::of(&corpus, TaskMix::default()).unwrap_err().to_string();
+    assert!(error.contains("1 usable problems") && error.contains("hint:"), "{error}");
 }
 
 #[test]
@@ -90,86 +75,46 @@ fn mistakes_are_named() {
     };
     check(&[], &["no .txt, .md or .jsonl file", "(0 other files)"]);
     check(&[("a.pdf", b"%PDF")], &["(1 other files)"]);
-    check(
-        &[("a.txt", b"abc\xe4\xb8")],
-        &["a.txt: byte 3 is not UTF-8"],
-    );
-    check(
-        &[("deep/p.jsonl", b"{\"text\": \"\xff\"}")],
-        &["p.jsonl: byte 10 is not UTF-8"],
-    );
+    check(&[("a.txt", b"abc\xe4\xb8")], &["a.txt: byte 3 is not UTF-8"]);
+    check(&[("deep/p.jsonl", b"{\"text\": \"\xff\"}")], &["p.jsonl: byte 10 is not UTF-8"]);
     check(&[("a.txt", b"")], &["0 usable documents"]);
+    check(&[("a.txt", b"\x00\x01\xef\xbf\xbd \n\n"), ("b.txt", b"short")], &["0 usable documents"]);
+    check(&[("a.txt", b"This is the only document, though it is long enough.")], &["1 usable documents"]);
     check(
-        &[("a.txt", b"\x00\x01\xef\xbf\xbd \n\n"), ("b.txt", b"short")],
-        &["0 usable documents"],
-    );
-    check(
-        &[(
-            "a.txt",
-            b"This is the only document, though it is long enough.",
-        )],
-        &["1 usable documents"],
-    );
-    check(
-        &[(
-            "a.jsonl",
-            b"{\"text\": \"good line here, long enough\"}\n{\"txt\": 1}",
-        )],
+        &[("a.jsonl", b"{\"text\": \"good line here, long enough\"}\n{\"txt\": 1}")],
         &["a.jsonl:2: there is no \"text\""],
     );
     check(&[("a.jsonl", b"{\"text\": \"x\"}\n{")], &["a.jsonl:2: "]);
-    check(
-        &[("p.jsonl", b"{\"question\": \"2+3?\"}")],
-        &["p.jsonl:1: field `answer` is missing"],
-    );
+    check(&[("p.jsonl", b"{\"question\": \"2+3?\"}")], &["p.jsonl:1: field `answer` is missing"]);
     check(&[("p.jsonl", b"")], &["p.jsonl: no problem"]);
 }
 
 #[test]
 fn a_missing_folder_is_named() {
-    let error = Corpus::from_folder(&std::env::temp_dir().join("reseek-no-such-folder"))
-        .unwrap_err()
-        .to_string();
-    assert!(
-        error.contains("reseek-no-such-folder") && error.contains("hint:"),
-        "{error}"
-    );
+    let error = Corpus::from_folder(&std::env::temp_dir().join("reseek-no-such-folder")).unwrap_err().to_string();
+    assert!(error.contains("reseek-no-such-folder") && error.contains("hint:"), "{error}");
 }
 
 #[test]
 fn one_endless_line_becomes_documents() {
-    let folder = Folder::new(&[
-        ("a.txt", "word ".repeat(100_000).as_bytes()),
-        ("b.txt", "世".repeat(9000).as_bytes()),
-    ]);
+    let folder = Folder::new(&[("a.txt", "word ".repeat(100_000).as_bytes()), ("b.txt", "世".repeat(9000).as_bytes())]);
     let corpus = folder.read().unwrap();
-    assert!(
-        corpus
-            .documents
-            .iter()
-            .all(|document| document.text.len() <= 3600)
-    );
+    assert!(corpus.documents.iter().all(|document| document.text.len() <= 3600));
     // Copies of a piece count once: the long lines repeat themselves.
     assert!(corpus.documents.len() + corpus.heldout.len() >= 3);
 }
 
 #[test]
 fn listed_problems_are_divided_and_come_round() {
-    let lines: String = (0..40)
-        .map(|n| format!("{{\"question\": \"{n}+1?\", \"answer\": \"{}\"}}\n", n + 1))
-        .collect();
+    let lines: String = (0..40).map(|n| format!("{{\"question\": \"{n}+1?\", \"answer\": \"{}\"}}\n", n + 1)).collect();
     let folder = Folder::new(&[("p.jsonl", lines.as_bytes())]);
     let problems = Problems::of(&folder.read().unwrap(), TaskMix::default()).unwrap();
-    let Problems::Listed { train, heldout } = &problems else {
-        panic!("the folder has problems")
-    };
+    let Problems::Listed { train, heldout } = &problems else { panic!("the folder has problems") };
     assert_eq!(train.len() + heldout.len(), 40);
     assert!(!heldout.is_empty() && train.iter().all(|p| p.split == Split::Train));
     let n = train.len() as u64;
     for epoch in 0..2 {
-        let mut ids: Vec<String> = (0..n)
-            .map(|i| problems.train(3, epoch * n + i).id)
-            .collect();
+        let mut ids: Vec<String> = (0..n).map(|i| problems.train(3, epoch * n + i).id).collect();
         ids.sort_unstable();
         ids.dedup();
         assert_eq!(ids.len() as u64, n, "each once an epoch");

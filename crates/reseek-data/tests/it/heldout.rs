@@ -11,45 +11,24 @@ fn windows_cover_the_text() {
     let mut texts = vec![Vec::new(); SMALL.heldout.len()];
     for window in &heldout.windows {
         assert!(window.tokens.len() <= 100 && window.tokens.len() == window.targets.len());
-        assert_eq!(
-            window.tokens[1..],
-            window.targets[..window.targets.len() - 1]
-        );
+        assert_eq!(window.tokens[1..], window.targets[..window.targets.len() - 1]);
         texts[window.document].extend_from_slice(&window.targets);
     }
     for (ids, document) in texts.iter().zip(&SMALL.heldout) {
         assert!(TOKENIZER.decode(ids) == document.text);
     }
-    assert_eq!(
-        heldout.bytes(),
-        SMALL.heldout.iter().map(|d| d.text.len()).sum::<usize>()
-    );
+    assert_eq!(heldout.bytes(), SMALL.heldout.iter().map(|d| d.text.len()).sum::<usize>());
     let bos = TOKENIZER.special(Special::Bos).unwrap();
     assert_eq!(heldout.windows[0].tokens[0], bos);
-    let beginnings = heldout
-        .windows
-        .iter()
-        .filter(|window| window.tokens[0] == bos)
-        .count();
-    assert_eq!(
-        beginnings,
-        SMALL.heldout.len(),
-        "one window a document begins with the begin token"
-    );
+    let beginnings = heldout.windows.iter().filter(|window| window.tokens[0] == bos).count();
+    assert_eq!(beginnings, SMALL.heldout.len(), "one window a document begins with the begin token");
 }
 
 #[test]
 fn a_small_measure_takes_all_collections() {
     let heldout = Heldout::new(&EMBEDDED, &TOKENIZER, 256, 60_000).unwrap();
-    assert!(
-        (30_000..120_000).contains(&heldout.bytes()),
-        "{}",
-        heldout.bytes()
-    );
-    let collections: std::collections::BTreeSet<&str> = heldout
-        .windows
-        .iter()
-        .map(|window| EMBEDDED.heldout[window.document].collection())
-        .collect();
+    assert!((30_000..120_000).contains(&heldout.bytes()), "{}", heldout.bytes());
+    let collections: std::collections::BTreeSet<&str> =
+        heldout.windows.iter().map(|window| EMBEDDED.heldout[window.document].collection()).collect();
     assert!(collections.len() >= 5, "{collections:?}");
 }

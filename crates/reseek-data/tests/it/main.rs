@@ -40,12 +40,5 @@ pub static TOKENIZED: LazyLock<Arc<TokenizedCorpus>> =
 
 /// A mixture of the small corpus and generated problems.
 pub fn mixture(spec: MixtureSpec, seed: u64) -> Mixture {
-    Mixture::new(
-        TOKENIZED.clone(),
-        Arc::new(Problems::default()),
-        TOKENIZER.clone(),
-        spec,
-        seed,
-    )
-    .expect("mixes")
+    Mixture::new(TOKENIZED.clone(), Arc::new(Problems::default()), TOKENIZER.clone(), spec, seed).expect("mixes")
 }

@@ -13,28 +13,18 @@ static HAYSTACK: LazyLock<Haystack> = LazyLock::new(|| Haystack::new(&SMALL, &TO
 fn needles_fit_length_and_depth() {
     for length in [80, 256, 1024] {
         for (index, depth) in [0.0, 0.25, 0.5, 0.75, 1.0].into_iter().enumerate() {
-            let needle = HAYSTACK
-                .needle(&TOKENIZER, 1, index as u64, length, depth)
-                .unwrap();
+            let needle = HAYSTACK.needle(&TOKENIZER, 1, index as u64, length, depth).unwrap();
             assert_eq!(needle.prompt.len() + needle.answer.len(), length);
             assert_eq!(needle.answer.len(), 1);
             let text = TOKENIZER.decode_visible(&needle.prompt);
             let answer = TOKENIZER.decode(&needle.answer);
-            let name = text
-                .rsplit_once("What is the secret number of ")
-                .unwrap()
-                .1
-                .strip_suffix("? ")
-                .unwrap();
+            let name = text.rsplit_once("What is the secret number of ").unwrap().1.strip_suffix("? ").unwrap();
             let fact = format!("The secret number of {name} is {answer}.");
             assert_eq!(text.matches(&fact).count(), 1, "{text}");
             let rest = TOKENIZER.decode(&needle.prompt[needle.position..]);
             assert!(rest.trim_start().starts_with(&fact), "{rest}");
             let found = needle.position as f64 / length as f64;
-            assert!(
-                (found - depth).abs() < 0.1 + 40.0 / length as f64,
-                "depth {found} instead of {depth}"
-            );
+            assert!((found - depth).abs() < 0.1 + 40.0 / length as f64, "depth {found} instead of {depth}");
         }
     }
 }
@@ -46,10 +36,7 @@ fn documents_ask_for_every_fact() {
         assert_eq!(ids.len(), 1024);
         assert_eq!(ids[1023], TOKENIZER.special(Special::Eos).unwrap());
         let text = TOKENIZER.decode(&ids);
-        let questions: Vec<&str> = text
-            .split("What is the secret number of ")
-            .skip(1)
-            .collect();
+        let questions: Vec<&str> = text.split("What is the secret number of ").skip(1).collect();
         assert_eq!(questions.len(), n_facts);
         for question in questions {
             let (name, rest) = question.split_once("? ").unwrap();
@@ -69,15 +56,10 @@ fn an_index_is_enough() {
 
 #[test]
 fn other_corpora_and_short_lengths() {
-    let error = HAYSTACK
-        .needle(&TOKENIZER, 1, 0, 10, 0.5)
-        .unwrap_err()
-        .to_string();
+    let error = HAYSTACK.needle(&TOKENIZER, 1, 0, 10, 0.5).unwrap_err().to_string();
     assert!(error.contains("10 were asked for"), "{error}");
-    let texts = [
-        ("床前明月光，疑是地上霜。举头望明月，低头思故乡。", "a"),
-        ("白日依山尽，黄河入海流。欲穷千里目。", "b"),
-    ];
+    let texts =
+        [("床前明月光，疑是地上霜。举头望明月，低头思故乡。", "a"), ("白日依山尽，黄河入海流。欲穷千里目。", "b")];
     let chinese = Haystack::new(&Corpus::from_texts(texts).unwrap(), &TOKENIZER).unwrap();
     // Longer than the corpus: the text comes round again.
     let needle = chinese.needle(&TOKENIZER, 1, 0, 2000, 2.0).unwrap();

@@ -5,10 +5,7 @@ use reseek_data::{IGNORE, SftSample, pack_samples};
 const EOS: u32 = 1;
 
 fn sample(prompt: std::ops::Range<u32>, completion: std::ops::Range<u32>) -> SftSample {
-    SftSample {
-        prompt: prompt.collect(),
-        completion: completion.collect(),
-    }
+    SftSample { prompt: prompt.collect(), completion: completion.collect() }
 }
 
 #[test]
@@ -22,44 +19,22 @@ fn only_answers_and_their_end_are_targets() {
 
 #[test]
 fn samples_fill_sequences_and_none_is_lost() {
-    let lengths = [
-        (3, 2),
-        (4, 6),
-        (1, 1),
-        (2, 3),
-        (5, 5),
-        (1, 4),
-        (9, 9),
-        (0, 3),
-        (2, 0),
-        (0, 0),
-    ];
-    let samples: Vec<SftSample> = (0..)
-        .zip(lengths)
-        .map(|(i, (p, c))| sample(100 * i..100 * i + p, 100 * i + 50..100 * i + 50 + c))
-        .collect();
+    let lengths = [(3, 2), (4, 6), (1, 1), (2, 3), (5, 5), (1, 4), (9, 9), (0, 3), (2, 0), (0, 0)];
+    let samples: Vec<SftSample> =
+        (0..).zip(lengths).map(|(i, (p, c))| sample(100 * i..100 * i + p, 100 * i + 50..100 * i + 50 + c)).collect();
     let packing = pack_samples(&samples, 10, EOS);
     assert_eq!(packing.skipped, [6, 9], "longer than a sequence, and empty");
     let mut seen = Vec::new();
     for sequence in &packing.sequences {
         assert!(sequence.tokens.len() <= 10);
         assert_eq!(sequence.tokens.len(), sequence.targets.len());
-        assert_eq!(
-            sequence.segments.iter().sum::<usize>(),
-            sequence.tokens.len()
-        );
+        assert_eq!(sequence.segments.iter().sum::<usize>(), sequence.tokens.len());
         let mut start = 0;
         for (&index, &length) in sequence.samples.iter().zip(&sequence.segments) {
             let (sample, range) = (&samples[index], start..start + length);
-            assert_eq!(
-                sequence.tokens[range.clone()],
-                [&sample.prompt[..], &sample.completion].concat()
-            );
-            let targets: Vec<u32> = sequence.targets[range]
-                .iter()
-                .copied()
-                .filter(|&target| target != IGNORE)
-                .collect();
+            assert_eq!(sequence.tokens[range.clone()], [&sample.prompt[..], &sample.completion].concat());
+            let targets: Vec<u32> =
+                sequence.targets[range].iter().copied().filter(|&target| target != IGNORE).collect();
             let first = usize::from(sample.prompt.is_empty());
             assert_eq!(targets, [&sample.completion[first..], &[EOS]].concat());
             start += length;

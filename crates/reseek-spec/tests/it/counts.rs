@@ -17,7 +17,8 @@ fn published_parameters() {
     }
     assert!((of("v3-671b").params().active_without_embedding as f64 / 1e9 - 36.63).abs() < 0.01);
     assert!((of("v3-671b").params().mtp as f64 / 1e9 - 11.61).abs() < 0.005);
-    let llama = [("llama-3.1-8b", 8_030_261_248), ("llama-3.1-70b", 70_553_706_496), ("llama-3.1-405b", 405_853_388_800)];
+    let llama =
+        [("llama-3.1-8b", 8_030_261_248), ("llama-3.1-70b", 70_553_706_496), ("llama-3.1-405b", 405_853_388_800)];
     for (name, total) in llama {
         assert_eq!(of(name).params().total, total, "{name}");
     }

@@ -4,8 +4,7 @@ use reseek_store::{load_checkpoint, load_model, save_checkpoint};
 use serde_json::json;
 
 use crate::common::{
-    DEEPSEEK_V3, QWEN2_TIED, Scratch, SplitMix, assert_names, borrowed, sidecars, spec, tensors,
-    tree,
+    DEEPSEEK_V3, QWEN2_TIED, Scratch, SplitMix, assert_names, borrowed, sidecars, spec, tensors, tree,
 };
 
 #[test]
@@ -14,14 +13,7 @@ fn a_checkpoint_comes_back_whole() {
     let spec = spec(DEEPSEEK_V3);
     let tensors = tensors(&spec);
     let meta = json!({"stage": "pretrain", "step": 300});
-    save_checkpoint(
-        scratch.path(),
-        &spec,
-        borrowed(&tensors),
-        &sidecars(),
-        meta.clone(),
-    )
-    .unwrap();
+    save_checkpoint(scratch.path(), &spec, borrowed(&tensors), &sidecars(), meta.clone()).unwrap();
     let names: Vec<String> = tree(scratch.path()).into_keys().collect();
     let expected = [
         "chat_template.jinja",
@@ -44,29 +36,16 @@ fn a_checkpoint_comes_back_whole() {
 fn one_flipped_bit_in_any_file_is_found_before_use() {
     let scratch = Scratch::new();
     let spec = spec(QWEN2_TIED);
-    save_checkpoint(
-        scratch.path(),
-        &spec,
-        borrowed(&tensors(&spec)),
-        &sidecars(),
-        json!({}),
-    )
-    .unwrap();
+    save_checkpoint(scratch.path(), &spec, borrowed(&tensors(&spec)), &sidecars(), json!({})).unwrap();
     let mut random = SplitMix(11);
     for (name, bytes) in tree(scratch.path()) {
         let path = scratch.join(&name);
         let arbitrary = (0..20).map(|_| random.below(bytes.len()));
-        for at in [0, bytes.len() - 1]
-            .into_iter()
-            .chain(arbitrary.collect::<Vec<_>>())
-        {
+        for at in [0, bytes.len() - 1].into_iter().chain(arbitrary.collect::<Vec<_>>()) {
             let mut other = bytes.clone();
             other[at] ^= 1 << random.below(8);
             fs::write(&path, other).unwrap();
-            assert_names(
-                &load_checkpoint(scratch.path()).unwrap_err(),
-                &[&name, "hint: "],
-            );
+            assert_names(&load_checkpoint(scratch.path()).unwrap_err(), &[&name, "hint: "]);
             assert!(load_model(scratch.path()).is_err(), "{name} at {at}");
         }
         fs::write(&path, bytes).unwrap();
@@ -79,13 +58,7 @@ fn a_folder_without_its_tokenizer_is_not_a_checkpoint() {
     let scratch = Scratch::new();
     let spec = spec(QWEN2_TIED);
     reseek_store::save_model(scratch.path(), &spec, borrowed(&tensors(&spec))).unwrap();
-    assert_names(
-        &load_checkpoint(scratch.path()).unwrap_err(),
-        &["generation_config.json", "No such file"],
-    );
+    assert_names(&load_checkpoint(scratch.path()).unwrap_err(), &["generation_config.json", "No such file"]);
     fs::write(scratch.join("generation_config.json"), b"{}").unwrap();
-    assert_names(
-        &load_checkpoint(scratch.path()).unwrap_err(),
-        &["generation_config.json", "not listed"],
-    );
+    assert_names(&load_checkpoint(scratch.path()).unwrap_err(), &["generation_config.json", "not listed"]);
 }

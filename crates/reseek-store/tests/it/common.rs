@@ -15,8 +15,7 @@ impl Scratch {
     pub fn new() -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let path =
-            std::env::temp_dir().join(format!("reseek-store-test-{}-{number}", std::process::id()));
+        let path = std::env::temp_dir().join(format!("reseek-store-test-{}-{number}", std::process::id()));
         fs::create_dir_all(&path).unwrap();
         Self(path)
     }
@@ -56,9 +55,7 @@ impl SplitMix {
 /// `len` values in (-1, 1) that are exact in bf16 and f16 too (multiples of 1/64).
 pub fn values(len: usize, seed: u64) -> Vec<f32> {
     let mut random = SplitMix(seed);
-    (0..len)
-        .map(|_| (random.below(127) as f32 - 63.0) / 64.0)
-        .collect()
+    (0..len).map(|_| (random.below(127) as f32 - 63.0) / 64.0).collect()
 }
 
 pub fn spec(config: &str) -> ModelSpec {
@@ -71,18 +68,12 @@ pub fn tensors(spec: &ModelSpec) -> Vec<NamedTensor> {
         let len = t.shape.iter().product();
         (t.name, t.shape, values(len, i as u64))
     };
-    spec.tensors()
-        .into_iter()
-        .enumerate()
-        .map(with_values)
-        .collect()
+    spec.tensors().into_iter().enumerate().map(with_values).collect()
 }
 
 /// As [`reseek_store::save_model`] takes them.
 pub fn borrowed(tensors: &[NamedTensor]) -> impl Iterator<Item = (&str, &[usize], &[f32])> {
-    tensors
-        .iter()
-        .map(|(name, shape, values)| (name.as_str(), shape.as_slice(), values.as_slice()))
+    tensors.iter().map(|(name, shape, values)| (name.as_str(), shape.as_slice(), values.as_slice()))
 }
 
 pub fn sidecars() -> Sidecars {
@@ -104,11 +95,7 @@ pub fn tree(dir: &Path) -> BTreeMap<String, Vec<u8>> {
             if path.is_dir() {
                 folders.push(path);
             } else {
-                let name = path
-                    .strip_prefix(dir)
-                    .unwrap()
-                    .to_string_lossy()
-                    .into_owned();
+                let name = path.strip_prefix(dir).unwrap().to_string_lossy().into_owned();
                 files.insert(name, fs::read(&path).unwrap());
             }
         }

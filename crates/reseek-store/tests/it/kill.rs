@@ -14,9 +14,7 @@ use std::time::Duration;
 use reseek_store::{RunDir, StepLog, StoreError, TrainState, save_checkpoint};
 use serde_json::json;
 
-use crate::common::{
-    LLAMA, Scratch, SplitMix, assert_names, borrowed, sidecars, spec, tensors, tree, values,
-};
+use crate::common::{LLAMA, Scratch, SplitMix, assert_names, borrowed, sidecars, spec, tensors, tree, values};
 
 const CHILD: &str = "RESEEK_STORE_TEST_KILL";
 const STEPS: u64 = 24;
@@ -42,16 +40,9 @@ fn work(dir: &Path, say: &dyn Fn(&str)) {
         say("step");
         advance(&mut state);
         let step = state.step - 1;
-        metrics
-            .append(
-                step,
-                &json!({"loss": state.weights[0], "norm": state.extra["norm"]}),
-            )
-            .unwrap();
+        metrics.append(step, &json!({"loss": state.weights[0], "norm": state.extra["norm"]})).unwrap();
         for n in 0..2 {
-            samples
-                .append(step, &json!({"n": n, "text": format!("第{step} step")}))
-                .unwrap();
+            samples.append(step, &json!({"n": n, "text": format!("第{step} step")})).unwrap();
         }
         if state.step.is_multiple_of(3) {
             metrics.sync().unwrap();
@@ -62,18 +53,9 @@ fn work(dir: &Path, say: &dyn Fn(&str)) {
     }
     say("model");
     let spec = spec(LLAMA);
-    save_checkpoint(
-        stage.path(),
-        &spec,
-        borrowed(&tensors(&spec)),
-        &sidecars(),
-        json!({}),
-    )
-    .unwrap();
+    save_checkpoint(stage.path(), &spec, borrowed(&tensors(&spec)), &sidecars(), json!({})).unwrap();
     say("done");
-    stage
-        .mark_done(INPUTS, &[".", "metrics.jsonl", "samples.jsonl"])
-        .unwrap();
+    stage.mark_done(INPUTS, &[".", "metrics.jsonl", "samples.jsonl"]).unwrap();
 }
 
 fn start() -> TrainState<'static> {
@@ -124,11 +106,7 @@ fn child(dir: &Path) -> Child {
 fn kill_after(dir: &Path, what: &str, count: usize, delay: Duration) -> bool {
     let mut child = child(dir);
     let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    let seen = lines
-        .map_while(Result::ok)
-        .filter(|line| line == &format!("NOW {what}"))
-        .take(count)
-        .count();
+    let seen = lines.map_while(Result::ok).filter(|line| line == &format!("NOW {what}")).take(count).count();
     std::thread::sleep(delay);
     // SIGKILL on Unix.
     child.kill().unwrap();
@@ -143,24 +121,8 @@ fn a_run_killed_again_and_again_ends_in_the_bytes_of_one_that_was_not() {
     work(&undisturbed, &|_| ());
     let mut random = SplitMix(2);
     let mut killed = 0;
-    let mut points = vec![
-        ("step", 1),
-        ("step", 2),
-        ("save", 1),
-        ("save", 1),
-        ("step", 4),
-        ("save", 2),
-        ("save", 1),
-    ];
-    points.extend([
-        ("step", 5),
-        ("save", 1),
-        ("save", 2),
-        ("save", 1),
-        ("model", 1),
-        ("model", 1),
-        ("model", 1),
-    ]);
+    let mut points = vec![("step", 1), ("step", 2), ("save", 1), ("save", 1), ("step", 4), ("save", 2), ("save", 1)];
+    points.extend([("step", 5), ("save", 1), ("save", 2), ("save", 1), ("model", 1), ("model", 1), ("model", 1)]);
     points.extend([("model", 1), ("done", 1), ("done", 1)]);
     for (what, count) in points {
         let delay = Duration::from_micros(random.below(4000) as u64);
@@ -182,9 +144,7 @@ fn a_run_killed_again_and_again_ends_in_the_bytes_of_one_that_was_not() {
 fn a_live_process_holds_the_run_and_a_killed_one_does_not() {
     let scratch = Scratch::new();
     let mut child = child(scratch.path());
-    let mut lines = BufReader::new(child.stdout.take().unwrap())
-        .lines()
-        .map_while(Result::ok);
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
     assert!(lines.any(|line| line == "NOW step"));
     let while_alive = RunDir::create_or_open(scratch.path(), "configuration", 7);
     child.kill().unwrap();

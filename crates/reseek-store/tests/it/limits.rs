@@ -13,9 +13,7 @@ use std::process::{Command, Output};
 use reseek_store::{StateDir, StepLog, TrainState, save_checkpoint, verify_dir, write_atomic};
 use serde_json::{Value, json};
 
-use crate::common::{
-    LLAMA, Scratch, assert_names, borrowed, sidecars, spec, tensors, tree, values,
-};
+use crate::common::{LLAMA, Scratch, assert_names, borrowed, sidecars, spec, tensors, tree, values};
 
 const CHILD: &str = "RESEEK_STORE_TEST_LIMITED";
 /// In units of 512 bytes, as POSIX has it; some shells count 1024.
@@ -43,28 +41,16 @@ fn child_under_a_limit() {
     let dir = Path::new(dir);
     let error = match task {
         "file" => write_atomic(&dir.join("file"), &vec![7; 4 * LIMIT_BYTES_MAX]).unwrap_err(),
-        "state" => StateDir::open(&dir.join("state"))
-            .unwrap()
-            .save(&state(2, LIMIT_BYTES_MAX))
-            .unwrap_err(),
+        "state" => StateDir::open(&dir.join("state")).unwrap().save(&state(2, LIMIT_BYTES_MAX)).unwrap_err(),
         "model" => {
             let mut spec = spec(LLAMA);
             spec.vocab_size = 4096;
             let tensors = tensors(&spec);
-            save_checkpoint(
-                &dir.join("model"),
-                &spec,
-                borrowed(&tensors),
-                &sidecars(),
-                Value::Null,
-            )
-            .unwrap_err()
+            save_checkpoint(&dir.join("model"), &spec, borrowed(&tensors), &sidecars(), Value::Null).unwrap_err()
         }
         "rows" => {
             let mut log = StepLog::open(&dir.join("metrics.jsonl"), 1).unwrap();
-            (1..)
-                .find_map(|step| log.append(step, &json!({"loss": 1.0})).err())
-                .unwrap()
+            (1..).find_map(|step| log.append(step, &json!({"loss": 1.0})).err()).unwrap()
         }
         other => panic!("unknown task {other}"),
     };
@@ -73,9 +59,8 @@ fn child_under_a_limit() {
 
 fn run_limited(task: &str, dir: &Path) -> Output {
     // XFSZ is ignored so that the write returns an error instead of ending the process.
-    let script = format!(
-        "trap '' XFSZ; ulimit -f {LIMIT}; exec \"$0\" limits::child_under_a_limit --exact --nocapture"
-    );
+    let script =
+        format!("trap '' XFSZ; ulimit -f {LIMIT}; exec \"$0\" limits::child_under_a_limit --exact --nocapture");
     Command::new("sh")
         .args(["-c", &script])
         .arg(env::current_exe().unwrap())
@@ -88,9 +73,7 @@ fn run_limited(task: &str, dir: &Path) -> Output {
 fn error_of(task: &str, dir: &Path) -> String {
     let output = run_limited(task, dir);
     let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
-    let error = stdout
-        .lines()
-        .find_map(|line| line.split_once("ERROR ").map(|(_, error)| error.to_owned()));
+    let error = stdout.lines().find_map(|line| line.split_once("ERROR ").map(|(_, error)| error.to_owned()));
     error.unwrap_or_else(|| panic!("{stdout}\n{}", String::from_utf8_lossy(&output.stderr)))
 }
 
@@ -99,20 +82,8 @@ fn a_refused_write_keeps_the_old_file_and_frees_its_room() {
     let scratch = Scratch::new();
     fs::write(scratch.join("file"), b"old").unwrap();
     let error = error_of("file", scratch.path());
-    assert_names(
-        &error,
-        &[
-            "cannot write",
-            "/file",
-            "File too large",
-            "hint:",
-            "nothing finished is lost",
-        ],
-    );
-    assert_eq!(
-        tree(scratch.path()),
-        BTreeMap::from([("file".to_owned(), b"old".to_vec())])
-    );
+    assert_names(&error, &["cannot write", "/file", "File too large", "hint:", "nothing finished is lost"]);
+    assert_eq!(tree(scratch.path()), BTreeMap::from([("file".to_owned(), b"old".to_vec())]));
 }
 
 #[test]
@@ -122,10 +93,7 @@ fn a_refused_state_keeps_the_one_before() {
     states.save(&state(1, 5)).unwrap();
     let before = tree(scratch.path());
     let error = error_of("state", scratch.path());
-    assert_names(
-        &error,
-        &["cannot write", "state.safetensors", "File too large"],
-    );
+    assert_names(&error, &["cannot write", "state.safetensors", "File too large"]);
     assert_eq!(tree(scratch.path()), before);
     assert_eq!(states.load().unwrap().unwrap().state, state(1, 5));
 }
@@ -134,34 +102,18 @@ fn a_refused_state_keeps_the_one_before() {
 fn a_refused_model_is_no_model() {
     let scratch = Scratch::new();
     let error = error_of("model", scratch.path());
-    assert_names(
-        &error,
-        &["cannot write", "model.safetensors", "File too large"],
-    );
-    assert_names(
-        &verify_dir(&scratch.join("model")).unwrap_err(),
-        &["no manifest.json", "never finished"],
-    );
+    assert_names(&error, &["cannot write", "model.safetensors", "File too large"]);
+    assert_names(&verify_dir(&scratch.join("model")).unwrap_err(), &["no manifest.json", "never finished"]);
 }
 
 #[test]
 fn a_torn_row_is_cut_when_the_run_goes_on() {
     let scratch = Scratch::new();
     let path = scratch.join("metrics.jsonl");
-    StepLog::open(&path, 0)
-        .unwrap()
-        .append(0, &json!({"loss": 2.0}))
-        .unwrap();
+    StepLog::open(&path, 0).unwrap().append(0, &json!({"loss": 2.0})).unwrap();
     let error = error_of("rows", scratch.path());
-    assert_names(
-        &error,
-        &["cannot append to", "metrics.jsonl", "File too large"],
-    );
-    StepLog::open(&path, 2)
-        .unwrap()
-        .append(2, &json!({"loss": 0.5}))
-        .unwrap();
-    let expected =
-        "{\"step\":0,\"loss\":2.0}\n{\"step\":1,\"loss\":1.0}\n{\"step\":2,\"loss\":0.5}\n";
+    assert_names(&error, &["cannot append to", "metrics.jsonl", "File too large"]);
+    StepLog::open(&path, 2).unwrap().append(2, &json!({"loss": 0.5})).unwrap();
+    let expected = "{\"step\":0,\"loss\":2.0}\n{\"step\":1,\"loss\":1.0}\n{\"step\":2,\"loss\":0.5}\n";
     assert_eq!(fs::read_to_string(&path).unwrap(), expected);
 }

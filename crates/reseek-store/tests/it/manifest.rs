@@ -11,9 +11,7 @@ fn folder(scratch: &Scratch) -> std::path::PathBuf {
     let mut writer = DirWriter::create(&dir).unwrap();
     writer.write("b.txt", b"bee").unwrap();
     writer.write("a/deep.txt", b"").unwrap();
-    writer
-        .finish(json!({"zeta": 0.1 + 0.2, "alpha": ["x"]}))
-        .unwrap();
+    writer.finish(json!({"zeta": 0.1 + 0.2, "alpha": ["x"]})).unwrap();
     dir
 }
 
@@ -22,10 +20,7 @@ fn a_finished_folder_is_whole_and_its_bytes_are_fixed() {
     let scratch = Scratch::new();
     let dir = folder(&scratch);
     let verified = verify_dir(&dir).unwrap();
-    assert_eq!(
-        verified.manifest.meta,
-        json!({"zeta": 0.1 + 0.2, "alpha": ["x"]})
-    );
+    assert_eq!(verified.manifest.meta, json!({"zeta": 0.1 + 0.2, "alpha": ["x"]}));
     assert_eq!(verified.manifest.files["b.txt"].sha256, sha256_hex(b"bee"));
     assert!(verified.vouches_for("a/deep.txt") && verified.unlisted.is_empty());
     let first = tree(&dir);
@@ -57,10 +52,7 @@ fn white_space_in_the_manifest_counts_too() {
     let path = folder(&scratch).join("manifest.json");
     let spaced = fs::read_to_string(&path).unwrap().replace(": ", ":\t");
     fs::write(&path, spaced).unwrap();
-    assert_names(
-        &Manifest::read(&path).unwrap_err(),
-        &["manifest.json", "damaged", "layout"],
-    );
+    assert_names(&Manifest::read(&path).unwrap_err(), &["manifest.json", "damaged", "layout"]);
 }
 
 #[test]
@@ -68,14 +60,7 @@ fn a_damaged_file_is_named_with_both_hashes() {
     let scratch = Scratch::new();
     let dir = folder(&scratch);
     fs::write(dir.join("b.txt"), b"been").unwrap();
-    let parts = [
-        "b.txt",
-        "3 bytes",
-        &sha256_hex(b"bee"),
-        "4 bytes",
-        &sha256_hex(b"been"),
-        "hint: restore",
-    ];
+    let parts = ["b.txt", "3 bytes", &sha256_hex(b"bee"), "4 bytes", &sha256_hex(b"been"), "hint: restore"];
     assert_names(&verify_dir(&dir).unwrap_err(), &parts);
 }
 
@@ -85,19 +70,13 @@ fn missing_and_unlisted_files_are_told_apart() {
     let dir = folder(&scratch);
     fs::write(dir.join("metrics.jsonl"), b"").unwrap();
     fs::write(dir.join("also.txt"), b"").unwrap();
-    assert_eq!(
-        verify_dir(&dir).unwrap().unlisted,
-        ["also.txt", "metrics.jsonl"]
-    );
+    assert_eq!(verify_dir(&dir).unwrap().unlisted, ["also.txt", "metrics.jsonl"]);
     fs::remove_file(dir.join("b.txt")).unwrap();
     let error = verify_dir(&dir).unwrap_err();
     assert!(matches!(error, StoreError::MissingFile { .. }));
     assert_names(&error, &["b.txt", &sha256_hex(b"bee")]);
     fs::remove_file(dir.join("manifest.json")).unwrap();
-    assert_names(
-        &verify_dir(&dir).unwrap_err(),
-        &["folder", "never finished", "hint:"],
-    );
+    assert_names(&verify_dir(&dir).unwrap_err(), &["folder", "never finished", "hint:"]);
 }
 
 #[test]
@@ -107,10 +86,7 @@ fn a_folder_being_rewritten_counts_as_unfinished() {
     let mut writer = DirWriter::create(&dir).unwrap();
     writer.write("b.txt", b"new").unwrap();
     drop(writer);
-    assert!(matches!(
-        verify_dir(&dir).unwrap_err(),
-        StoreError::NoManifest { .. }
-    ));
+    assert!(matches!(verify_dir(&dir).unwrap_err(), StoreError::NoManifest { .. }));
 }
 
 #[test]
@@ -118,51 +94,18 @@ fn names_that_lead_out_are_refused_in_both_directions() {
     let scratch = Scratch::new();
     fs::write(scratch.join("secret"), b"secret").unwrap();
     let absolute = scratch.join("secret").to_string_lossy().into_owned();
-    let hostile = [
-        "../secret",
-        "a/../../secret",
-        "",
-        ".",
-        "a//b",
-        "./b.txt",
-        "a\\b",
-        "C:b",
-        "a\0b",
-        &absolute,
-    ];
+    let hostile = ["../secret", "a/../../secret", "", ".", "a//b", "./b.txt", "a\\b", "C:b", "a\0b", &absolute];
     for name in hostile {
         let dir = scratch.join("target");
-        let error = DirWriter::create(&dir)
-            .unwrap()
-            .write(name, b"x")
-            .unwrap_err();
-        assert!(
-            matches!(error, StoreError::Name { .. }),
-            "{name:?}: {error}"
-        );
-        let entry = reseek_store::FileEntry {
-            bytes: 6,
-            sha256: sha256_hex(b"secret"),
-        };
+        let error = DirWriter::create(&dir).unwrap().write(name, b"x").unwrap_err();
+        assert!(matches!(error, StoreError::Name { .. }), "{name:?}: {error}");
+        let entry = reseek_store::FileEntry { bytes: 6, sha256: sha256_hex(b"secret") };
         let files = BTreeMap::from([(name.to_owned(), entry)]);
-        let manifest = Manifest {
-            files,
-            meta: Value::Null,
-        };
+        let manifest = Manifest { files, meta: Value::Null };
         manifest.write(&dir.join("manifest.json")).unwrap();
         let error = verify_dir(&dir).unwrap_err();
-        assert!(
-            matches!(error, StoreError::Name { .. }),
-            "{name:?}: {error}"
-        );
-        assert_names(
-            &error,
-            &[
-                "manifest.json",
-                &format!("{name:?}"),
-                "hint: names are relative",
-            ],
-        );
+        assert!(matches!(error, StoreError::Name { .. }), "{name:?}: {error}");
+        assert_names(&error, &["manifest.json", &format!("{name:?}"), "hint: names are relative"]);
     }
     assert_eq!(fs::read(scratch.join("secret")).unwrap(), b"secret");
 }
@@ -177,16 +120,10 @@ fn links_do_not_lead_out_and_folders_are_no_files() {
     let dir = folder(&scratch);
     fs::remove_dir_all(dir.join("a")).unwrap();
     symlink(scratch.join("outside"), dir.join("a")).unwrap();
-    assert_names(
-        &verify_dir(&dir).unwrap_err(),
-        &["a/deep.txt", "a link out of the folder"],
-    );
+    assert_names(&verify_dir(&dir).unwrap_err(), &["a/deep.txt", "a link out of the folder"]);
     fs::remove_file(dir.join("a")).unwrap();
     fs::create_dir_all(dir.join("a/deep.txt")).unwrap();
-    assert_names(
-        &verify_dir(&dir).unwrap_err(),
-        &["a/deep.txt", "no plain file"],
-    );
+    assert_names(&verify_dir(&dir).unwrap_err(), &["a/deep.txt", "no plain file"]);
 }
 
 #[test]
@@ -194,20 +131,10 @@ fn arbitrary_bytes_as_a_manifest_are_an_error_and_no_panic() {
     let scratch = Scratch::new();
     let path = scratch.join("manifest.json");
     let deep = "[".repeat(100_000);
-    let texts: [&[u8]; 7] = [
-        b"",
-        b"{}",
-        b"null",
-        b"\xff\xfe",
-        b"{\"files\":{},\"meta\":1}",
-        b"[1e999]",
-        deep.as_bytes(),
-    ];
+    let texts: [&[u8]; 7] =
+        [b"", b"{}", b"null", b"\xff\xfe", b"{\"files\":{},\"meta\":1}", b"[1e999]", deep.as_bytes()];
     for text in texts {
         fs::write(&path, text).unwrap();
-        assert_names(
-            &Manifest::read(&path).unwrap_err(),
-            &["manifest.json", "damaged"],
-        );
+        assert_names(&Manifest::read(&path).unwrap_err(), &["manifest.json", "damaged"]);
     }
 }

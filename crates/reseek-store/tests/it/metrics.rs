@@ -16,11 +16,7 @@ struct Fields {
 fn write(path: &std::path::Path, steps: std::ops::Range<u64>) {
     let mut log = StepLog::open(path, steps.start).unwrap();
     for step in steps {
-        let fields = Fields {
-            tokens: 256 * step,
-            loss: 1.0 / (step as f32 + 3.0),
-            kl: 1e-300,
-        };
+        let fields = Fields { tokens: 256 * step, loss: 1.0 / (step as f32 + 3.0), kl: 1e-300 };
         log.append(step, &fields).unwrap();
         log.append(step, &json!({"sample": "a\nb"})).unwrap();
     }
@@ -51,11 +47,7 @@ fn a_cut_at_any_byte_and_a_resume_at_any_whole_step_give_the_same_file() {
         for step in 0..=rows / 2 {
             fs::write(&path, &whole[..length]).unwrap();
             write(&path, step..4);
-            assert_eq!(
-                fs::read(&path).unwrap(),
-                whole,
-                "cut at {length}, resumed at {step}"
-            );
+            assert_eq!(fs::read(&path).unwrap(), whole, "cut at {length}, resumed at {step}");
         }
     }
 }
@@ -72,27 +64,10 @@ fn a_reader_beside_the_writer_sees_whole_rows_only() {
 fn a_damaged_row_is_named_by_its_line() {
     let scratch = Scratch::new();
     let path = scratch.join("metrics.jsonl");
-    for damaged in [
-        "nonsense",
-        "{\"loss\":1}",
-        "{\"step\":-1}",
-        "{\"step\":1.5}",
-        "[1]",
-        "\u{0}",
-    ] {
-        fs::write(
-            &path,
-            format!("{{\"step\":0}}\n{damaged}\n{{\"step\":9}}\n"),
-        )
-        .unwrap();
-        assert_names(
-            &read_metrics(&path).unwrap_err(),
-            &["metrics.jsonl", "line 2", "hint:"],
-        );
-        assert_names(
-            &StepLog::open(&path, 5).unwrap_err(),
-            &["metrics.jsonl", "line 2"],
-        );
+    for damaged in ["nonsense", "{\"loss\":1}", "{\"step\":-1}", "{\"step\":1.5}", "[1]", "\u{0}"] {
+        fs::write(&path, format!("{{\"step\":0}}\n{damaged}\n{{\"step\":9}}\n")).unwrap();
+        assert_names(&read_metrics(&path).unwrap_err(), &["metrics.jsonl", "line 2", "hint:"]);
+        assert_names(&StepLog::open(&path, 5).unwrap_err(), &["metrics.jsonl", "line 2"]);
     }
     fs::write(&path, b"{\"step\":0}\n\xff\xff\n").unwrap();
     assert_names(&read_metrics(&path).unwrap_err(), &["line 2"]);
@@ -101,14 +76,8 @@ fn a_damaged_row_is_named_by_its_line() {
 #[test]
 fn absent_files_and_folders() {
     let scratch = Scratch::new();
-    assert_names(
-        &read_metrics(&scratch.join("none.jsonl")).unwrap_err(),
-        &["none.jsonl", "No such file"],
-    );
-    assert_names(
-        &StepLog::open(&scratch.join("no/m.jsonl"), 0).unwrap_err(),
-        &["no/m.jsonl", "cannot open"],
-    );
+    assert_names(&read_metrics(&scratch.join("none.jsonl")).unwrap_err(), &["none.jsonl", "No such file"]);
+    assert_names(&StepLog::open(&scratch.join("no/m.jsonl"), 0).unwrap_err(), &["no/m.jsonl", "cannot open"]);
 }
 
 #[test]

@@ -5,9 +5,7 @@ use half::{bf16, f16};
 use reseek_store::{NamedTensor, StoreError, load_model, save_model};
 use serde_json::{Value, json};
 
-use crate::common::{
-    DEEPSEEK_V3, LLAMA, QWEN2_TIED, Scratch, assert_names, borrowed, spec, tensors, tree,
-};
+use crate::common::{DEEPSEEK_V3, LLAMA, QWEN2_TIED, Scratch, assert_names, borrowed, spec, tensors, tree};
 
 /// Writes a folder as others do: config.json and weights of any format, no manifest.
 fn foreign(dir: &Path, config: &str, file: &str, tensors: &[NamedTensor], dtype: &str) {
@@ -28,10 +26,7 @@ fn foreign(dir: &Path, config: &str, file: &str, tensors: &[NamedTensor], dtype:
                 other => panic!("{other}"),
             }
         }
-        header.insert(
-            name.clone(),
-            json!({"dtype": dtype, "shape": shape, "data_offsets": [start, data.len()]}),
-        );
+        header.insert(name.clone(), json!({"dtype": dtype, "shape": shape, "data_offsets": [start, data.len()]}));
     }
     let header = serde_json::to_vec(&header).unwrap();
     let bytes = [&(header.len() as u64).to_le_bytes()[..], &header, &data].concat();
@@ -72,25 +67,10 @@ fn shards_are_put_together() {
     let spec = spec(DEEPSEEK_V3);
     let tensors = tensors(&spec);
     let (first, second) = tensors.split_at(tensors.len() / 2);
-    foreign(
-        scratch.path(),
-        DEEPSEEK_V3,
-        "model-00001-of-000002.safetensors",
-        first,
-        "BF16",
-    );
-    foreign(
-        scratch.path(),
-        DEEPSEEK_V3,
-        "model-00002-of-000002.safetensors",
-        second,
-        "F32",
-    );
+    foreign(scratch.path(), DEEPSEEK_V3, "model-00001-of-000002.safetensors", first, "BF16");
+    foreign(scratch.path(), DEEPSEEK_V3, "model-00002-of-000002.safetensors", second, "F32");
     let mut map = serde_json::Map::new();
-    for (part, file) in [
-        (first, "model-00001-of-000002.safetensors"),
-        (second, "model-00002-of-000002.safetensors"),
-    ] {
+    for (part, file) in [(first, "model-00001-of-000002.safetensors"), (second, "model-00002-of-000002.safetensors")] {
         map.extend(part.iter().map(|(name, ..)| (name.clone(), json!(file))));
     }
     let index = |map: &serde_json::Map<String, Value>| {
@@ -103,39 +83,20 @@ fn shards_are_put_together() {
     let last = &tensors[tensors.len() - 1].0;
     map[last] = json!("model-00001-of-000002.safetensors");
     index(&map);
-    assert_names(
-        &load_model(scratch.path()).unwrap_err(),
-        &["index.json", last, "model-00001", "lacks it", "hint:"],
-    );
+    assert_names(&load_model(scratch.path()).unwrap_err(), &["index.json", last, "model-00001", "lacks it", "hint:"]);
     map[last] = json!("model-00003-of-000002.safetensors");
     index(&map);
-    assert_names(
-        &load_model(scratch.path()).unwrap_err(),
-        &["model-00003-of-000002.safetensors", "No such file"],
-    );
+    assert_names(&load_model(scratch.path()).unwrap_err(), &["model-00003-of-000002.safetensors", "No such file"]);
     for hostile in ["../model.safetensors", "/etc/hostname"] {
         map[last] = json!(hostile);
         index(&map);
-        assert!(matches!(
-            load_model(scratch.path()).unwrap_err(),
-            StoreError::Name { .. }
-        ));
+        assert!(matches!(load_model(scratch.path()).unwrap_err(), StoreError::Name { .. }));
     }
     map.remove(last);
     index(&map);
-    assert_names(
-        &load_model(scratch.path()).unwrap_err(),
-        &["index.json", last, "is missing"],
-    );
-    fs::write(
-        scratch.join("model.safetensors.index.json"),
-        "{\"weight_map\": 3}",
-    )
-    .unwrap();
-    assert_names(
-        &load_model(scratch.path()).unwrap_err(),
-        &["index.json", "hint: the index is cut short"],
-    );
+    assert_names(&load_model(scratch.path()).unwrap_err(), &["index.json", last, "is missing"]);
+    fs::write(scratch.join("model.safetensors.index.json"), "{\"weight_map\": 3}").unwrap();
+    assert_names(&load_model(scratch.path()).unwrap_err(), &["index.json", "hint: the index is cut short"]);
 }
 
 /// The error of loading `config`'s model after `change`.
@@ -148,9 +109,7 @@ fn changed(config: &str, change: impl FnOnce(&mut Vec<NamedTensor>)) -> Result<u
 }
 
 fn remove(list: &mut Vec<NamedTensor>, part: &str) -> Vec<NamedTensor> {
-    let (gone, left) = std::mem::take(list)
-        .into_iter()
-        .partition(|(name, ..)| name.contains(part));
+    let (gone, left) = std::mem::take(list).into_iter().partition(|(name, ..)| name.contains(part));
     *list = left;
     gone
 }
@@ -158,45 +117,14 @@ fn remove(list: &mut Vec<NamedTensor>, part: &str) -> Vec<NamedTensor> {
 #[test]
 fn missing_extra_and_misshapen_tensors_are_named_with_their_shapes() {
     let error = changed(LLAMA, |t| drop(remove(t, "layers.1.mlp.up_proj"))).unwrap_err();
-    assert_names(
-        &error,
-        &[
-            "model.safetensors",
-            "model.layers.1.mlp.up_proj.weight",
-            "[24, 16]",
-            "missing",
-            "hint:",
-        ],
-    );
+    assert_names(&error, &["model.safetensors", "model.layers.1.mlp.up_proj.weight", "[24, 16]", "missing", "hint:"]);
 
-    let error = changed(LLAMA, |t| {
-        t.push((
-            "model.layers.2.mlp.up_proj.weight".into(),
-            vec![1],
-            vec![0.0],
-        ))
-    })
-    .unwrap_err();
-    assert_names(
-        &error,
-        &[
-            "model.layers.2.mlp.up_proj.weight",
-            "[1]",
-            "not part of the model",
-            "num_hidden_layers",
-        ],
-    );
+    let error =
+        changed(LLAMA, |t| t.push(("model.layers.2.mlp.up_proj.weight".into(), vec![1], vec![0.0]))).unwrap_err();
+    assert_names(&error, &["model.layers.2.mlp.up_proj.weight", "[1]", "not part of the model", "num_hidden_layers"]);
 
     let error = changed(LLAMA, |t| t[0].1.reverse()).unwrap_err();
-    assert_names(
-        &error,
-        &[
-            "model.embed_tokens.weight",
-            "[16, 40]",
-            "[40, 16]",
-            "hint: weights and config.json",
-        ],
-    );
+    assert_names(&error, &["model.embed_tokens.weight", "[16, 40]", "[40, 16]", "hint: weights and config.json"]);
 
     let error = changed(LLAMA, |t| drop(remove(t, "lm_head"))).unwrap_err();
     assert_names(&error, &["lm_head.weight", "set tie_word_embeddings"]);
@@ -211,19 +139,10 @@ fn what_real_folders_hold_beside_the_model_is_ignored() {
     let count = |config| tensors(&spec(config)).len();
     let tied = changed(QWEN2_TIED, add("lm_head.weight", vec![40, 16]));
     assert_eq!(tied.unwrap(), count(QWEN2_TIED));
-    let old = changed(
-        LLAMA,
-        add("model.layers.0.self_attn.rotary_emb.inv_freq", vec![2]),
-    );
+    let old = changed(LLAMA, add("model.layers.0.self_attn.rotary_emb.inv_freq", vec![2]));
     assert_eq!(old.unwrap(), count(LLAMA));
-    for copy in [
-        "model.layers.2.embed_tokens.weight",
-        "model.layers.2.shared_head.head.weight",
-    ] {
-        assert_eq!(
-            changed(DEEPSEEK_V3, add(copy, vec![40, 16])).unwrap(),
-            count(DEEPSEEK_V3)
-        );
+    for copy in ["model.layers.2.embed_tokens.weight", "model.layers.2.shared_head.head.weight"] {
+        assert_eq!(changed(DEEPSEEK_V3, add(copy, vec![40, 16])).unwrap(), count(DEEPSEEK_V3));
     }
 }
 
@@ -232,69 +151,32 @@ fn the_mtp_module_may_be_absent_or_unasked_for_but_not_in_part() {
     let scratch = Scratch::new();
     let full = spec(DEEPSEEK_V3);
     let all = tensors(&full);
-    let without_key = DEEPSEEK_V3.replace(
-        "\"num_nextn_predict_layers\": 1",
-        "\"num_nextn_predict_layers\": 0",
-    );
+    let without_key = DEEPSEEK_V3.replace("\"num_nextn_predict_layers\": 1", "\"num_nextn_predict_layers\": 0");
     let bare = spec(&without_key);
-    let main: Vec<NamedTensor> = all
-        .iter()
-        .filter(|t| !t.0.starts_with("model.layers.2."))
-        .cloned()
-        .collect();
+    let main: Vec<NamedTensor> = all.iter().filter(|t| !t.0.starts_with("model.layers.2.")).cloned().collect();
     assert!(main.len() < all.len());
 
     // As transformers saves it: the key stays, the tensors go.
-    foreign(
-        &scratch.join("saved"),
-        DEEPSEEK_V3,
-        "model.safetensors",
-        &main,
-        "F32",
-    );
+    foreign(&scratch.join("saved"), DEEPSEEK_V3, "model.safetensors", &main, "F32");
     let (loaded, tensors) = load_model(&scratch.join("saved")).unwrap();
-    assert_eq!(
-        (loaded.num_nextn_predict_layers, tensors.len()),
-        (0, main.len())
-    );
+    assert_eq!((loaded.num_nextn_predict_layers, tensors.len()), (0, main.len()));
 
-    foreign(
-        &scratch.join("unasked"),
-        &without_key,
-        "model.safetensors",
-        &all,
-        "F32",
-    );
+    foreign(&scratch.join("unasked"), &without_key, "model.safetensors", &all, "F32");
     assert_eq!(load_model(&scratch.join("unasked")).unwrap(), (bare, main));
 
     let error = changed(DEEPSEEK_V3, |t| drop(remove(t, "layers.2.eh_proj"))).unwrap_err();
-    assert_names(
-        &error,
-        &["model.layers.2.eh_proj.weight", "[16, 32]", "missing"],
-    );
+    assert_names(&error, &["model.layers.2.eh_proj.weight", "[16, 32]", "missing"]);
 }
 
 #[test]
 fn correction_biases_may_be_absent_together_but_not_singly() {
     let count = tensors(&spec(DEEPSEEK_V3)).len();
     let mut biases = 0;
-    let loaded = changed(DEEPSEEK_V3, |t| {
-        biases = remove(t, "e_score_correction_bias").len()
-    });
+    let loaded = changed(DEEPSEEK_V3, |t| biases = remove(t, "e_score_correction_bias").len());
     assert!(biases == 2);
     assert_eq!(loaded.unwrap(), count - biases);
-    let error = changed(DEEPSEEK_V3, |t| {
-        drop(remove(t, "layers.1.mlp.gate.e_score_correction_bias"))
-    })
-    .unwrap_err();
-    assert_names(
-        &error,
-        &[
-            "model.layers.1.mlp.gate.e_score_correction_bias",
-            "[4]",
-            "missing",
-        ],
-    );
+    let error = changed(DEEPSEEK_V3, |t| drop(remove(t, "layers.1.mlp.gate.e_score_correction_bias"))).unwrap_err();
+    assert_names(&error, &["model.layers.1.mlp.gate.e_score_correction_bias", "[4]", "missing"]);
 }
 
 #[test]
@@ -304,68 +186,35 @@ fn saving_checks_the_tensors_before_it_touches_the_folder() {
     let spec = spec(LLAMA);
     let tensors = tensors(&spec);
     let missing = borrowed(&tensors).skip(1);
-    assert_names(
-        &save_model(&dir, &spec, missing).unwrap_err(),
-        &["embed_tokens", "missing"],
-    );
+    assert_names(&save_model(&dir, &spec, missing).unwrap_err(), &["embed_tokens", "missing"]);
     let twice = borrowed(&tensors).chain(borrowed(&tensors).take(1));
-    assert_names(
-        &save_model(&dir, &spec, twice).unwrap_err(),
-        &["embed_tokens", "twice"],
-    );
+    assert_names(&save_model(&dir, &spec, twice).unwrap_err(), &["embed_tokens", "twice"]);
     let extra = borrowed(&tensors).chain([("model.odd", &[1][..], &[0.0][..])]);
-    assert_names(
-        &save_model(&dir, &spec, extra).unwrap_err(),
-        &["model.odd", "[1]", "not part"],
-    );
+    assert_names(&save_model(&dir, &spec, extra).unwrap_err(), &["model.odd", "[1]", "not part"]);
     assert!(!dir.exists());
 }
 
 #[test]
 fn absent_and_unreadable_configurations() {
     let scratch = Scratch::new();
-    assert_names(
-        &load_model(&scratch.join("none")).unwrap_err(),
-        &["none/config.json", "No such file"],
-    );
+    assert_names(&load_model(&scratch.join("none")).unwrap_err(), &["none/config.json", "No such file"]);
     fs::write(scratch.join("config.json"), b"\xff").unwrap();
-    assert_names(
-        &load_model(scratch.path()).unwrap_err(),
-        &["config.json", "UTF-8"],
-    );
+    assert_names(&load_model(scratch.path()).unwrap_err(), &["config.json", "UTF-8"]);
     fs::write(scratch.join("config.json"), b"{}").unwrap();
-    assert!(matches!(
-        load_model(scratch.path()).unwrap_err(),
-        StoreError::Spec { .. }
-    ));
+    assert!(matches!(load_model(scratch.path()).unwrap_err(), StoreError::Spec { .. }));
     fs::write(scratch.join("config.json"), LLAMA).unwrap();
-    assert_names(
-        &load_model(scratch.path()).unwrap_err(),
-        &["model.safetensors", "No such file"],
-    );
+    assert_names(&load_model(scratch.path()).unwrap_err(), &["model.safetensors", "No such file"]);
 }
 
 #[test]
 fn a_configuration_of_absurd_size_is_refused_at_once() {
     let scratch = Scratch::new();
     let tensors = tensors(&spec(DEEPSEEK_V3));
-    for (key, absurd) in [
-        ("num_hidden_layers\": 2", "16777216"),
-        ("n_routed_experts\": 4", "1048576"),
-    ] {
+    for (key, absurd) in [("num_hidden_layers\": 2", "16777216"), ("n_routed_experts\": 4", "1048576")] {
         let (name, _) = key.split_once('"').unwrap();
         let config = DEEPSEEK_V3.replace(key, &format!("{name}\": {absurd}"));
-        foreign(
-            scratch.path(),
-            &config,
-            "model.safetensors",
-            &tensors,
-            "F32",
-        );
-        assert_names(
-            &load_model(scratch.path()).unwrap_err(),
-            &["model.safetensors", "config.json asks for"],
-        );
+        foreign(scratch.path(), &config, "model.safetensors", &tensors, "F32");
+        assert_names(&load_model(scratch.path()).unwrap_err(), &["model.safetensors", "config.json asks for"]);
     }
 }
 
@@ -376,8 +225,5 @@ fn a_file_slipped_into_a_vouched_folder_is_not_read() {
     let tensors = tensors(&spec);
     save_model(scratch.path(), &spec, borrowed(&tensors)).unwrap();
     fs::write(scratch.join("model.safetensors.index.json"), b"{}").unwrap();
-    assert_names(
-        &load_model(scratch.path()).unwrap_err(),
-        &["index.json", "not listed", "hint: move it out"],
-    );
+    assert_names(&load_model(scratch.path()).unwrap_err(), &["index.json", "not listed", "hint: move it out"]);
 }

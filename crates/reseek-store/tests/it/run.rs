@@ -17,15 +17,7 @@ fn a_run_is_made_reopened_and_told_apart_from_others() {
     assert_eq!((run.info().seed, run.path()), (7, path.as_path()));
     drop(run);
     let error = RunDir::create_or_open(&path, "bbbb", 7).unwrap_err();
-    assert_names(
-        &error,
-        &[
-            "runs/one",
-            "configuration aaaa",
-            "configuration bbbb",
-            "hint: choose another folder",
-        ],
-    );
+    assert_names(&error, &["runs/one", "configuration aaaa", "configuration bbbb", "hint: choose another folder"]);
     let error = RunDir::create_or_open(&path, "aaaa", 8).unwrap_err();
     assert_names(&error, &["seed 7", "seed 8"]);
     assert_eq!(RunDir::inspect(&path).unwrap().config_hash, "aaaa");
@@ -39,28 +31,15 @@ fn two_at_once_are_refused_and_a_lock_left_behind_is_not() {
     let first = RunDir::create_or_open(&path, "a", 1).unwrap();
     let stage = first.stage("pretrain").unwrap();
     let error = RunDir::create_or_open(&path, "a", 1).unwrap_err();
-    assert_names(
-        &error,
-        &[
-            "in use by process",
-            &std::process::id().to_string(),
-            "hint: wait for it",
-        ],
-    );
+    assert_names(&error, &["in use by process", &std::process::id().to_string(), "hint: wait for it"]);
     // A reader needs no lock, and a stage holds it as long as the run.
     RunDir::inspect(&path).unwrap();
     drop(first);
-    assert!(matches!(
-        RunDir::create_or_open(&path, "a", 1),
-        Err(StoreError::Locked { .. })
-    ));
+    assert!(matches!(RunDir::create_or_open(&path, "a", 1), Err(StoreError::Locked { .. })));
     drop(stage);
     fs::write(path.join("lock"), "4194305 and some more").unwrap();
     RunDir::create_or_open(&path, "a", 1).unwrap();
-    assert_eq!(
-        fs::read_to_string(path.join("lock")).unwrap(),
-        format!("{}\n", std::process::id())
-    );
+    assert_eq!(fs::read_to_string(path.join("lock")).unwrap(), format!("{}\n", std::process::id()));
 }
 
 #[test]
@@ -68,20 +47,10 @@ fn a_folder_of_somebody_else_is_left_alone() {
     let scratch = Scratch::new();
     fs::write(scratch.join("thesis.tex"), b"x").unwrap();
     let error = RunDir::create_or_open(scratch.path(), "a", 1).unwrap_err();
-    assert_names(
-        &error,
-        &[
-            "thesis.tex",
-            "not a run",
-            "hint: choose a new or empty folder",
-        ],
-    );
+    assert_names(&error, &["thesis.tex", "not a run", "hint: choose a new or empty folder"]);
     assert_eq!(tree(scratch.path()).len(), 1);
     let error = RunDir::create_or_open(&scratch.join("thesis.tex"), "a", 1).unwrap_err();
-    assert_names(
-        &error,
-        &["thesis.tex", "hint: a file stands where a folder is needed"],
-    );
+    assert_names(&error, &["thesis.tex", "hint: a file stands where a folder is needed"]);
     let error = RunDir::create_or_open(&scratch.join("thesis.tex/run"), "a", 1).unwrap_err();
     assert_names(&error, &["thesis.tex/run", "Not a directory"]);
 }
@@ -92,10 +61,7 @@ fn a_kill_before_the_manifest_leaves_a_folder_to_begin_in() {
     fs::write(scratch.join("lock"), b"1").unwrap();
     fs::write(scratch.join(".manifest.json.reseek-tmp"), b"{").unwrap();
     drop(RunDir::create_or_open(scratch.path(), "a", 1).unwrap());
-    assert_eq!(
-        tree(scratch.path()).into_keys().collect::<Vec<_>>(),
-        ["lock", "manifest.json"]
-    );
+    assert_eq!(tree(scratch.path()).into_keys().collect::<Vec<_>>(), ["lock", "manifest.json"]);
 }
 
 #[test]
@@ -105,19 +71,10 @@ fn a_damaged_or_foreign_manifest_is_not_overwritten() {
     let manifest = scratch.join("manifest.json");
     let text = fs::read_to_string(&manifest).unwrap();
     fs::write(&manifest, text.replace("aaaa", "aaab")).unwrap();
-    assert_names(
-        &RunDir::create_or_open(scratch.path(), "aaaa", 1).unwrap_err(),
-        &["manifest.json", "damaged"],
-    );
+    assert_names(&RunDir::create_or_open(scratch.path(), "aaaa", 1).unwrap_err(), &["manifest.json", "damaged"]);
     let model = scratch.join("model");
-    DirWriter::create(&model)
-        .unwrap()
-        .finish(Value::Null)
-        .unwrap();
-    assert_names(
-        &RunDir::create_or_open(&model, "a", 1).unwrap_err(),
-        &["model", "not a run's"],
-    );
+    DirWriter::create(&model).unwrap().finish(Value::Null).unwrap();
+    assert_names(&RunDir::create_or_open(&model, "a", 1).unwrap_err(), &["model", "not a run's"]);
 }
 
 #[test]
@@ -136,10 +93,7 @@ fn a_stage_is_skipped_only_for_the_same_inputs() {
     let run = RunDir::create_or_open(&scratch.join("run"), "a", 1).unwrap();
     let stage = run.stage("tokenizer").unwrap();
     assert!(!stage.is_done("in").unwrap());
-    assert_names(
-        &stage.outputs_hash().unwrap_err(),
-        &["tokenizer", "never finished"],
-    );
+    assert_names(&stage.outputs_hash().unwrap_err(), &["tokenizer", "never finished"]);
     stage.begin("in").unwrap();
     fs::write(stage.path().join("tokenizer.json"), b"{}").unwrap();
     assert!(!stage.is_done("in").unwrap());
@@ -162,18 +116,12 @@ fn work_on_the_same_inputs_goes_on_and_on_others_begins_anew() {
     let run = RunDir::create_or_open(&scratch.join("run"), "a", 1).unwrap();
     let stage = run.stage("r1/reasoning").unwrap();
     stage.begin("in").unwrap();
-    StepLog::open(&stage.path().join("metrics.jsonl"), 0)
-        .unwrap()
-        .append(0, &json!({}))
-        .unwrap();
+    StepLog::open(&stage.path().join("metrics.jsonl"), 0).unwrap().append(0, &json!({})).unwrap();
     stage.state().unwrap();
     stage.begin("in").unwrap();
     assert!(stage.path().join("metrics.jsonl").exists() && stage.path().join("state").is_dir());
     stage.begin("changed").unwrap();
-    assert_eq!(
-        tree(stage.path()).into_keys().collect::<Vec<_>>(),
-        ["begun.json"]
-    );
+    assert_eq!(tree(stage.path()).into_keys().collect::<Vec<_>>(), ["begun.json"]);
 }
 
 #[test]
@@ -189,37 +137,20 @@ fn a_damaged_output_of_a_finished_stage_is_found() {
     inner.write("notes", b"n").unwrap();
     inner.finish(Value::Null).unwrap();
     fs::write(stage.path().join("metrics.jsonl"), b"{\"step\":0}\n").unwrap();
-    stage
-        .mark_done("in", &[".", "reference", "metrics.jsonl"])
-        .unwrap();
-    for name in [
-        "model.safetensors",
-        "reference/notes",
-        "metrics.jsonl",
-        "manifest.json",
-        "stage.json",
-    ] {
+    stage.mark_done("in", &[".", "reference", "metrics.jsonl"]).unwrap();
+    for name in ["model.safetensors", "reference/notes", "metrics.jsonl", "manifest.json", "stage.json"] {
         let path = stage.path().join(name);
         let bytes = fs::read(&path).unwrap();
         let mut other = bytes.clone();
         other[bytes.len() / 2] ^= 1;
         fs::write(&path, other).unwrap();
-        assert_names(
-            &stage.is_done("in").unwrap_err(),
-            &[name, "damaged", "hint:"],
-        );
+        assert_names(&stage.is_done("in").unwrap_err(), &[name, "damaged", "hint:"]);
         fs::write(&path, bytes).unwrap();
     }
     assert!(stage.is_done("in").unwrap());
-    assert_names(
-        &stage.mark_done("in", &["absent.txt"]).unwrap_err(),
-        &["absent.txt", "No such file"],
-    );
+    assert_names(&stage.mark_done("in", &["absent.txt"]).unwrap_err(), &["absent.txt", "No such file"]);
     fs::remove_file(stage.path().join("reference/notes")).unwrap();
-    assert_names(
-        &stage.mark_done("in", &["reference"]).unwrap_err(),
-        &["reference/notes", "missing"],
-    );
+    assert_names(&stage.mark_done("in", &["reference"]).unwrap_err(), &["reference/notes", "missing"]);
 }
 
 #[test]

@@ -14,10 +14,7 @@ fn state(step: u64) -> TrainState<'static> {
         weights: flat(0),
         m: flat(1),
         v: flat(2),
-        buffers: BTreeMap::from([
-            ("bias".to_owned(), flat(3)),
-            ("empty".to_owned(), Cow::Owned(Vec::new())),
-        ]),
+        buffers: BTreeMap::from([("bias".to_owned(), flat(3)), ("empty".to_owned(), Cow::Owned(Vec::new()))]),
         cursor: json!({"document": 17, "offset": [1, 2]}),
         counters: BTreeMap::from([("sampling".to_owned(), u64::MAX)]),
         extra: json!({"lr": 2.2e-4 / 3.0}),
@@ -33,9 +30,7 @@ fn a_state_comes_back_bit_for_bit() {
     odd.m = Cow::Owned(vec![f32::MIN_POSITIVE / 2.0, -0.0, f32::INFINITY, f32::MAX]);
     // Every one of these is read wrongly by a parser that is not exact.
     let mut random = SplitMix(9);
-    let exact: Vec<f64> = (0..500)
-        .map(|_| f64::from_bits(random.next() >> 2 | 1 << 60))
-        .collect();
+    let exact: Vec<f64> = (0..500).map(|_| f64::from_bits(random.next() >> 2 | 1 << 60)).collect();
     odd.extra = json!(exact);
     states.save(&odd).unwrap();
     let loaded = states.load().unwrap().unwrap();
@@ -55,14 +50,8 @@ fn the_newest_two_are_kept_whatever_was_saved_between() {
         }
     }
     assert_eq!(tree(&straight), tree(&disturbed));
-    let names: Vec<_> = tree(&straight)
-        .into_keys()
-        .filter(|n| n.ends_with("manifest.json"))
-        .collect();
-    assert_eq!(
-        names,
-        ["step-00000004/manifest.json", "step-00000006/manifest.json"]
-    );
+    let names: Vec<_> = tree(&straight).into_keys().filter(|n| n.ends_with("manifest.json")).collect();
+    assert_eq!(names, ["step-00000004/manifest.json", "step-00000006/manifest.json"]);
 }
 
 #[test]
@@ -74,10 +63,7 @@ fn a_damaged_newest_state_is_reported_and_the_one_before_serves() {
     states.save(&state(2)).unwrap();
     let undisturbed = tree(&dir);
     let mut random = SplitMix(5);
-    for (name, bytes) in undisturbed
-        .iter()
-        .filter(|(name, _)| name.starts_with("step-00000002"))
-    {
+    for (name, bytes) in undisturbed.iter().filter(|(name, _)| name.starts_with("step-00000002")) {
         for _ in 0..20 {
             let mut other = bytes.clone();
             other[random.below(bytes.len())] ^= 1 << random.below(8);
@@ -116,14 +102,7 @@ fn no_whole_state_is_an_error_that_names_each() {
     fs::remove_file(dir.join("step-00000002/state.safetensors")).unwrap();
     let error = states.load().unwrap_err();
     assert!(matches!(&error, StoreError::NoWholeState { damaged, .. } if damaged.len() == 2));
-    assert_names(
-        &error,
-        &[
-            "step-00000001",
-            "step-00000002/state.safetensors",
-            "to begin this stage again",
-        ],
-    );
+    assert_names(&error, &["step-00000001", "step-00000002/state.safetensors", "to begin this stage again"]);
 }
 
 #[test]
@@ -133,10 +112,7 @@ fn a_renamed_folder_is_not_taken_for_another_step() {
     let states = StateDir::open(&dir).unwrap();
     states.save(&state(1)).unwrap();
     fs::rename(dir.join("step-00000001"), dir.join("step-00000009")).unwrap();
-    assert_names(
-        &states.load().unwrap_err(),
-        &["step-00000009", "of step 1, its folder of step 9"],
-    );
+    assert_names(&states.load().unwrap_err(), &["step-00000009", "of step 1, its folder of step 9"]);
     fs::rename(dir.join("step-00000009"), dir.join("step-9")).unwrap();
     assert!(states.load().unwrap().is_none());
 }
@@ -151,10 +127,7 @@ fn a_third_state_left_by_a_kill_before_the_tidying_goes() {
     let undisturbed = tree(&dir);
     StateDir::open(&other).unwrap().save(&state(1)).unwrap();
     fs::rename(other.join("step-00000001"), dir.join("step-00000001")).unwrap();
-    assert_eq!(
-        StateDir::open(&dir).unwrap().load().unwrap().unwrap().state,
-        state(3)
-    );
+    assert_eq!(StateDir::open(&dir).unwrap().load().unwrap().unwrap().state, state(3));
     assert_eq!(tree(&dir), undisturbed);
 }
 
@@ -166,12 +139,7 @@ fn opening_sweeps_a_half_built_state_and_clearing_removes_all() {
     fs::write(dir.join(".step-00000003.reseek-tmp/state.json"), b"{").unwrap();
     let states = StateDir::open(&dir).unwrap();
     assert!(tree(&dir).is_empty());
-    states
-        .save(&TrainState {
-            extra: Value::Null,
-            ..state(1)
-        })
-        .unwrap();
+    states.save(&TrainState { extra: Value::Null, ..state(1) }).unwrap();
     states.clear().unwrap();
     assert!(!dir.exists());
 }

@@ -18,11 +18,7 @@ pub(super) fn addition(level: u8, stream: &mut Stream) -> Drawn {
     let mut carry = 0;
     for column in 0..columns {
         let (x, y) = (digit(a, column), digit(b, column));
-        let carried = if column == 0 {
-            String::new()
-        } else {
-            format!("+{carry}")
-        };
+        let carried = if column == 0 { String::new() } else { format!("+{carry}") };
         let total = x + y + carry;
         carry = total / 10;
         if column + 1 < columns {
@@ -40,16 +36,8 @@ pub(super) fn addition(level: u8, stream: &mut Stream) -> Drawn {
         kind: AnswerKind::Integer,
         answer: Both::same(sum),
         questions: Questions::new(
-            [
-                format!("What is {a}+{b}?"),
-                format!("Compute {a}+{b}."),
-                format!("Add {a} and {b}."),
-            ],
-            [
-                format!("{a}+{b}等于多少？"),
-                format!("计算{a}+{b}。"),
-                format!("求{a}与{b}的和。"),
-            ],
+            [format!("What is {a}+{b}?"), format!("Compute {a}+{b}."), format!("Add {a} and {b}.")],
+            [format!("{a}+{b}等于多少？"), format!("计算{a}+{b}。"), format!("求{a}与{b}的和。")],
         ),
         steps: steps.done(),
         check: Sentences::one(format!("{sum}-{b}={a}")),
@@ -70,11 +58,7 @@ pub(super) fn subtraction(level: u8, stream: &mut Stream) -> Drawn {
     let mut borrow = 0;
     for column in 0..columns {
         let (mut x, y) = (digit(a, column), digit(b, column));
-        let borrowed = if column == 0 {
-            String::new()
-        } else {
-            format!("-{borrow}")
-        };
+        let borrowed = if column == 0 { String::new() } else { format!("-{borrow}") };
         let is_short = x < y + borrow;
         if is_short {
             x += 10;
@@ -95,16 +79,8 @@ pub(super) fn subtraction(level: u8, stream: &mut Stream) -> Drawn {
         kind: AnswerKind::Integer,
         answer: Both::same(difference),
         questions: Questions::new(
-            [
-                format!("What is {a}-{b}?"),
-                format!("Compute {a}-{b}."),
-                format!("Take {b} from {a}."),
-            ],
-            [
-                format!("{a}-{b}等于多少？"),
-                format!("计算{a}-{b}。"),
-                format!("求{a}减{b}的差。"),
-            ],
+            [format!("What is {a}-{b}?"), format!("Compute {a}-{b}."), format!("Take {b} from {a}.")],
+            [format!("{a}-{b}等于多少？"), format!("计算{a}-{b}。"), format!("求{a}减{b}的差。")],
         ),
         steps: steps.done(),
         check: Sentences::one(format!("{difference}+{b}={a}")),
@@ -126,11 +102,7 @@ pub(super) fn multiplication(level: u8, stream: &mut Stream) -> Drawn {
     for column in 0..columns {
         let x = digit(a, column);
         let total = x * b + carry;
-        let sum = if column == 0 {
-            String::new()
-        } else {
-            format!(", {}+{carry}={total}", x * b)
-        };
+        let sum = if column == 0 { String::new() } else { format!(", {}+{carry}={total}", x * b) };
         carry = total / 10;
         let line = format!("{x}*{b}={}{sum}", x * b);
         if column + 1 < columns {
@@ -148,16 +120,8 @@ pub(super) fn multiplication(level: u8, stream: &mut Stream) -> Drawn {
         kind: AnswerKind::Integer,
         answer: Both::same(product),
         questions: Questions::new(
-            [
-                format!("What is {a}*{b}?"),
-                format!("Compute {a}*{b}."),
-                format!("Multiply {a} by {b}."),
-            ],
-            [
-                format!("{a}*{b}等于多少？"),
-                format!("计算{a}*{b}。"),
-                format!("求{a}与{b}的积。"),
-            ],
+            [format!("What is {a}*{b}?"), format!("Compute {a}*{b}."), format!("Multiply {a} by {b}.")],
+            [format!("{a}*{b}等于多少？"), format!("计算{a}*{b}。"), format!("求{a}与{b}的积。")],
         ),
         steps: steps.done(),
         check: Sentences::one(format!("{product}/{b}={a}")),
@@ -176,11 +140,7 @@ pub(super) fn chain_sum(level: u8, stream: &mut Stream) -> Drawn {
     let mut total = terms[0];
     while terms.len() < count {
         let size = stream.range(1, high);
-        let term = if minus && size <= total && stream.chance(0.5) {
-            -size
-        } else {
-            size
-        };
+        let term = if minus && size <= total && stream.chance(0.5) { -size } else { size };
         terms.push(term);
         total += term;
     }
@@ -190,11 +150,7 @@ pub(super) fn chain_sum(level: u8, stream: &mut Stream) -> Drawn {
         steps.show(format!("{running}{term:+}={}", running + term));
         running += term;
     }
-    let expression: String = terms
-        .iter()
-        .skip(1)
-        .map(|term| format!("{term:+}"))
-        .collect();
+    let expression: String = terms.iter().skip(1).map(|term| format!("{term:+}")).collect();
     let expression = format!("{}{expression}", terms[0]);
     let last = terms[count - 1];
     // The order of the terms does not change what is asked.
@@ -210,11 +166,7 @@ pub(super) fn chain_sum(level: u8, stream: &mut Stream) -> Drawn {
                 format!("Compute {expression}."),
                 format!("Find the value of {expression}."),
             ],
-            [
-                format!("{expression}等于多少？"),
-                format!("计算{expression}。"),
-                format!("求{expression}的值。"),
-            ],
+            [format!("{expression}等于多少？"), format!("计算{expression}。"), format!("求{expression}的值。")],
         ),
         steps: steps.done(),
         check: Sentences::one(format!("{total}{:+}={}", -last, total - last)),
@@ -228,10 +180,7 @@ pub(super) fn clock(level: u8, stream: &mut Stream) -> Drawn {
     let (hour, later) = match level {
         1 => (stream.range(1, 22), 5 * stream.range(1, (55 - minute) / 5)),
         2 => (stream.range(1, 22), 5 * stream.range((60 - minute) / 5, 11)),
-        _ => (
-            stream.range(12, 23),
-            60 * stream.range(1, 9) + 5 * stream.range(1, 11),
-        ),
+        _ => (stream.range(12, 23), 60 * stream.range(1, 9) + 5 * stream.range(1, 11)),
     };
     let (hours, minutes) = (later / 60, later % 60);
     let mut steps = Sentences::default();
@@ -250,16 +199,10 @@ pub(super) fn clock(level: u8, stream: &mut Stream) -> Drawn {
         steps.show(format!("{at_hour}-24={}", at_hour - 24));
         at_hour -= 24;
     }
-    let (now, then) = (
-        format!("{hour}:{minute:02}"),
-        format!("{at_hour}:{:02}", sum % 60),
-    );
+    let (now, then) = (format!("{hour}:{minute:02}"), format!("{at_hour}:{:02}", sum % 60));
     let (span, span_zh) = if hours > 0 {
         let plural = if hours > 1 { "s" } else { "" };
-        (
-            format!("{hours} hour{plural} {minutes} minutes"),
-            format!("{hours}小时{minutes}分钟"),
-        )
+        (format!("{hours} hour{plural} {minutes} minutes"), format!("{hours}小时{minutes}分钟"))
     } else {
         (format!("{minutes} minutes"), format!("{minutes}分钟"))
     };
@@ -280,21 +223,14 @@ pub(super) fn clock(level: u8, stream: &mut Stream) -> Drawn {
             ],
         ),
         steps: steps.done(),
-        check: Sentences::only(
-            format!("{span} before {then} is {now}"),
-            format!("{then}之前{span_zh}是{now}"),
-        ),
+        check: Sentences::only(format!("{span} before {then} is {now}"), format!("{then}之前{span_zh}是{now}")),
         people: Vec::new(),
     }
 }
 
 /// Decimal digits, the units first.
 fn digits(n: i64) -> Vec<i64> {
-    n.to_string()
-        .bytes()
-        .rev()
-        .map(|b| i64::from(b - b'0'))
-        .collect()
+    n.to_string().bytes().rev().map(|b| i64::from(b - b'0')).collect()
 }
 
 /// The digit in `column` from the right, 0 where the number has none.

@@ -6,21 +6,13 @@ use crate::stream::Stream;
 
 /// What a person is.
 fn role(knight: bool) -> Both {
-    if knight {
-        Both::new("knight", "骑士")
-    } else {
-        Both::new("knave", "无赖")
-    }
+    if knight { Both::new("knight", "骑士") } else { Both::new("knave", "无赖") }
 }
 
 /// Knights always tell the truth, knaves always lie. Levels 1 and 2 lead from a known person to the asked one; level 3
 /// tells nothing but what one of two says about both.
 pub(super) fn knights_knaves(level: u8, stream: &mut Stream) -> Drawn {
-    if level == 3 {
-        one_about_both(stream)
-    } else {
-        chain_of_claims(level as usize, stream)
-    }
+    if level == 3 { one_about_both(stream) } else { chain_of_claims(level as usize, stream) }
 }
 
 /// `length` claims: @0 is known, each next person says what the one before is.
@@ -28,47 +20,26 @@ fn chain_of_claims(length: usize, stream: &mut Stream) -> Drawn {
     let people = people(length + 1, stream);
     let mut is_knight = stream.chance(0.5);
     let first = role(is_knight);
-    let mut facts = Both::new(
-        format!("@0 is a {}.", first.english),
-        format!("@0是{}。", first.chinese),
-    );
+    let mut facts = Both::new(format!("@0 is a {}.", first.english), format!("@0是{}。", first.chinese));
     let mut key = format!("{is_knight}");
     let mut steps = Sentences::default();
     for i in 1..=length {
         let before = i - 1;
         let claimed = stream.chance(0.5);
         let claim = role(claimed);
-        facts
-            .english
-            .push_str(&format!(" @{i} says @{before} is a {}.", claim.english));
-        facts
-            .chinese
-            .push_str(&format!("@{i}说@{before}是{}。", claim.chinese));
+        facts.english.push_str(&format!(" @{i} says @{before} is a {}.", claim.english));
+        facts.chinese.push_str(&format!("@{i}说@{before}是{}。", claim.chinese));
         key.push_str(&format!(" {claimed}"));
         let fits = claimed == is_knight;
         let (actual, now) = (role(is_knight), role(fits));
-        let (truth, truth_zh) = if fits {
-            ("true", "真话")
-        } else {
-            ("false", "假话")
-        };
+        let (truth, truth_zh) = if fits { ("true", "真话") } else { ("false", "假话") };
         steps.say(
-            format!(
-                "@{before} is a {}, so @{i} says what is {truth}: @{i} is a {}",
-                actual.english, now.english
-            ),
-            format!(
-                "@{before}是{}，所以@{i}说的是{truth_zh}：@{i}是{}",
-                actual.chinese, now.chinese
-            ),
+            format!("@{before} is a {}, so @{i} says what is {truth}: @{i} is a {}", actual.english, now.english),
+            format!("@{before}是{}，所以@{i}说的是{truth_zh}：@{i}是{}", actual.chinese, now.chinese),
         );
         is_knight = fits;
     }
-    let verb = if is_knight {
-        ("tells the truth", "说真话")
-    } else {
-        ("lies", "说假话")
-    };
+    let verb = if is_knight { ("tells the truth", "说真话") } else { ("lies", "说假话") };
     Drawn {
         key: format!("{key} {}", joined(&people, " ")),
         kind: AnswerKind::KnightKnave,
@@ -136,10 +107,8 @@ fn one_about_both(stream: &mut Stream) -> Drawn {
         [Some(speaker), _] if stream.chance(0.5) => (0, speaker),
         [_, other] => (1, other.expect("every claim decides what the other one is")),
     };
-    let facts = Both::new(
-        format!("@1 is silent. @0 says: {}.", claim.says.0),
-        format!("@1不说话。@0说：{}。", claim.says.1),
-    );
+    let facts =
+        Both::new(format!("@1 is silent. @0 says: {}.", claim.says.0), format!("@1不说话。@0说：{}。", claim.says.1));
     Drawn {
         key: format!("both {number} {asked} {}", joined(&people, " ")),
         kind: AnswerKind::KnightKnave,

@@ -16,16 +16,8 @@ impl Formula {
     /// true or false, negated in one of three draws.
     fn literal(stream: &mut Stream, steps: &mut Sentences) -> Formula {
         let value = stream.chance(0.5);
-        let plain = Formula {
-            text: truth(value),
-            value,
-            key: String::from(if value { "T" } else { "F" }),
-        };
-        if stream.chance(1.0 / 3.0) {
-            plain.negated(steps)
-        } else {
-            plain
-        }
+        let plain = Formula { text: truth(value), value, key: String::from(if value { "T" } else { "F" }) };
+        if stream.chance(1.0 / 3.0) { plain.negated(steps) } else { plain }
     }
 
     fn negated(self, steps: &mut Sentences) -> Formula {
@@ -35,15 +27,8 @@ impl Formula {
             format!("not {} is {}", before.english, after.english),
             format!("非{}是{}", before.chinese, after.chinese),
         );
-        let text = Both::new(
-            format!("not {}", self.text.english),
-            format!("非{}", self.text.chinese),
-        );
-        Formula {
-            text,
-            value,
-            key: format!("!{}", self.key),
-        }
+        let text = Both::new(format!("not {}", self.text.english), format!("非{}", self.text.chinese));
+        Formula { text, value, key: format!("!{}", self.key) }
     }
 
     fn join(self, operator: Operator, right: Formula, steps: &mut Sentences) -> Formula {
@@ -60,18 +45,11 @@ impl Formula {
         );
         let mut keys = [self.key, right.key];
         keys.sort_unstable();
-        Formula {
-            text,
-            value,
-            key: format!("({} {english} {})", keys[0], keys[1]),
-        }
+        Formula { text, value, key: format!("({} {english} {})", keys[0], keys[1]) }
     }
 
     fn bracketed(mut self) -> Formula {
-        self.text = Both::new(
-            format!("({})", self.text.english),
-            format!("({})", self.text.chinese),
-        );
+        self.text = Both::new(format!("({})", self.text.english), format!("({})", self.text.chinese));
         self
     }
 }
@@ -102,71 +80,39 @@ impl Operator {
 }
 
 fn truth(value: bool) -> Both {
-    if value {
-        Both::new("true", "真")
-    } else {
-        Both::new("false", "假")
-    }
+    if value { Both::new("true", "真") } else { Both::new("false", "假") }
 }
 
 /// The value of a formula, inner parts first: `not false is true. true and true is true.`
 pub(super) fn boolean(level: u8, stream: &mut Stream) -> Drawn {
-    let operators: &[Operator] = if level == 3 {
-        &[Operator::And, Operator::Or, Operator::Xor]
-    } else {
-        &[Operator::And, Operator::Or]
-    };
+    let operators: &[Operator] =
+        if level == 3 { &[Operator::And, Operator::Or, Operator::Xor] } else { &[Operator::And, Operator::Or] };
     let mut steps = Sentences::default();
     let pair = |stream: &mut Stream, steps: &mut Sentences| {
-        let (a, b) = (
-            Formula::literal(stream, steps),
-            Formula::literal(stream, steps),
-        );
+        let (a, b) = (Formula::literal(stream, steps), Formula::literal(stream, steps));
         a.join(*stream.pick(operators), b, steps).bracketed()
     };
     let mut left = pair(stream, &mut steps);
     if level == 3 && stream.chance(0.5) {
         left = left.negated(&mut steps);
     }
-    let right = if level == 1 {
-        Formula::literal(stream, &mut steps)
-    } else {
-        pair(stream, &mut steps)
-    };
+    let right = if level == 1 { Formula::literal(stream, &mut steps) } else { pair(stream, &mut steps) };
     let last = *stream.pick(operators);
     let (left_value, right_value) = (truth(left.value), truth(right.value));
     let (last_en, last_zh) = last.words();
     let formula = left.join(last, right, &mut steps);
-    let (en, zh, value) = (
-        &formula.text.english,
-        &formula.text.chinese,
-        truth(formula.value),
-    );
+    let (en, zh, value) = (&formula.text.english, &formula.text.chinese, truth(formula.value));
     // "and", "or" and "xor" do not change with the order of their operands.
     let check = Sentences::only(
-        format!(
-            "{} {last_en} {} is {}",
-            right_value.english, left_value.english, value.english
-        ),
-        format!(
-            "{}{last_zh}{}是{}",
-            right_value.chinese, left_value.chinese, value.chinese
-        ),
+        format!("{} {last_en} {} is {}", right_value.english, left_value.english, value.english),
+        format!("{}{last_zh}{}是{}", right_value.chinese, left_value.chinese, value.chinese),
     );
     Drawn {
         key: formula.key,
         kind: AnswerKind::TrueFalse,
         questions: Questions::new(
-            [
-                format!("What is {en}?"),
-                format!("Evaluate {en}."),
-                format!("True or false: {en}?"),
-            ],
-            [
-                format!("{zh}的值是什么？"),
-                format!("求{zh}的值。"),
-                format!("判断真假：{zh}。"),
-            ],
+            [format!("What is {en}?"), format!("Evaluate {en}."), format!("True or false: {en}?")],
+            [format!("{zh}的值是什么？"), format!("求{zh}的值。"), format!("判断真假：{zh}。")],
         ),
         answer: value,
         steps: steps.done(),
@@ -199,21 +145,11 @@ pub(super) fn ordering(level: u8, stream: &mut Stream) -> Drawn {
     let mut steps = Sentences::default();
     let order = joined(&chain, " > ");
     steps.say(format!("The order is {order}"), format!("顺序是{order}"));
-    let (from, from_zh) = if place * 2 < count {
-        ("front", "前")
-    } else {
-        ("end", "后")
-    };
-    let counted: Vec<&String> = if place * 2 < count {
-        chain[..=place].iter().collect()
-    } else {
-        chain[place..].iter().rev().collect()
-    };
+    let (from, from_zh) = if place * 2 < count { ("front", "前") } else { ("end", "后") };
+    let counted: Vec<&String> =
+        if place * 2 < count { chain[..=place].iter().collect() } else { chain[place..].iter().rev().collect() };
     let row = joined(&counted, ", ");
-    steps.say(
-        format!("From the {from}: {row}"),
-        format!("从{from_zh}数：{}", row.replace(", ", "，")),
-    );
+    steps.say(format!("From the {from}: {row}"), format!("从{from_zh}数：{}", row.replace(", ", "，")));
     let (en, zh) = (&facts.english, &facts.chinese);
     let (above, below) = (place, count - 1 - place);
     Drawn {
@@ -247,15 +183,9 @@ fn comparisons(level: u8, count: usize, relation: &Relation, stream: &mut Stream
     let tell = |a: usize| {
         let b = a + 1;
         if level == 3 && stream.chance(0.5) {
-            Both::new(
-                format!("@{b} is {less} than @{a}."),
-                format!("@{b}比@{a}{less_zh}。"),
-            )
+            Both::new(format!("@{b} is {less} than @{a}."), format!("@{b}比@{a}{less_zh}。"))
         } else {
-            Both::new(
-                format!("@{a} is {more} than @{b}."),
-                format!("@{a}比@{b}{more_zh}。"),
-            )
+            Both::new(format!("@{a} is {more} than @{b}."), format!("@{a}比@{b}{more_zh}。"))
         }
     };
     let mut told: Vec<Both> = (0..count - 1).map(tell).collect();

@@ -98,14 +98,8 @@ impl Drawn {
 }
 
 impl Questions {
-    pub(crate) fn new<const N: usize, const M: usize>(
-        english: [String; N],
-        chinese: [String; M],
-    ) -> Questions {
-        Questions {
-            english: english.into(),
-            chinese: chinese.into(),
-        }
+    pub(crate) fn new<const N: usize, const M: usize>(english: [String; N], chinese: [String; M]) -> Questions {
+        Questions { english: english.into(), chinese: chinese.into() }
     }
 
     pub(crate) fn wordings(&self, language: Language) -> &[String] {
@@ -125,10 +119,7 @@ pub(crate) struct Both {
 
 impl Both {
     pub(crate) fn new(english: impl Into<String>, chinese: impl Into<String>) -> Both {
-        Both {
-            english: english.into(),
-            chinese: chinese.into(),
-        }
+        Both { english: english.into(), chinese: chinese.into() }
     }
 
     /// A text without words, the same in both.
@@ -151,10 +142,7 @@ pub(crate) struct Sentences(Both);
 impl Sentences {
     /// Adds a sentence; neither text has its full stop yet.
     pub(crate) fn say(&mut self, english: impl AsRef<str>, chinese: impl AsRef<str>) {
-        let Both {
-            english: en,
-            chinese: zh,
-        } = &mut self.0;
+        let Both { english: en, chinese: zh } = &mut self.0;
         if !en.is_empty() {
             en.push(' ');
         }
@@ -190,9 +178,5 @@ impl Sentences {
 
 /// `items` with `separator` between them.
 pub(crate) fn joined<T: ToString>(items: &[T], separator: &str) -> String {
-    items
-        .iter()
-        .map(T::to_string)
-        .collect::<Vec<_>>()
-        .join(separator)
+    items.iter().map(T::to_string).collect::<Vec<_>>().join(separator)
 }

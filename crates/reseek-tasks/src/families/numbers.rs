@@ -19,30 +19,16 @@ pub(super) fn extreme(level: u8, stream: &mut Stream) -> Drawn {
     let mut best = numbers[0];
     for &next in &numbers[1..] {
         let sign = if best < next { '<' } else { '>' };
-        let kept = if largest {
-            best.max(next)
-        } else {
-            best.min(next)
-        };
-        steps.say(
-            format!("{best}{sign}{next}, keep {kept}"),
-            format!("{best}{sign}{next}，留{kept}"),
-        );
+        let kept = if largest { best.max(next) } else { best.min(next) };
+        steps.say(format!("{best}{sign}{next}, keep {kept}"), format!("{best}{sign}{next}，留{kept}"));
         best = kept;
     }
     let mut sorted = numbers.clone();
     sorted.sort_unstable();
     let list = joined(&numbers, ", ");
-    let (word, word_zh, sign) = if largest {
-        ("largest", "最大", '>')
-    } else {
-        ("smallest", "最小", '<')
-    };
+    let (word, word_zh, sign) = if largest { ("largest", "最大", '>') } else { ("smallest", "最小", '<') };
     let others: Vec<i64> = numbers.iter().copied().filter(|&n| n != best).collect();
-    let check = others
-        .iter()
-        .map(|n| format!("{best}{sign}{n}"))
-        .collect::<Vec<_>>();
+    let check = others.iter().map(|n| format!("{best}{sign}{n}")).collect::<Vec<_>>();
     Drawn {
         key: format!("{word} {}", joined(&sorted, " ")),
         kind: AnswerKind::Integer,
@@ -83,19 +69,13 @@ pub(super) fn sort_numbers(level: u8, stream: &mut Stream) -> Drawn {
     let mut rest = numbers.clone();
     for &taken in &sorted {
         let left = joined(&rest, ",");
-        steps.say(
-            format!("From {left} take {taken}"),
-            format!("从{left}取{taken}"),
-        );
+        steps.say(format!("From {left} take {taken}"), format!("从{left}取{taken}"));
         rest.retain(|&n| n != taken);
     }
     // Without spaces: each would cost a nano model a token, and two-digit numbers do not look like thousands.
     let list = joined(&numbers, ",");
-    let (order, order_zh, sign) = if rising {
-        ("small to large", "从小到大", "<")
-    } else {
-        ("large to small", "从大到小", ">")
-    };
+    let (order, order_zh, sign) =
+        if rising { ("small to large", "从小到大", "<") } else { ("large to small", "从大到小", ">") };
     Drawn {
         key: format!("{order_zh} {key}"),
         kind: AnswerKind::List,
@@ -128,10 +108,7 @@ pub(super) fn gcd(level: u8, stream: &mut Stream) -> Drawn {
     let (a, b, rows) = loop {
         let factor = stream.range(1, factor_max);
         let parts = stream.distinct(2, 1, part_max);
-        let (a, b) = (
-            factor * parts[0].max(parts[1]),
-            factor * parts[0].min(parts[1]),
-        );
+        let (a, b) = (factor * parts[0].max(parts[1]), factor * parts[0].min(parts[1]));
         let rows = euclid(a, b);
         if b > 1 && rows.len() <= steps_max {
             break (a, b, rows);
@@ -161,11 +138,7 @@ pub(super) fn gcd(level: u8, stream: &mut Stream) -> Drawn {
             ],
         ),
         steps: steps.done(),
-        check: Sentences::one(format!(
-            "{a}={divisor}*{}, {b}={divisor}*{}",
-            a / divisor,
-            b / divisor
-        )),
+        check: Sentences::one(format!("{a}={divisor}*{}, {b}={divisor}*{}", a / divisor, b / divisor)),
         people: Vec::new(),
     }
 }
@@ -217,11 +190,7 @@ pub(super) fn remainder(level: u8, stream: &mut Stream) -> Drawn {
                 format!("Divide {n} by {d}. What remains?"),
                 format!("What is {n} mod {d}?"),
             ],
-            [
-                format!("{n}除以{d}的余数是多少？"),
-                format!("求{n}除以{d}的余数。"),
-                format!("{n}除以{d}余几？"),
-            ],
+            [format!("{n}除以{d}的余数是多少？"), format!("求{n}除以{d}的余数。"), format!("{n}除以{d}余几？")],
         ),
         steps: steps.done(),
         check: Sentences::one(format!("{d}*{}+{rest}={n}", n / d)),
@@ -253,21 +222,10 @@ pub(super) fn divisible(level: u8, stream: &mut Stream) -> Drawn {
     };
     match d {
         2 | 5 => steps.say(format!("The last digit is {part}"), format!("末位是{part}")),
-        4 => steps.say(
-            format!("The last two digits make {part}"),
-            format!("末两位是{part}"),
-        ),
+        4 => steps.say(format!("The last two digits make {part}"), format!("末两位是{part}")),
         _ => {
-            let spread = n
-                .to_string()
-                .chars()
-                .map(String::from)
-                .collect::<Vec<_>>()
-                .join("+");
-            steps.say(
-                format!("Digits: {spread}={part}"),
-                format!("各位：{spread}={part}"),
-            );
+            let spread = n.to_string().chars().map(String::from).collect::<Vec<_>>().join("+");
+            steps.say(format!("Digits: {spread}={part}"), format!("各位：{spread}={part}"));
         }
     }
     let rest = part % d;
@@ -278,22 +236,14 @@ pub(super) fn divisible(level: u8, stream: &mut Stream) -> Drawn {
     Drawn {
         key: format!("{d}|{n}"),
         kind: AnswerKind::YesNo,
-        answer: if is_divisible {
-            Both::new("yes", "是")
-        } else {
-            Both::new("no", "否")
-        },
+        answer: if is_divisible { Both::new("yes", "是") } else { Both::new("no", "否") },
         questions: Questions::new(
             [
                 format!("Is {n} divisible by {d}?"),
                 format!("Does {d} divide {n}?"),
                 format!("Is {n} a multiple of {d}?"),
             ],
-            [
-                format!("{n}是否能被{d}整除？"),
-                format!("{n}是不是{d}的倍数？"),
-                format!("{d}是否整除{n}？"),
-            ],
+            [format!("{n}是否能被{d}整除？"), format!("{n}是不是{d}的倍数？"), format!("{d}是否整除{n}？")],
         ),
         steps: steps.done(),
         check: Sentences::one(format!("{}*{d}+{}={n}", n / d, n % d)),

@@ -8,8 +8,7 @@ use crate::answer::AnswerKind;
 use crate::stream::Stream;
 
 /// Common English words of three to eight letters.
-static WORDS: LazyLock<Vec<&str>> =
-    LazyLock::new(|| include_str!("../words.txt").split_whitespace().collect());
+static WORDS: LazyLock<Vec<&str>> = LazyLock::new(|| include_str!("../words.txt").split_whitespace().collect());
 
 /// A common word of `low..=high` letters.
 fn word(low: usize, high: usize, stream: &mut Stream) -> Vec<char> {
@@ -23,11 +22,7 @@ fn word(low: usize, high: usize, stream: &mut Stream) -> Vec<char> {
 
 /// Three different letters.
 fn three_letters(stream: &mut Stream) -> Vec<char> {
-    stream
-        .distinct(3, 0, 25)
-        .into_iter()
-        .map(|i| char::from(b'a' + i as u8))
-        .collect()
+    stream.distinct(3, 0, 25).into_iter().map(|i| char::from(b'a' + i as u8)).collect()
 }
 
 /// The letters of a task at `level`, and how the question names them: spelled at level 1, else as a word.
@@ -44,10 +39,7 @@ fn letters_and_name(level: u8, stream: &mut Stream) -> (Vec<char>, String) {
 /// Says how the word is spelled.
 fn spell(letters: &[char], steps: &mut Sentences) {
     let spelled = joined(letters, " ");
-    steps.say(
-        format!("The letters are {spelled}"),
-        format!("字母是{spelled}"),
-    );
+    steps.say(format!("The letters are {spelled}"), format!("字母是{spelled}"));
 }
 
 /// A word backwards, taking the last letter again and again: `c a t -> t. c a -> a. c -> c.`
@@ -56,11 +48,7 @@ pub(super) fn reverse_word(level: u8, stream: &mut Stream) -> Drawn {
     let mut steps = Sentences::default();
     steps.say("Take the last letter each time", "每次取最后的字母");
     for end in (1..=letters.len()).rev() {
-        steps.show(format!(
-            "{} -> {}",
-            joined(&letters[..end], " "),
-            letters[end - 1]
-        ));
+        steps.show(format!("{} -> {}", joined(&letters[..end], " "), letters[end - 1]));
     }
     let backwards: Vec<char> = letters.iter().rev().copied().collect();
     let (answer, forwards) = (joined(&backwards, " "), joined(&letters, " "));
@@ -74,17 +62,10 @@ pub(super) fn reverse_word(level: u8, stream: &mut Stream) -> Drawn {
                 format!("Write the letters of {name} in reverse."),
                 format!("What is {name} spelled from the end?"),
             ],
-            [
-                format!("把{name}倒过来拼写。"),
-                format!("倒着写出{name}的字母。"),
-                format!("{name}从后往前怎么拼？"),
-            ],
+            [format!("把{name}倒过来拼写。"), format!("倒着写出{name}的字母。"), format!("{name}从后往前怎么拼？")],
         ),
         steps: steps.done(),
-        check: Sentences::only(
-            format!("{answer} backwards is {forwards}"),
-            format!("{answer}倒过来是{forwards}"),
-        ),
+        check: Sentences::only(format!("{answer} backwards is {forwards}"), format!("{answer}倒过来是{forwards}")),
         people: Vec::new(),
     }
 }
@@ -141,9 +122,7 @@ fn letters_to_count(level: u8, stream: &mut Stream) -> Vec<char> {
         // Few different letters, so that they repeat.
         1 => {
             let few = three_letters(stream);
-            (0..stream.range(3, 5))
-                .map(|_| *stream.pick(&few))
-                .collect()
+            (0..stream.range(3, 5)).map(|_| *stream.pick(&few)).collect()
         }
         2 => word(4, 5, stream),
         _ => word(6, 8, stream),
@@ -152,21 +131,13 @@ fn letters_to_count(level: u8, stream: &mut Stream) -> Vec<char> {
 
 /// Says at which places `letter` stands.
 fn places_of(letter: char, letters: &[char]) -> Both {
-    let places: Vec<usize> = (1..=letters.len())
-        .filter(|&i| letters[i - 1] == letter)
-        .collect();
+    let places: Vec<usize> = (1..=letters.len()).filter(|&i| letters[i - 1] == letter).collect();
     match places.len() {
         0 => Sentences::only(format!("No letter is {letter}"), format!("没有{letter}")),
-        1 => Sentences::only(
-            format!("It is letter {}", places[0]),
-            format!("在第{}位", places[0]),
-        ),
+        1 => Sentences::only(format!("It is letter {}", places[0]), format!("在第{}位", places[0])),
         _ => {
             let list = joined(&places, ", ");
-            Sentences::only(
-                format!("They are letters {list}"),
-                format!("在第{}位", list.replace(", ", "，")),
-            )
+            Sentences::only(format!("They are letters {list}"), format!("在第{}位", list.replace(", ", "，")))
         }
     }
 }
@@ -205,10 +176,7 @@ pub(super) fn letter_at(level: u8, stream: &mut Stream) -> Drawn {
     let numbered = joined(&numbered.collect::<Vec<_>>(), ", ");
     let mut steps = Sentences::default();
     spell(&letters, &mut steps);
-    steps.say(
-        format!("From the {side}: {numbered}"),
-        format!("从{side_zh}数：{}", numbered.replace(", ", "，")),
-    );
+    steps.say(format!("From the {side}: {numbered}"), format!("从{side_zh}数：{}", numbered.replace(", ", "，")));
     Drawn {
         // The place from the front, so that the last letter of a word and its third have one key where they are one.
         key: format!("{index} {name}"),
@@ -245,10 +213,7 @@ pub(super) fn sort_letters(level: u8, stream: &mut Stream) -> Drawn {
     let mut rest = letters.clone();
     for &taken in &sorted {
         steps.show(format!("{} -> {taken}", joined(&rest, " ")));
-        let at = rest
-            .iter()
-            .position(|&l| l == taken)
-            .expect("a letter of the rest");
+        let at = rest.iter().position(|&l| l == taken).expect("a letter of the rest");
         rest.remove(at);
     }
     let answer = joined(&sorted, " ");
@@ -285,32 +250,21 @@ pub(super) fn shift_letters(level: u8, stream: &mut Stream) -> Drawn {
         _ => (word(4, 6, stream), *stream.pick(&[2, 3, -1, -2])),
     };
     let name = joined(&letters, if level == 1 { " " } else { "" });
-    let moved =
-        |l: char, by: i64| char::from(b'a' + (i64::from(l as u8 - b'a') + by).rem_euclid(26) as u8);
+    let moved = |l: char, by: i64| char::from(b'a' + (i64::from(l as u8 - b'a') + by).rem_euclid(26) as u8);
     let shifted: Vec<char> = letters.iter().map(|&l| moved(l, shift)).collect();
     let arrows = |from: &[char], to: &[char]| {
-        let pairs: Vec<String> = from
-            .iter()
-            .zip(to)
-            .map(|(a, b)| format!("{a} -> {b}"))
-            .collect();
+        let pairs: Vec<String> = from.iter().zip(to).map(|(a, b)| format!("{a} -> {b}")).collect();
         joined(&pairs, ", ")
     };
-    let (size, way, way_zh) = (
-        shift.abs(),
-        if shift > 0 { "forward" } else { "back" },
-        if shift > 0 { "后" } else { "前" },
-    );
+    let (size, way, way_zh) =
+        (shift.abs(), if shift > 0 { "forward" } else { "back" }, if shift > 0 { "后" } else { "前" });
     let mut steps = Sentences::default();
     if level > 1 {
         spell(&letters, &mut steps);
     }
     steps.say(
         format!("Move {way} by {size}: {}", arrows(&letters, &shifted)),
-        format!(
-            "向{way_zh}移{size}位：{}",
-            arrows(&letters, &shifted).replace(", ", "，")
-        ),
+        format!("向{way_zh}移{size}位：{}", arrows(&letters, &shifted).replace(", ", "，")),
     );
     Drawn {
         key: format!("{shift} {}", joined(&letters, "")),

@@ -23,20 +23,10 @@ pub(super) static ENTRIES: LazyLock<Vec<Vec<Entry>>> = LazyLock::new(|| {
 });
 
 /// English prompts, Chinese prompts, English response, Chinese response.
-type Said = (
-    [&'static str; 2],
-    [&'static str; 2],
-    &'static str,
-    &'static str,
-);
+type Said = ([&'static str; 2], [&'static str; 2], &'static str, &'static str);
 
 const SAID: [Said; 14] = [
-    (
-        ["Hello.", "Hi!"],
-        ["你好。", "您好！"],
-        "Hello! How can I help you?",
-        "你好！有什么可以帮你？",
-    ),
+    (["Hello.", "Hi!"], ["你好。", "您好！"], "Hello! How can I help you?", "你好！有什么可以帮你？"),
     (
         ["Good morning.", "Morning!"],
         ["早上好。", "早安！"],
@@ -49,18 +39,8 @@ const SAID: [Said; 14] = [
         "Good evening! What can I do for you?",
         "晚上好！我能为你做什么？",
     ),
-    (
-        ["Thank you.", "Thanks a lot!"],
-        ["谢谢。", "多谢你！"],
-        "You are welcome.",
-        "不客气。",
-    ),
-    (
-        ["Goodbye.", "See you!"],
-        ["再见。", "回头见！"],
-        "Goodbye! Have a nice day.",
-        "再见！祝你愉快。",
-    ),
+    (["Thank you.", "Thanks a lot!"], ["谢谢。", "多谢你！"], "You are welcome.", "不客气。"),
+    (["Goodbye.", "See you!"], ["再见。", "回头见！"], "Goodbye! Have a nice day.", "再见！祝你愉快。"),
     (
         ["How are you?", "How do you do?"],
         ["你好吗？", "你怎么样？"],
@@ -151,14 +131,8 @@ const CAPITALS: [[&str; 4]; 20] = [
 fn capital([country, capital, country_zh, capital_zh]: &[&str; 4]) -> Entry {
     Entry {
         prompts: Questions::new(
-            [
-                format!("What is the capital of {country}?"),
-                format!("Name the capital of {country}."),
-            ],
-            [
-                format!("{country_zh}的首都是哪里？"),
-                format!("请说出{country_zh}的首都。"),
-            ],
+            [format!("What is the capital of {country}?"), format!("Name the capital of {country}.")],
+            [format!("{country_zh}的首都是哪里？"), format!("请说出{country_zh}的首都。")],
         ),
         response: Both::new(
             format!("The capital of {country} is {capital}."),
@@ -190,14 +164,8 @@ const OPPOSITES: [[&str; 4]; 16] = [
 fn opposite([word, opposite, word_zh, opposite_zh]: &[&str; 4]) -> Entry {
     Entry {
         prompts: Questions::new(
-            [
-                format!("What is the opposite of {word}?"),
-                format!("Give the opposite of the word {word}."),
-            ],
-            [
-                format!("“{word_zh}”的反义词是什么？"),
-                format!("说出“{word_zh}”的反义词。"),
-            ],
+            [format!("What is the opposite of {word}?"), format!("Give the opposite of the word {word}.")],
+            [format!("“{word_zh}”的反义词是什么？"), format!("说出“{word_zh}”的反义词。")],
         ),
         response: Both::new(
             format!("The opposite of {word} is {opposite}."),
@@ -236,19 +204,10 @@ const TRANSLATIONS: [[&str; 2]; 24] = [
 fn translation([english, chinese]: &[&str; 2]) -> Entry {
     Entry {
         prompts: Questions::new(
-            [
-                format!("How do you say {chinese} in English?"),
-                format!("What does {chinese} mean?"),
-            ],
-            [
-                format!("{english}用中文怎么说？"),
-                format!("{english}是什么意思？"),
-            ],
+            [format!("How do you say {chinese} in English?"), format!("What does {chinese} mean?")],
+            [format!("{english}用中文怎么说？"), format!("{english}是什么意思？")],
         ),
-        response: Both::new(
-            format!("It means {english}."),
-            format!("意思是“{chinese}”。"),
-        ),
+        response: Both::new(format!("It means {english}."), format!("意思是“{chinese}”。")),
     }
 }
 
@@ -273,14 +232,8 @@ fn colour([thing, colour, thing_zh, colour_zh]: &[&str; 4]) -> Entry {
     response[..1].make_ascii_uppercase();
     Entry {
         prompts: Questions::new(
-            [
-                format!("What color is {thing}?"),
-                format!("Tell me the color of {thing}."),
-            ],
-            [
-                format!("{thing_zh}是什么颜色？"),
-                format!("请说出{thing_zh}的颜色。"),
-            ],
+            [format!("What color is {thing}?"), format!("Tell me the color of {thing}.")],
+            [format!("{thing_zh}是什么颜色？"), format!("请说出{thing_zh}的颜色。")],
         ),
         response: Both::new(response, format!("{thing_zh}是{colour_zh}的。")),
     }
@@ -288,91 +241,25 @@ fn colour([thing, colour, thing_zh, colour_zh]: &[&str; 4]) -> Entry {
 
 /// A subject and a sentence about it in English and in Chinese.
 const SENTENCES: [[&str; 4]; 12] = [
-    [
-        "rain",
-        "The rain taps softly on the roof.",
-        "雨",
-        "雨轻轻地敲着屋顶。",
-    ],
-    [
-        "the moon",
-        "The moon hangs bright above the lake.",
-        "月亮",
-        "明月高高挂在湖上。",
-    ],
-    [
-        "spring",
-        "In spring the trees turn green again.",
-        "春天",
-        "春天，树又绿了。",
-    ],
-    [
-        "winter",
-        "Snow covers the quiet fields in winter.",
-        "冬天",
-        "冬天，雪盖住了安静的田野。",
-    ],
-    [
-        "the sea",
-        "The waves of the sea never rest.",
-        "大海",
-        "大海的浪从不停歇。",
-    ],
-    [
-        "a friend",
-        "A good friend listens with patience.",
-        "朋友",
-        "好朋友会耐心地听你说。",
-    ],
-    [
-        "a book",
-        "A good book opens a new world.",
-        "书",
-        "一本好书打开一个新世界。",
-    ],
-    [
-        "tea",
-        "A cup of hot tea warms the hands.",
-        "茶",
-        "一杯热茶暖了双手。",
-    ],
-    [
-        "a river",
-        "The river winds slowly through the valley.",
-        "河",
-        "小河慢慢流过山谷。",
-    ],
-    [
-        "a bird",
-        "A small bird sings in the morning.",
-        "鸟",
-        "小鸟在早晨歌唱。",
-    ],
-    [
-        "home",
-        "At home a lamp is always burning.",
-        "家",
-        "家里总有一盏灯亮着。",
-    ],
-    [
-        "a teacher",
-        "The teacher explains it once more with a smile.",
-        "老师",
-        "老师微笑着又讲了一遍。",
-    ],
+    ["rain", "The rain taps softly on the roof.", "雨", "雨轻轻地敲着屋顶。"],
+    ["the moon", "The moon hangs bright above the lake.", "月亮", "明月高高挂在湖上。"],
+    ["spring", "In spring the trees turn green again.", "春天", "春天，树又绿了。"],
+    ["winter", "Snow covers the quiet fields in winter.", "冬天", "冬天，雪盖住了安静的田野。"],
+    ["the sea", "The waves of the sea never rest.", "大海", "大海的浪从不停歇。"],
+    ["a friend", "A good friend listens with patience.", "朋友", "好朋友会耐心地听你说。"],
+    ["a book", "A good book opens a new world.", "书", "一本好书打开一个新世界。"],
+    ["tea", "A cup of hot tea warms the hands.", "茶", "一杯热茶暖了双手。"],
+    ["a river", "The river winds slowly through the valley.", "河", "小河慢慢流过山谷。"],
+    ["a bird", "A small bird sings in the morning.", "鸟", "小鸟在早晨歌唱。"],
+    ["home", "At home a lamp is always burning.", "家", "家里总有一盏灯亮着。"],
+    ["a teacher", "The teacher explains it once more with a smile.", "老师", "老师微笑着又讲了一遍。"],
 ];
 
 fn sentence([subject, text, subject_zh, text_zh]: &[&str; 4]) -> Entry {
     Entry {
         prompts: Questions::new(
-            [
-                format!("Write a sentence about {subject}."),
-                format!("Please write one line about {subject}."),
-            ],
-            [
-                format!("写一句关于{subject_zh}的话。"),
-                format!("请用一句话写{subject_zh}。"),
-            ],
+            [format!("Write a sentence about {subject}."), format!("Please write one line about {subject}.")],
+            [format!("写一句关于{subject_zh}的话。"), format!("请用一句话写{subject_zh}。")],
         ),
         response: Both::new(*text, *text_zh),
     }

@@ -35,12 +35,7 @@ pub enum Flaw {
 }
 
 impl Flaw {
-    pub const ALL: [Flaw; 4] = [
-        Flaw::Rude,
-        Flaw::Rambling,
-        Flaw::WrongLanguage,
-        Flaw::Repetitive,
-    ];
+    pub const ALL: [Flaw; 4] = [Flaw::Rude, Flaw::Rambling, Flaw::WrongLanguage, Flaw::Repetitive];
 }
 
 /// A prompt with a better and a worse response.
@@ -58,11 +53,7 @@ pub fn general(seed: u64, index: u64) -> Exchange {
     let mut stream = Stream::new(seed, "general", index);
     let (entry, language) = draw(&mut stream);
     let prompt = stream.pick(entry.prompts.wordings(language)).clone();
-    Exchange {
-        prompt,
-        response: entry.response.get(language).to_string(),
-        language,
-    }
+    Exchange { prompt, response: entry.response.get(language).to_string(), language }
 }
 
 /// Pair `index` under `seed`. Both responses have the same content as far as the flaw allows, so that a reward model can
@@ -73,19 +64,11 @@ pub fn preference_pair(seed: u64, index: u64) -> PreferencePair {
     let prompt = stream.pick(entry.prompts.wordings(language)).clone();
     let chosen = entry.response.get(language).to_string();
     let flaw = *stream.pick(&Flaw::ALL);
-    let space = if language == Language::English {
-        " "
-    } else {
-        ""
-    };
+    let space = if language == Language::English { " " } else { "" };
     let rejected = match flaw {
         Flaw::Rude => {
             let insult = stream.pick(RUDE.as_slice()).get(language);
-            if stream.chance(0.5) {
-                format!("{insult}{space}{chosen}")
-            } else {
-                insult.to_string()
-            }
+            if stream.chance(0.5) { format!("{insult}{space}{chosen}") } else { insult.to_string() }
         }
         Flaw::Rambling => {
             let mut filler: Vec<&Both> = RAMBLING.iter().collect();
@@ -96,24 +79,14 @@ pub fn preference_pair(seed: u64, index: u64) -> PreferencePair {
         Flaw::WrongLanguage => entry.response.get(language.other()).to_string(),
         Flaw::Repetitive => vec![chosen.as_str(); stream.range(3, 4) as usize].join(space),
     };
-    PreferencePair {
-        prompt,
-        chosen,
-        rejected,
-        language,
-        flaw,
-    }
+    PreferencePair { prompt, chosen, rejected, language, flaw }
 }
 
 /// A kind of exchange first, so that a long list does not drown the short ones, then one of it.
 fn draw(stream: &mut Stream) -> (&'static Entry, Language) {
     let kind = stream.pick(&ENTRIES);
     let entry = stream.pick(kind);
-    let language = if stream.chance(CHINESE_SHARE) {
-        Language::Chinese
-    } else {
-        Language::English
-    };
+    let language = if stream.chance(CHINESE_SHARE) { Language::Chinese } else { Language::English };
     (entry, language)
 }
 
@@ -128,25 +101,10 @@ static RUDE: LazyLock<[Both; 4]> = LazyLock::new(|| {
 
 static RAMBLING: LazyLock<[Both; 5]> = LazyLock::new(|| {
     [
-        Both::new(
-            "Well, there is so much that one could say about this.",
-            "嗯，关于这个可以说的实在太多了。",
-        ),
-        Both::new(
-            "Before I come to it, let me think about it for a while.",
-            "在说之前，先让我想一想。",
-        ),
-        Both::new(
-            "Many people have asked many questions of many kinds.",
-            "许多人问过许多各种各样的问题。",
-        ),
-        Both::new(
-            "It depends, and then again it does not depend.",
-            "要看情况，不过也不一定要看情况。",
-        ),
-        Both::new(
-            "As I was about to say, or perhaps not to say.",
-            "正如我要说的，也许又不说的。",
-        ),
+        Both::new("Well, there is so much that one could say about this.", "嗯，关于这个可以说的实在太多了。"),
+        Both::new("Before I come to it, let me think about it for a while.", "在说之前，先让我想一想。"),
+        Both::new("Many people have asked many questions of many kinds.", "许多人问过许多各种各样的问题。"),
+        Both::new("It depends, and then again it does not depend.", "要看情况，不过也不一定要看情况。"),
+        Both::new("As I was about to say, or perhaps not to say.", "正如我要说的，也许又不说的。"),
     ]
 });

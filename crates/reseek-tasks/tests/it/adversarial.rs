@@ -1,8 +1,6 @@
 //! Verification under attack: whatever a policy may write to be paid without solving the problem.
 
-use reseek_tasks::{
-    AnswerKind, COMPLETION_BYTES_MAX, Outcome, accuracy, format, last_answer, reasoning,
-};
+use reseek_tasks::{AnswerKind, COMPLETION_BYTES_MAX, Outcome, accuracy, format, last_answer, reasoning};
 
 use crate::verify::{answered, integer, problem};
 
@@ -34,11 +32,7 @@ fn stuffing_answers_pays_nothing() {
         "12-",
         "12/1",
     ] {
-        assert_ne!(
-            accuracy(&answered(answer), &integer("12")),
-            Outcome::Correct,
-            "{answer:?}"
-        );
+        assert_ne!(accuracy(&answered(answer), &integer("12")), Outcome::Correct, "{answer:?}");
     }
 }
 
@@ -46,24 +40,10 @@ fn stuffing_answers_pays_nothing() {
 fn a_prefix_of_a_list_is_wrong() {
     let list = problem(AnswerKind::List, "2,5,7");
     assert_eq!(accuracy(&answered("2, 5, 7"), &list), Outcome::Correct);
-    for answer in [
-        "2",
-        "2,5",
-        "2,5,",
-        ",2,5,7",
-        "2,5,7,7",
-        "2,5,7,9",
-        "5,2,7",
-        "2;5;7",
-        "2 5",
-        "2,5,7 2,5,7",
-        "{2,5,7}",
-    ] {
-        assert_eq!(
-            accuracy(&answered(answer), &list),
-            Outcome::Wrong,
-            "{answer:?}"
-        );
+    for answer in
+        ["2", "2,5", "2,5,", ",2,5,7", "2,5,7,7", "2,5,7,9", "5,2,7", "2;5;7", "2 5", "2,5,7 2,5,7", "{2,5,7}"]
+    {
+        assert_eq!(accuracy(&answered(answer), &list), Outcome::Wrong, "{answer:?}");
     }
 }
 
@@ -90,60 +70,23 @@ fn odd_numbers_and_characters_are_wrong() {
         "--12",
         "−−12",
     ] {
-        assert_eq!(
-            accuracy(&answered(answer), &integer("12")),
-            Outcome::Wrong,
-            "{answer:?}"
-        );
+        assert_eq!(accuracy(&answered(answer), &integer("12")), Outcome::Wrong, "{answer:?}");
     }
-    for answer in [
-        "T\u{43e}m",
-        "Tom\u{200d}",
-        "Tom Tom",
-        "Tom, Ann",
-        "not Tom",
-        "Tommy",
-        "To",
-    ] {
-        assert_eq!(
-            accuracy(&answered(answer), &problem(AnswerKind::Text, "Tom")),
-            Outcome::Wrong,
-            "{answer:?}"
-        );
+    for answer in ["T\u{43e}m", "Tom\u{200d}", "Tom Tom", "Tom, Ann", "not Tom", "Tommy", "To"] {
+        assert_eq!(accuracy(&answered(answer), &problem(AnswerKind::Text, "Tom")), Outcome::Wrong, "{answer:?}");
     }
 }
 
 #[test]
 fn huge_numbers_are_exact() {
     let gold = "9".repeat(400);
-    assert_eq!(
-        accuracy(&answered(&gold), &integer(&gold)),
-        Outcome::Correct
-    );
-    assert_eq!(
-        accuracy(&answered(&format!("{}8", "9".repeat(399))), &integer(&gold)),
-        Outcome::Wrong
-    );
+    assert_eq!(accuracy(&answered(&gold), &integer(&gold)), Outcome::Correct);
+    assert_eq!(accuracy(&answered(&format!("{}8", "9".repeat(399))), &integer(&gold)), Outcome::Wrong);
     let power = "170141183460469231731687303715884105728"; // 2^127, one beyond i128
-    assert_eq!(
-        accuracy(&answered(power), &integer(power)),
-        Outcome::Correct
-    );
-    assert_eq!(
-        accuracy(&answered(&format!("-{power}")), &integer(power)),
-        Outcome::Wrong
-    );
-    assert_eq!(
-        accuracy(
-            &answered("0.3333333333333333"),
-            &problem(AnswerKind::Number, "1/3")
-        ),
-        Outcome::Wrong
-    );
-    assert_eq!(
-        accuracy(&answered("2/6"), &problem(AnswerKind::Number, "1/3")),
-        Outcome::Correct
-    );
+    assert_eq!(accuracy(&answered(power), &integer(power)), Outcome::Correct);
+    assert_eq!(accuracy(&answered(&format!("-{power}")), &integer(power)), Outcome::Wrong);
+    assert_eq!(accuracy(&answered("0.3333333333333333"), &problem(AnswerKind::Number, "1/3")), Outcome::Wrong);
+    assert_eq!(accuracy(&answered("2/6"), &problem(AnswerKind::Number, "1/3")), Outcome::Correct);
 }
 
 #[test]
@@ -158,19 +101,12 @@ fn hostile_megabytes_are_read_in_few_passes() {
         format!("<think>{}</think><answer>12</answer>", "<".repeat(unit)),
         format!("<think>a</think><answer>{}</answer>", "1,".repeat(unit / 2)),
         format!("<think>a</think><answer>{}</answer>", " ".repeat(unit)),
-        format!(
-            "<think>a</think><answer>12</answer>{}",
-            "\u{a0}".repeat(unit / 2)
-        ),
+        format!("<think>a</think><answer>12</answer>{}", "\u{a0}".repeat(unit / 2)),
         "\u{1f600}".repeat(unit / 4),
     ];
     for completion in &hostile {
         let is_fine = completion.ends_with("<answer>12</answer>") || completion.ends_with('\u{a0}');
-        let expected = if is_fine {
-            Outcome::Correct
-        } else {
-            Outcome::Wrong
-        };
+        let expected = if is_fine { Outcome::Correct } else { Outcome::Wrong };
         assert_eq!(
             accuracy(completion, &integer("12")),
             expected,
@@ -223,18 +159,12 @@ fn random_bytes_never_panic() {
     ];
     let mut state = 1u64;
     let mut next = |n: usize| {
-        state = state
-            .wrapping_mul(6364136223846793005)
-            .wrapping_add(1442695040888963407);
+        state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
         (state >> 33) as usize % n
     };
     for _ in 0..20_000 {
-        let text: String = (0..next(12))
-            .map(|_| alphabet[next(alphabet.len())])
-            .collect();
-        let gold: String = (0..next(5))
-            .map(|_| alphabet[next(alphabet.len())])
-            .collect();
+        let text: String = (0..next(12)).map(|_| alphabet[next(alphabet.len())]).collect();
+        let gold: String = (0..next(5)).map(|_| alphabet[next(alphabet.len())]).collect();
         let problem = problem(kinds[next(kinds.len())], &gold);
         accuracy(&answered(&text), &problem);
         accuracy(&text, &problem);

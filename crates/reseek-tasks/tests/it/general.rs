@@ -12,17 +12,10 @@ fn there_are_more_than_a_hundred_exchanges_in_each_language() {
         assert_eq!(exchange, general(1, i));
         let share = language_share_quoting(&exchange.response, exchange.language, &exchange.prompt);
         assert!(share >= 0.8, "{exchange:?} has share {share}");
-        prompts
-            .entry(exchange.language)
-            .or_default()
-            .insert(exchange.prompt);
+        prompts.entry(exchange.language).or_default().insert(exchange.prompt);
     }
     for language in Language::ALL {
-        assert!(
-            prompts[&language].len() >= 100,
-            "{} in {language:?}",
-            prompts[&language].len()
-        );
+        assert!(prompts[&language].len() >= 100, "{} in {language:?}", prompts[&language].len());
     }
 }
 
@@ -34,10 +27,7 @@ fn a_rejected_response_has_its_flaw_and_a_chosen_one_has_none() {
         assert_ne!(pair.chosen, pair.rejected);
         *seen.entry(format!("{:?}", pair.flaw)).or_insert(0) += 1;
         let share = |text: &str| language_share_quoting(text, pair.language, &pair.prompt);
-        assert!(
-            share(&pair.chosen) >= 0.8 && repetition(&pair.chosen, 3) < 0.1,
-            "{pair:?}"
-        );
+        assert!(share(&pair.chosen) >= 0.8 && repetition(&pair.chosen, 3) < 0.1, "{pair:?}");
         match pair.flaw {
             Flaw::WrongLanguage => assert!(share(&pair.rejected) < 0.7, "{pair:?}"),
             Flaw::Repetitive => assert!(repetition(&pair.rejected, 3) > 0.3, "{pair:?}"),

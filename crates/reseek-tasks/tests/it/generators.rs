@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use reseek_tasks::{
-    Area, Family, LEVELS, Language, Outcome, Problem, Split, TaskMix, accuracy, generate,
-    language_share_quoting, long_readable, sample, zero_completion, zero_prompt,
+    Area, Family, LEVELS, Language, Outcome, Problem, Split, TaskMix, accuracy, generate, language_share_quoting,
+    long_readable, sample, zero_completion, zero_prompt,
 };
 
 use crate::oracle;
@@ -25,11 +25,7 @@ fn answers_are_right() {
     for split in [Split::Train, Split::HeldOut] {
         for (family, problem) in all(split, 11, 150) {
             let solved = oracle::solve(family, &problem);
-            assert_eq!(
-                problem.answer, solved,
-                "{}: {}",
-                problem.id, problem.question
-            );
+            assert_eq!(problem.answer, solved, "{}: {}", problem.id, problem.question);
         }
     }
 }
@@ -37,27 +33,13 @@ fn answers_are_right() {
 #[test]
 fn worked_chains_end_in_the_answer_and_verify() {
     for (_, problem) in all(Split::Train, 5, 40) {
-        let other = problem
-            .mixed_language_solution()
-            .expect("a generated problem has both chains");
+        let other = problem.mixed_language_solution().expect("a generated problem has both chains");
         for solution in [problem.solution.as_str(), other] {
             let ending = solution.trim_end_matches(['.', '。']);
-            assert!(
-                ending.ends_with(&problem.answer),
-                "{}: {solution}",
-                problem.id
-            );
+            assert!(ending.ends_with(&problem.answer), "{}: {solution}", problem.id);
             let completion = zero_completion(solution, &problem.answer);
-            assert_eq!(
-                accuracy(&completion, &problem),
-                Outcome::Correct,
-                "{}",
-                problem.id
-            );
-            assert!(
-                !solution.contains('@') && !problem.question.contains('@'),
-                "a name was not filled in"
-            );
+            assert_eq!(accuracy(&completion, &problem), Outcome::Correct, "{}", problem.id);
+            assert!(!solution.contains('@') && !problem.question.contains('@'), "a name was not filled in");
         }
     }
 }
@@ -69,20 +51,12 @@ fn every_equation_in_a_chain_is_true() {
         let other = problem.solution_other.as_deref().unwrap_or_default();
         let check = problem.check.as_deref().unwrap_or_default();
         for text in [&problem.solution, other, check] {
-            let count = true_relations(text)
-                .unwrap_or_else(|wrong| panic!("{}: {wrong} in {text}", problem.id));
+            let count = true_relations(text).unwrap_or_else(|wrong| panic!("{}: {wrong} in {text}", problem.id));
             *seen.entry(family).or_insert(0) += count;
         }
     }
-    for family in Family::ALL
-        .into_iter()
-        .filter(|f| matches!(f.area(), Area::Arithmetic | Area::NumberTheory))
-    {
-        assert!(
-            seen[&family] > 500,
-            "{family} shows {} relations only",
-            seen[&family]
-        );
+    for family in Family::ALL.into_iter().filter(|f| matches!(f.area(), Area::Arithmetic | Area::NumberTheory)) {
+        assert!(seen[&family] > 500, "{family} shows {} relations only", seen[&family]);
     }
 }
 
@@ -117,23 +91,11 @@ fn an_item_depends_on_its_seed_and_index_alone() {
     for i in 0..50 {
         generate(Family::Gcd, 2, Language::Chinese, Split::HeldOut, 9, i);
     }
-    assert_eq!(
-        first,
-        generate(Family::Gcd, 2, Language::Chinese, Split::HeldOut, 9, 41)
-    );
-    assert_ne!(
-        first.question,
-        generate(Family::Gcd, 2, Language::Chinese, Split::HeldOut, 9, 42).question
-    );
-    assert_ne!(
-        first.question,
-        generate(Family::Gcd, 2, Language::Chinese, Split::HeldOut, 10, 41).question
-    );
+    assert_eq!(first, generate(Family::Gcd, 2, Language::Chinese, Split::HeldOut, 9, 41));
+    assert_ne!(first.question, generate(Family::Gcd, 2, Language::Chinese, Split::HeldOut, 9, 42).question);
+    assert_ne!(first.question, generate(Family::Gcd, 2, Language::Chinese, Split::HeldOut, 10, 41).question);
     let mix = TaskMix::default();
-    assert_eq!(
-        sample(1, 7, Split::Train, &mix),
-        sample(1, 7, Split::Train, &mix)
-    );
+    assert_eq!(sample(1, 7, Split::Train, &mix), sample(1, 7, Split::Train, &mix));
 }
 
 #[test]
@@ -141,10 +103,7 @@ fn the_stream_is_pinned() {
     // A change here changes every run's data: it must be meant.
     let problem = generate(Family::Addition, 2, Language::English, Split::Train, 1, 0);
     assert_eq!(problem.id, "addition/2/en/train/0");
-    assert_eq!(
-        (problem.question.as_str(), problem.answer.as_str()),
-        ("What is 39+35?", "74")
-    );
+    assert_eq!((problem.question.as_str(), problem.answer.as_str()), ("What is 39+35?", "74"));
 }
 
 /// What a question asks, as far as its text tells: its numbers without their order and its other words.
@@ -152,11 +111,7 @@ fn canonical(family: Family, problem: &Problem) -> Option<String> {
     let mut numbers = oracle::numbers(&problem.question);
     let is_unordered = matches!(
         family,
-        Family::Addition
-            | Family::Multiplication
-            | Family::Gcd
-            | Family::Extreme
-            | Family::SortNumbers
+        Family::Addition | Family::Multiplication | Family::Gcd | Family::Extreme | Family::SortNumbers
     );
     if is_unordered {
         numbers.sort_unstable();
@@ -178,18 +133,9 @@ fn held_out_problems_are_disjoint_from_training() {
     }
     for (family, problem) in all(Split::HeldOut, 3, 200) {
         assert_eq!(problem.split, Split::HeldOut);
-        assert!(
-            !train.contains(&problem.question),
-            "{} is in training: {}",
-            problem.id,
-            problem.question
-        );
+        assert!(!train.contains(&problem.question), "{} is in training: {}", problem.id, problem.question);
         if let Some(asked) = canonical(family, &problem) {
-            assert!(
-                !train_canonical.contains(&asked),
-                "{} is in training in other words: {asked}",
-                problem.id
-            );
+            assert!(!train_canonical.contains(&asked), "{} is in training in other words: {asked}", problem.id);
         }
     }
 }
@@ -213,15 +159,10 @@ fn every_family_has_two_hundred_held_out_questions() {
     for family in Family::ALL {
         let mut distinct = BTreeSet::new();
         for level in 1..=LEVELS {
-            distinct.extend((0..2000).map(|i| {
-                generate(family, level, Language::English, Split::HeldOut, 1, i).question
-            }));
+            distinct
+                .extend((0..2000).map(|i| generate(family, level, Language::English, Split::HeldOut, 1, i).question));
         }
-        assert!(
-            distinct.len() >= 200,
-            "{family} has {} held-out questions",
-            distinct.len()
-        );
+        assert!(distinct.len() >= 200, "{family} has {} held-out questions", distinct.len());
     }
 }
 
@@ -247,31 +188,14 @@ fn tokens(text: &str) -> usize {
 #[test]
 fn texts_are_short_enough_for_a_nano_model() {
     let empty = zero_prompt("");
-    assert!(
-        tokens(&empty) <= 45,
-        "the template has about {} tokens",
-        tokens(&empty)
-    );
+    assert!(tokens(&empty) <= 45, "the template has about {} tokens", tokens(&empty));
     for (_, problem) in all(Split::Train, 2, 60) {
         let lengths = (tokens(&problem.question), tokens(&problem.solution));
-        let limit = if problem.level == 1 {
-            (30, 60)
-        } else {
-            (55, 100)
-        };
-        assert!(
-            lengths.0 <= limit.0 && lengths.1 <= limit.1,
-            "{}: {lengths:?} tokens",
-            problem.id
-        );
+        let limit = if problem.level == 1 { (30, 60) } else { (55, 100) };
+        assert!(lengths.0 <= limit.0 && lengths.1 <= limit.1, "{}: {lengths:?} tokens", problem.id);
         assert!(lengths.1 >= 8, "{}: the chain is no chain", problem.id);
         let readable = long_readable(&problem).expect("a generated problem has a chain");
-        assert!(
-            problem.level > 1 || tokens(&readable) <= 110,
-            "{}: {}",
-            problem.id,
-            tokens(&readable)
-        );
+        assert!(problem.level > 1 || tokens(&readable) <= 110, "{}: {}", problem.id, tokens(&readable));
     }
 }
 
@@ -279,20 +203,12 @@ fn texts_are_short_enough_for_a_nano_model() {
 fn chains_are_in_their_language() {
     for (_, problem) in all(Split::Train, 4, 30) {
         let own = language_share_quoting(&problem.solution, problem.language, &problem.question);
-        assert!(
-            own >= 0.99,
-            "{}: share {own} in {}",
-            problem.id,
-            problem.solution
-        );
+        assert!(own >= 0.99, "{}: share {own} in {}", problem.id, problem.solution);
         let other = problem.mixed_language_solution().expect("both chains");
         let share = language_share_quoting(other, problem.language, &problem.question);
         assert!(share <= 0.5, "{}: share {share} in {other}", problem.id);
         let readable = long_readable(&problem).expect("a generated problem has a chain");
-        assert!(
-            language_share_quoting(&readable, problem.language, &problem.question) >= 0.99,
-            "{readable}"
-        );
+        assert!(language_share_quoting(&readable, problem.language, &problem.question) >= 0.99, "{readable}");
     }
 }
 
@@ -302,18 +218,9 @@ fn every_language_has_several_wordings() {
         for language in Language::ALL {
             let skeletons: BTreeSet<String> = (0..60)
                 .map(|i| generate(family, 1, language, Split::Train, 1, i).question)
-                .map(|question| {
-                    question
-                        .chars()
-                        .filter(|c| !c.is_ascii_digit())
-                        .take(6)
-                        .collect()
-                })
+                .map(|question| question.chars().filter(|c| !c.is_ascii_digit()).take(6).collect())
                 .collect();
-            assert!(
-                skeletons.len() >= 2,
-                "{family} in {language:?} begins in one way only"
-            );
+            assert!(skeletons.len() >= 2, "{family} in {language:?} begins in one way only");
         }
     }
 }
@@ -326,10 +233,7 @@ fn yes_and_no_are_balanced() {
                 .map(|i| generate(family, level, Language::English, Split::Train, 6, i).answer)
                 .filter(|answer| ["yes", "true", "knight"].contains(&answer.as_str()))
                 .count();
-            assert!(
-                (180..=420).contains(&affirmative),
-                "{family} {level}: {affirmative} of 600"
-            );
+            assert!((180..=420).contains(&affirmative), "{family} {level}: {affirmative} of 600");
         }
     }
 }
@@ -338,14 +242,8 @@ fn yes_and_no_are_balanced() {
 fn names_are_read_back() {
     for family in Family::ALL {
         assert_eq!(family.name().parse(), Ok(family));
-        assert_eq!(
-            serde_json::to_string(&family).unwrap(),
-            format!("{:?}", family.name())
-        );
+        assert_eq!(serde_json::to_string(&family).unwrap(), format!("{:?}", family.name()));
     }
     let error = "adition".parse::<Family>().unwrap_err().to_string();
-    assert!(
-        error.contains("\"adition\"") && error.contains("addition, subtraction"),
-        "{error}"
-    );
+    assert!(error.contains("\"adition\"") && error.contains("addition, subtraction"), "{error}");
 }

@@ -21,10 +21,7 @@ fn shares_count_words_and_characters() {
 
 #[test]
 fn digits_signs_tags_and_single_letters_are_neutral() {
-    assert_eq!(
-        chinese("<think> 7+5=12，写2进1 </think> <answer> 12 </answer>"),
-        1.0
-    );
+    assert_eq!(chinese("<think> 7+5=12，写2进1 </think> <answer> 12 </answer>"), 1.0);
     assert_eq!(chinese("c a t 倒过来"), 1.0);
     assert_eq!(english("12 < 15 and 3 > 2"), 1.0);
     assert_eq!(chinese("a < b 则"), 1.0);
@@ -57,19 +54,10 @@ fn third_scripts_count_against_both() {
 fn quoted_words_are_neutral() {
     let question = "把garden倒过来拼写。";
     assert_eq!(chinese("garden的字母是g a r d e n"), 4.0 / 5.0);
-    assert_eq!(
-        language_share_quoting("garden的字母是g a r d e n", Language::Chinese, question),
-        1.0
-    );
-    assert_eq!(
-        language_share_quoting("Garden的letters", Language::Chinese, question),
-        0.5
-    );
+    assert_eq!(language_share_quoting("garden的字母是g a r d e n", Language::Chinese, question), 1.0);
+    assert_eq!(language_share_quoting("Garden的letters", Language::Chinese, question), 0.5);
     // What is in the target language counts even where it is quoted.
-    assert_eq!(
-        language_share_quoting("garden 倒", Language::English, "Is garden 倒?"),
-        1.0
-    );
+    assert_eq!(language_share_quoting("garden 倒", Language::English, "Is garden 倒?"), 1.0);
 }
 
 #[test]
@@ -91,13 +79,9 @@ fn repetition_is_the_share_of_repeated_grams() {
 
 #[test]
 fn a_megabyte_is_measured_in_one_pass() {
-    for text in [
-        "<".repeat(1 << 20),
-        "<a".repeat(1 << 19),
-        "a<".repeat(1 << 19),
-        "字".repeat(1 << 18),
-        "ab ".repeat(1 << 18),
-    ] {
+    for text in
+        ["<".repeat(1 << 20), "<a".repeat(1 << 19), "a<".repeat(1 << 19), "字".repeat(1 << 18), "ab ".repeat(1 << 18)]
+    {
         let share = english(&text);
         assert!((0.0..=1.0).contains(&share));
         assert!((0.0..=1.0).contains(&repetition(&text, 3)));

@@ -1,8 +1,8 @@
 //! The forms of a worked problem.
 
 use reseek_tasks::{
-    Family, Language, Problem, Split, TEXTBOOK_FORMS, document, format, generate, long_readable,
-    textbook, zero_completion, zero_prompt,
+    Family, Language, Problem, Split, TEXTBOOK_FORMS, document, format, generate, long_readable, textbook,
+    zero_completion, zero_prompt,
 };
 
 fn example(language: Language) -> Problem {
@@ -13,24 +13,16 @@ fn example(language: Language) -> Problem {
 fn textbook_forms_differ_and_hold_the_answer() {
     for language in Language::ALL {
         let problem = example(language);
-        let forms: Vec<String> = (0..TEXTBOOK_FORMS)
-            .map(|form| textbook(&problem, &problem.solution, form))
-            .collect();
+        let forms: Vec<String> = (0..TEXTBOOK_FORMS).map(|form| textbook(&problem, &problem.solution, form)).collect();
         for (i, form) in forms.iter().enumerate() {
             assert!(form.contains(&problem.question) && form.contains(&problem.solution));
             assert!(!forms[..i].contains(form));
         }
-        assert_eq!(
-            textbook(&problem, &problem.solution, TEXTBOOK_FORMS),
-            forms[0]
-        );
+        assert_eq!(textbook(&problem, &problem.solution, TEXTBOOK_FORMS), forms[0]);
     }
     let problem = example(Language::Chinese);
     let (question, solution, answer) = (&problem.question, &problem.solution, &problem.answer);
-    assert_eq!(
-        textbook(&problem, solution, 0),
-        format!("问题：{question}\n解：{solution}\n答案：{answer}")
-    );
+    assert_eq!(textbook(&problem, solution, 0), format!("问题：{question}\n解：{solution}\n答案：{answer}"));
 }
 
 #[test]
@@ -47,40 +39,19 @@ fn the_zero_template_says_where_and_not_how() {
 fn the_long_chain_restates_works_checks_and_sums_up() {
     let problem = example(Language::English);
     let text = long_readable(&problem).expect("a worked problem");
-    let parts = [
-        &problem.question,
-        &problem.solution,
-        problem.check.as_ref().unwrap(),
-        &problem.answer,
-    ];
+    let parts = [&problem.question, &problem.solution, problem.check.as_ref().unwrap(), &problem.answer];
     let mut rest = text.as_str();
     for part in parts {
-        rest = rest
-            .split_once(part.as_str())
-            .unwrap_or_else(|| panic!("{part:?} is missing in {text:?}"))
-            .1;
+        rest = rest.split_once(part.as_str()).unwrap_or_else(|| panic!("{part:?} is missing in {text:?}")).1;
     }
-    assert!(
-        long_readable(&Problem {
-            solution: String::new(),
-            ..problem
-        })
-        .is_none()
-    );
+    assert!(long_readable(&Problem { solution: String::new(), ..problem }).is_none());
 }
 
 #[test]
 fn a_problem_without_a_solution_is_still_a_document() {
-    let problem = Problem {
-        solution: String::new(),
-        solution_other: None,
-        ..example(Language::English)
-    };
+    let problem = Problem { solution: String::new(), solution_other: None, ..example(Language::English) };
     for i in 0..20 {
         let text = document(&problem, 1, i, &Default::default());
-        assert!(
-            text.contains(&problem.question) && text.contains(&problem.answer),
-            "{text}"
-        );
+        assert!(text.contains(&problem.question) && text.contains(&problem.answer), "{text}");
     }
 }

@@ -2,14 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use reseek_tasks::{
-    AnswerKind, Language, Outcome, Split, accuracy, parse_problems, zero_completion,
-};
+use reseek_tasks::{AnswerKind, Language, Outcome, Split, accuracy, parse_problems, zero_completion};
 
 fn error(text: &str) -> String {
-    parse_problems(text.as_bytes(), "mine.jsonl")
-        .expect_err("a bad file")
-        .to_string()
+    parse_problems(text.as_bytes(), "mine.jsonl").expect_err("a bad file").to_string()
 }
 
 #[test]
@@ -19,36 +15,20 @@ fn full_and_bare_lines() {
     let problems = parse_problems(text.as_bytes(), "mine.jsonl").expect("a good file");
     assert_eq!(problems.len(), 2);
     let (first, second) = (&problems[0], &problems[1]);
-    assert_eq!(
-        (first.family.as_str(), first.level, first.language),
-        ("user", 1, Language::English)
-    );
-    assert_eq!(
-        (first.answer.as_str(), first.answer_kind),
-        ("5", AnswerKind::Integer)
-    );
+    assert_eq!((first.family.as_str(), first.level, first.language), ("user", 1, Language::English));
+    assert_eq!((first.answer.as_str(), first.answer_kind), ("5", AnswerKind::Integer));
     assert!(first.id.ends_with("/mine.jsonl:1") && second.id.ends_with("/mine.jsonl:3"));
-    assert_eq!(
-        (second.family.as_str(), second.level, second.language),
-        ("sums", 2, Language::Chinese)
-    );
-    assert_eq!(
-        accuracy(&zero_completion(&second.solution, "5"), second),
-        Outcome::Correct
-    );
+    assert_eq!((second.family.as_str(), second.level, second.language), ("sums", 2, Language::Chinese));
+    assert_eq!(accuracy(&zero_completion(&second.solution, "5"), second), Outcome::Correct);
 }
 
 #[test]
 fn the_answer_convention_of_gsm8k() {
-    let text =
-        r##"{"question": "Half of 48?", "answer": "It is 48/2 = <<48/2=24>>24.\n#### 1,024"}"##;
+    let text = r##"{"question": "Half of 48?", "answer": "It is 48/2 = <<48/2=24>>24.\n#### 1,024"}"##;
     let problem = &parse_problems(text.as_bytes(), "g").expect("a good file")[0];
     assert_eq!(problem.answer, "1,024");
     assert_eq!(problem.solution, "It is 48/2 = 24.");
-    assert_eq!(
-        accuracy(&zero_completion("a", "1024"), problem),
-        Outcome::Correct
-    );
+    assert_eq!(accuracy(&zero_completion("a", "1024"), problem), Outcome::Correct);
 }
 
 #[test]
@@ -59,42 +39,15 @@ fn errors_name_file_line_and_field() {
             "{\"question\": \"a\", \"answer\": \"b\"}\n{\"question\": \"a\"}",
             vec!["mine.jsonl:2", "`answer` is missing"],
         ),
-        (
-            "{\"answer\": \"b\"}",
-            vec!["mine.jsonl:1", "`question` is missing"],
-        ),
-        (
-            "{\"question\": \"a\", \"answer\": null}",
-            vec!["`answer` is missing"],
-        ),
-        (
-            "{\"question\": \"a\", \"answer\": \" \"}",
-            vec!["`answer` is blank"],
-        ),
-        (
-            "{\"question\": \"a\", \"answer\": \"so\\n#### \"}",
-            vec!["`answer`", "nothing after it"],
-        ),
-        (
-            "{\"question\": \"a\", \"answer\": [1]}",
-            vec!["`answer` is a list, expected text"],
-        ),
-        (
-            "{\"question\": 3, \"answer\": 1}",
-            vec!["`question` is the number 3"],
-        ),
-        (
-            "{\"question\": \"a\", \"answer\": 1, \"level\": 0}",
-            vec!["`level` is 0"],
-        ),
-        (
-            "{\"question\": \"a\", \"answer\": 1, \"level\": 1.5}",
-            vec!["`level` is 1.5"],
-        ),
-        (
-            "{\"question\": \"a\", \"answer\": 1, \"language\": \"fr\"}",
-            vec!["`language` is \"fr\""],
-        ),
+        ("{\"answer\": \"b\"}", vec!["mine.jsonl:1", "`question` is missing"]),
+        ("{\"question\": \"a\", \"answer\": null}", vec!["`answer` is missing"]),
+        ("{\"question\": \"a\", \"answer\": \" \"}", vec!["`answer` is blank"]),
+        ("{\"question\": \"a\", \"answer\": \"so\\n#### \"}", vec!["`answer`", "nothing after it"]),
+        ("{\"question\": \"a\", \"answer\": [1]}", vec!["`answer` is a list, expected text"]),
+        ("{\"question\": 3, \"answer\": 1}", vec!["`question` is the number 3"]),
+        ("{\"question\": \"a\", \"answer\": 1, \"level\": 0}", vec!["`level` is 0"]),
+        ("{\"question\": \"a\", \"answer\": 1, \"level\": 1.5}", vec!["`level` is 1.5"]),
+        ("{\"question\": \"a\", \"answer\": 1, \"language\": \"fr\"}", vec!["`language` is \"fr\""]),
         ("[1]", vec!["mine.jsonl:1", "no JSON object"]),
         ("\n\n{\"question\"", vec!["mine.jsonl:3", "no JSON object"]),
     ] {
@@ -103,50 +56,27 @@ fn errors_name_file_line_and_field() {
             assert!(message.contains(part), "{text:?}: {message}");
         }
     }
-    let message = parse_problems(b"{\"question\": \"\xff\"}", "mine.jsonl")
-        .expect_err("not UTF-8")
-        .to_string();
-    assert!(
-        message.contains("mine.jsonl:1") && message.contains("UTF-8"),
-        "{message}"
-    );
+    let message = parse_problems(b"{\"question\": \"\xff\"}", "mine.jsonl").expect_err("not UTF-8").to_string();
+    assert!(message.contains("mine.jsonl:1") && message.contains("UTF-8"), "{message}");
 }
 
 #[test]
 fn the_split_is_decided_by_the_question() {
-    let lines: String = (0..800)
-        .map(|i| format!("{{\"question\":\"Name {i}?\",\"answer\":{i}}}\n"))
-        .collect();
+    let lines: String = (0..800).map(|i| format!("{{\"question\":\"Name {i}?\",\"answer\":{i}}}\n")).collect();
     let problems = parse_problems(lines.as_bytes(), "a").expect("a good file");
-    let held_out: BTreeSet<&str> = problems
-        .iter()
-        .filter(|p| p.split == Split::HeldOut)
-        .map(|p| p.question.as_str())
-        .collect();
-    assert!(
-        (60..150).contains(&held_out.len()),
-        "{} of 800",
-        held_out.len()
-    );
+    let held_out: BTreeSet<&str> =
+        problems.iter().filter(|p| p.split == Split::HeldOut).map(|p| p.question.as_str()).collect();
+    assert!((60..150).contains(&held_out.len()), "{} of 800", held_out.len());
     // Another file, other spacing, family and answer: the same side.
     for question in held_out {
-        let line = format!(
-            "{{\"question\":\"  {} \",\"answer\":\"x\",\"family\":\"f\"}}",
-            question.replace(' ', "  ")
-        );
-        assert_eq!(
-            parse_problems(line.as_bytes(), "b").expect("a good file")[0].split,
-            Split::HeldOut
-        );
+        let line = format!("{{\"question\":\"  {} \",\"answer\":\"x\",\"family\":\"f\"}}", question.replace(' ', "  "));
+        assert_eq!(parse_problems(line.as_bytes(), "b").expect("a good file")[0].split, Split::HeldOut);
     }
 }
 
 #[test]
 fn gsm8k_is_read_where_it_is_at_hand() {
-    let path = concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/../../../shared/data/gsm8k/test.jsonl"
-    );
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/data/gsm8k/test.jsonl");
     let Ok(bytes) = std::fs::read(path) else {
         eprintln!("1 skipped: no ../shared/data/gsm8k beside the project");
         return;
@@ -155,16 +85,7 @@ fn gsm8k_is_read_where_it_is_at_hand() {
     assert_eq!(problems.len(), 1319);
     for problem in &problems {
         let completion = zero_completion("a", &problem.answer);
-        assert_eq!(
-            accuracy(&completion, problem),
-            Outcome::Correct,
-            "{}",
-            problem.answer
-        );
-        assert!(
-            !problem.solution.is_empty() && !problem.solution.contains("<<"),
-            "{}",
-            problem.solution
-        );
+        assert_eq!(accuracy(&completion, problem), Outcome::Correct, "{}", problem.answer);
+        assert!(!problem.solution.is_empty() && !problem.solution.contains("<<"), "{}", problem.solution);
     }
 }

@@ -1,17 +1,13 @@
 //! Verification: the forms, the outcomes, and what is read as an answer.
 
 use reseek_tasks::{
-    AnswerKind, Family, FormatError, JudgeFailure, Language, Outcome, Problem, Split, accuracy,
-    accuracy_lenient, extract_answer, format, generate, judge_completion, last_answer, reasoning,
+    AnswerKind, Family, FormatError, JudgeFailure, Language, Outcome, Problem, Split, accuracy, accuracy_lenient,
+    extract_answer, format, generate, judge_completion, last_answer, reasoning,
 };
 
 pub fn problem(kind: AnswerKind, answer: &str) -> Problem {
     let generated = generate(Family::Addition, 1, Language::English, Split::Train, 1, 0);
-    Problem {
-        answer_kind: kind,
-        answer: answer.to_string(),
-        ..generated
-    }
+    Problem { answer_kind: kind, answer: answer.to_string(), ..generated }
 }
 
 pub fn integer(answer: &str) -> Problem {
@@ -30,11 +26,7 @@ fn the_template_is_paid_in_full() {
         "<think>\na\n</think>\n\n<answer>\n12\n</answer>\n",
     ] {
         assert!(format(completion), "{completion:?}");
-        assert_eq!(
-            accuracy(completion, &integer("12")),
-            Outcome::Correct,
-            "{completion:?}"
-        );
+        assert_eq!(accuracy(completion, &integer("12")), Outcome::Correct, "{completion:?}");
     }
 }
 
@@ -62,54 +54,18 @@ fn broken_forms() {
         ("<think>a</think>12</answer>".into(), Some(NoAnswer)),
         ("<think>a</think></answer>12<answer>".into(), Some(NoAnswer)),
         ("<think>a</think><Answer>12</Answer>".into(), Some(NoAnswer)),
-        (
-            "<think>a</think><answer >12</answer >".into(),
-            Some(NoAnswer),
-        ),
-        (
-            "<think>a</think><answer>12</answer>13".into(),
-            Some(TextAfterAnswer),
-        ),
-        (
-            "<think>a</think><answer>12</answer><think>".into(),
-            Some(TextAfterAnswer),
-        ),
-        (
-            "<think>a</think><answer>12</answer><answer>".into(),
-            Some(SeveralAnswers),
-        ),
-        (
-            "<think>a</think><answer>11</answer><answer>12</answer>".into(),
-            Some(SeveralAnswers),
-        ),
-        (
-            "<think>a</think><answer>12</answer><answer>11</answer>".into(),
-            Some(SeveralAnswers),
-        ),
-        (
-            "<think>a</think><answer><answer>12</answer></answer>".into(),
-            Some(SeveralAnswers),
-        ),
-        (
-            "<think>a</think><answer>12</answer></answer>".into(),
-            Some(SeveralAnswers),
-        ),
-        (
-            "<think>a</think><answer>11</answer></think><answer>12</answer>".into(),
-            Some(SeveralThinks),
-        ),
-        (
-            "<think>a</think><answer></answer>".into(),
-            Some(BlankAnswer),
-        ),
-        (
-            "<think>a</think><answer> \n </answer>".into(),
-            Some(BlankAnswer),
-        ),
-        (
-            format!("<think>a</think><answer>{long}</answer>"),
-            Some(AnswerTooLong),
-        ),
+        ("<think>a</think><answer >12</answer >".into(), Some(NoAnswer)),
+        ("<think>a</think><answer>12</answer>13".into(), Some(TextAfterAnswer)),
+        ("<think>a</think><answer>12</answer><think>".into(), Some(TextAfterAnswer)),
+        ("<think>a</think><answer>12</answer><answer>".into(), Some(SeveralAnswers)),
+        ("<think>a</think><answer>11</answer><answer>12</answer>".into(), Some(SeveralAnswers)),
+        ("<think>a</think><answer>12</answer><answer>11</answer>".into(), Some(SeveralAnswers)),
+        ("<think>a</think><answer><answer>12</answer></answer>".into(), Some(SeveralAnswers)),
+        ("<think>a</think><answer>12</answer></answer>".into(), Some(SeveralAnswers)),
+        ("<think>a</think><answer>11</answer></think><answer>12</answer>".into(), Some(SeveralThinks)),
+        ("<think>a</think><answer></answer>".into(), Some(BlankAnswer)),
+        ("<think>a</think><answer> \n </answer>".into(), Some(BlankAnswer)),
+        (format!("<think>a</think><answer>{long}</answer>"), Some(AnswerTooLong)),
         // An answer counts, yet the form is not R1-Zero's.
         ("a</think><answer>12</answer>".into(), None),
         ("a<think>b</think><answer>12</answer>".into(), None),
@@ -117,28 +73,14 @@ fn broken_forms() {
         ("<think>  </think><answer>12</answer>".into(), None),
         ("<think>a</think> so <answer>12</answer>".into(), None),
         ("<think><think>a</think><answer>12</answer>".into(), None),
-        (
-            "<think>a <answer>11</answer> b</think><answer>12</answer>".into(),
-            None,
-        ),
-        (
-            "<think>a <answer> b</think><answer>12</answer>".into(),
-            None,
-        ),
+        ("<think>a <answer>11</answer> b</think><answer>12</answer>".into(), None),
+        ("<think>a <answer> b</think><answer>12</answer>".into(), None),
     ];
     for (completion, error) in cases {
         assert!(!format(&completion), "{completion:?} has not the form");
         assert_eq!(extract_answer(&completion).err(), error, "{completion:?}");
-        let expected = if error.is_some() {
-            Outcome::Wrong
-        } else {
-            Outcome::Correct
-        };
-        assert_eq!(
-            accuracy(&completion, &integer("12")),
-            expected,
-            "{completion:?}"
-        );
+        let expected = if error.is_some() { Outcome::Wrong } else { Outcome::Correct };
+        assert_eq!(accuracy(&completion, &integer("12")), expected, "{completion:?}");
     }
 }
 
@@ -153,11 +95,7 @@ fn harmless_spellings_are_right() {
         (AnswerKind::Letters, "t a c", "tac"),
         (AnswerKind::Text, "甲", "甲"),
     ] {
-        assert_eq!(
-            accuracy(&answered(answer), &problem(kind, gold)),
-            Outcome::Correct,
-            "{answer:?}"
-        );
+        assert_eq!(accuracy(&answered(answer), &problem(kind, gold)), Outcome::Correct, "{answer:?}");
     }
 }
 
@@ -173,17 +111,9 @@ fn an_unreadable_gold_answer_is_never_judged() {
         (AnswerKind::Text, "x^2+1"),
     ] {
         let problem = problem(kind, gold);
-        for completion in [
-            answered(gold),
-            answered("12"),
-            "no form at all".to_string(),
-            String::new(),
-        ] {
+        for completion in [answered(gold), answered("12"), "no form at all".to_string(), String::new()] {
             let outcome = accuracy(&completion, &problem);
-            assert!(
-                matches!(outcome, Outcome::Unverifiable(_)),
-                "{gold:?} {completion:?}: {outcome:?}"
-            );
+            assert!(matches!(outcome, Outcome::Unverifiable(_)), "{gold:?} {completion:?}: {outcome:?}");
             assert_eq!(outcome.reward(), None);
         }
     }
@@ -194,28 +124,20 @@ fn only_verdicts_carry_a_reward() {
     assert_eq!(Outcome::Correct.reward(), Some(1.0));
     assert_eq!(Outcome::Wrong.reward(), Some(0.0));
     let judged = |failure: JudgeFailure| {
-        judge_completion("<think>a</think><answer>1</answer>", extract_answer, |_| {
-            Err(failure)
-        })
+        judge_completion("<think>a</think><answer>1</answer>", extract_answer, |_| Err(failure))
     };
     let outage = judged(JudgeFailure::Infrastructure("no sandbox".into()));
     assert_eq!(outage, Outcome::InfrastructureError("no sandbox".into()));
     assert_eq!(judged(JudgeFailure::TimeOut), Outcome::TimeOut);
     assert_eq!((outage.reward(), Outcome::TimeOut.reward()), (None, None));
     // A judge that says yes to nothing is not believed.
-    assert_eq!(
-        judge_completion("no answer", extract_answer, |_| Ok(true)),
-        Outcome::Wrong
-    );
+    assert_eq!(judge_completion("no answer", extract_answer, |_| Ok(true)), Outcome::Wrong);
 }
 
 #[test]
 fn the_lenient_reading_takes_the_last_answer() {
     for (completion, answer) in [
-        (
-            "<answer>11</answer> no, <answer> 12 </answer> and so on",
-            Some("12"),
-        ),
+        ("<answer>11</answer> no, <answer> 12 </answer> and so on", Some("12")),
         ("<think>a</think><answer>12</answer>User:", Some("12")),
         ("<answer>12</answer></answer>", None),
         ("<answer>12", None),
@@ -224,16 +146,8 @@ fn the_lenient_reading_takes_the_last_answer() {
         ("", None),
     ] {
         assert_eq!(last_answer(completion), answer, "{completion:?}");
-        let expected = if answer.is_some() {
-            Outcome::Correct
-        } else {
-            Outcome::Wrong
-        };
-        assert_eq!(
-            accuracy_lenient(completion, &integer("12")),
-            expected,
-            "{completion:?}"
-        );
+        let expected = if answer.is_some() { Outcome::Correct } else { Outcome::Wrong };
+        assert_eq!(accuracy_lenient(completion, &integer("12")), expected, "{completion:?}");
     }
 }
 
@@ -247,10 +161,7 @@ fn reasoning_is_what_stands_in_the_think_block() {
 
 #[test]
 fn outcomes_are_written_by_name() {
-    assert_eq!(
-        serde_json::to_string(&Outcome::Correct).unwrap(),
-        "\"correct\""
-    );
+    assert_eq!(serde_json::to_string(&Outcome::Correct).unwrap(), "\"correct\"");
     let reason = serde_json::to_string(&Outcome::Unverifiable("why".into())).unwrap();
     assert_eq!(reason, r#"{"unverifiable":"why"}"#);
 }

@@ -18,10 +18,7 @@ use crate::scratch::Scratch;
 ///
 /// # Panics
 /// If the lengths do not fit each other and `shape`, or if queries and keys differ in number.
-#[expect(
-    clippy::too_many_arguments,
-    reason = "three results, three inputs and what the forward pass kept"
-)]
+#[expect(clippy::too_many_arguments, reason = "three results, three inputs and what the forward pass kept")]
 pub fn attention_backward(
     dq: &mut [f32],
     dk: &mut [f32],
@@ -74,14 +71,7 @@ pub fn attention_backward(
 }
 
 /// `out[row, head] = factor * rows[row]`, leaving out the padding.
-fn store_rows(
-    out: &mut [f32],
-    head: usize,
-    n_heads: usize,
-    rows: &[f32],
-    width: usize,
-    factor: f32,
-) {
+fn store_rows(out: &mut [f32], head: usize, n_heads: usize, rows: &[f32], width: usize, factor: f32) {
     let heads = out.chunks_exact_mut(width).skip(head).step_by(n_heads);
     for (out, row) in heads.zip(rows.chunks_exact(padded(width))) {
         for (out, x) in out.iter_mut().zip(row) {
@@ -127,11 +117,7 @@ struct Block {
 
 impl Block {
     fn all_of_tile(tile: usize, tile_len: usize) -> impl Iterator<Item = Self> {
-        (0..tile_len).step_by(ROW_BLOCK).map(move |start| Self {
-            tile,
-            start,
-            len: (tile_len - start).min(ROW_BLOCK),
-        })
+        (0..tile_len).step_by(ROW_BLOCK).map(move |start| Self { tile, start, len: (tile_len - start).min(ROW_BLOCK) })
     }
 
     fn position(&self) -> usize {
@@ -142,20 +128,7 @@ impl Block {
 impl<'a> Work<'a> {
     fn new(scratch: &'a mut [Scratch; 12], len: usize, d_qk: usize, d_v: usize) -> Self {
         let tiles_len = len.next_multiple_of(KEY_TILE);
-        let [
-            q,
-            d_o,
-            k,
-            dq,
-            dk,
-            dv,
-            k_tiles,
-            v_tiles,
-            lse,
-            delta,
-            weights,
-            d_scores,
-        ] = scratch;
+        let [q, d_o, k, dq, dk, dv, k_tiles, v_tiles, lse, delta, weights, d_scores] = scratch;
         Self {
             len,
             d_qk,
@@ -235,10 +208,7 @@ impl<'a> Work<'a> {
             );
         }
         let rows = queries.position()..queries.position() + queries.len;
-        let rows = RowGradient {
-            lse: &self.lse[rows.clone()],
-            delta: &self.delta[rows],
-        };
+        let rows = RowGradient { lse: &self.lse[rows.clone()], delta: &self.delta[rows] };
         softmax_gradient(weights, d_scores, rows, visible);
     }
 

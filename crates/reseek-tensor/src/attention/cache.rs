@@ -22,11 +22,7 @@ impl AttentionCache {
     /// If a size is 0 or the heads are not a multiple of the key heads.
     pub fn new(shape: AttentionShape) -> Self {
         shape.check();
-        Self {
-            shape,
-            len: 0,
-            tiles: Vec::new(),
-        }
+        Self { shape, len: 0, tiles: Vec::new() }
     }
 
     /// Number of keys.
@@ -43,12 +39,7 @@ impl AttentionCache {
     /// # Panics
     /// If the lengths do not fit each other and the shape.
     pub fn push(&mut self, k: &[f32], v: &[f32]) {
-        let AttentionShape {
-            n_kv_heads,
-            d_qk,
-            d_v,
-            ..
-        } = self.shape;
+        let AttentionShape { n_kv_heads, d_qk, d_v, .. } = self.shape;
         let n = k.len() / (n_kv_heads * d_qk);
         assert_len("k", k, n * n_kv_heads * d_qk, &self.shape);
         assert_len("v", v, n * n_kv_heads * d_v, &self.shape);
@@ -56,9 +47,7 @@ impl AttentionCache {
         let needed = (self.len + n).div_ceil(KEY_TILE) * n_kv_heads * pair_size;
         let missing = needed.saturating_sub(self.tiles.len() * Line::VALUES);
         self.tiles.extend(Line::zeros(missing));
-        let pairs = Line::flatten_mut(&mut self.tiles)
-            .chunks_exact_mut(pair_size)
-            .enumerate();
+        let pairs = Line::flatten_mut(&mut self.tiles).chunks_exact_mut(pair_size).enumerate();
         for (index, pair) in pairs.skip(self.len / KEY_TILE * n_kv_heads) {
             let (tile, head) = (index / n_kv_heads, index % n_kv_heads);
             let first = self.len.max(tile * KEY_TILE);
@@ -68,13 +57,7 @@ impl AttentionCache {
             }
             let (keys, values) = pair.split_at_mut(key_size);
             let (to, from) = (first - tile * KEY_TILE, first - self.len);
-            copy_columns(
-                keys,
-                to,
-                Head::new(k, head, n_kv_heads, d_qk),
-                from,
-                end - first,
-            );
+            copy_columns(keys, to, Head::new(k, head, n_kv_heads, d_qk), from, end - first);
             let v = Head::new(v, head, n_kv_heads, d_v);
             let rows = (from..from + end - first).map(|row| v.row(row));
             copy_rows(&mut values[to * padded(d_v)..], padded(d_v), rows, 1.0);

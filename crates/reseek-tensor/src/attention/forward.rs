@@ -17,14 +17,7 @@ use crate::scratch::Scratch;
 ///
 /// # Panics
 /// If the lengths do not fit each other and `shape`, or if there are more queries than keys.
-pub fn attention_forward(
-    o: &mut [f32],
-    lse: &mut [f32],
-    q: &[f32],
-    k: &[f32],
-    v: &[f32],
-    shape: AttentionShape,
-) {
+pub fn attention_forward(o: &mut [f32], lse: &mut [f32], q: &[f32], k: &[f32], v: &[f32], shape: AttentionShape) {
     thread_local! {
         static KEPT: Cell<Option<AttentionCache>> = const { Cell::new(None) };
     }
@@ -52,25 +45,14 @@ pub fn attention_cached(o: &mut [f32], lse: &mut [f32], q: &[f32], cache: &Atten
     let mut scores = Scores::new();
     for kv_head in 0..shape.n_kv_heads {
         // Where row r of the key head lies in q, o and lse.
-        let place = |r: usize| {
-            r / shape.group() * shape.n_heads + kv_head * shape.group() + r % shape.group()
-        };
+        let place = |r: usize| r / shape.group() * shape.n_heads + kv_head * shape.group() + r % shape.group();
         for start in (0..n_rows).step_by(ROW_BLOCK) {
             let rows = start..(start + ROW_BLOCK).min(n_rows);
-            let q_rows = rows
-                .clone()
-                .map(|r| &q[place(r) * shape.d_qk..][..shape.d_qk]);
+            let q_rows = rows.clone().map(|r| &q[place(r) * shape.d_qk..][..shape.d_qk]);
             copy_rows(q_block, shape.d_qk, q_rows, shape.scale * LOG2_E);
             let position = |r: usize| cache.len() - q_len + (start + r) / shape.group();
-            let n_visible =
-                std::array::from_fn(|r| if r < rows.len() { position(r) + 1 } else { 0 });
-            let block = RowBlock {
-                cache,
-                kv_head,
-                q: q_block,
-                n_rows: rows.len(),
-                n_visible,
-            };
+            let n_visible = std::array::from_fn(|r| if r < rows.len() { position(r) + 1 } else { 0 });
+            let block = RowBlock { cache, kv_head, q: q_block, n_rows: rows.len(), n_visible };
             let block_lse = block.attend(o_block, &mut scores);
             for (r, o_row) in rows.zip(o_block.chunks_exact(padded(shape.d_v))) {
                 lse[place(r)] = block_lse[r - start];
@@ -110,9 +92,7 @@ impl RowBlock<'_> {
                 padded((end - start).min(KEY_TILE)),
                 Accumulate::Set,
             );
-            let visible = self
-                .n_visible
-                .map(|n| n.saturating_sub(start).min(KEY_TILE));
+            let visible = self.n_visible.map(|n| n.saturating_sub(start).min(KEY_TILE));
             online_softmax(scores, &visible, &mut state, o);
             // Each row up to its own last key, so that no weight of 0 meets a value that the row
             // must not see.

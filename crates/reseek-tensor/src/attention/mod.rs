@@ -55,21 +55,9 @@ impl AttentionShape {
     }
 
     fn check(&self) {
-        let Self {
-            n_heads,
-            n_kv_heads,
-            d_qk,
-            d_v,
-            ..
-        } = *self;
-        assert!(
-            n_heads > 0 && n_kv_heads > 0 && d_qk > 0 && d_v > 0,
-            "sizes must be positive: {self:?}"
-        );
-        assert!(
-            n_heads.is_multiple_of(n_kv_heads),
-            "key heads must divide the heads: {self:?}"
-        );
+        let Self { n_heads, n_kv_heads, d_qk, d_v, .. } = *self;
+        assert!(n_heads > 0 && n_kv_heads > 0 && d_qk > 0 && d_v > 0, "sizes must be positive: {self:?}");
+        assert!(n_heads.is_multiple_of(n_kv_heads), "key heads must divide the heads: {self:?}");
     }
 
     /// `q_len`, after checking that queries and results have it and that `kv_len` is no less.
@@ -84,12 +72,7 @@ impl AttentionShape {
 }
 
 fn assert_len(name: &str, values: &[f32], expected: usize, shape: &AttentionShape) {
-    assert_eq!(
-        values.len(),
-        expected,
-        "{name} has {} values, expected {expected} for {shape:?}",
-        values.len()
-    );
+    assert_eq!(values.len(), expected, "{name} has {} values, expected {expected} for {shape:?}", values.len());
 }
 
 /// Values of a row of `width` with zeros up to whole vectors.

@@ -14,12 +14,7 @@ pub(super) struct Head<'a> {
 
 impl<'a> Head<'a> {
     pub(super) fn new(values: &'a [f32], head: usize, n_heads: usize, width: usize) -> Self {
-        Self {
-            values,
-            head,
-            n_heads,
-            width,
-        }
+        Self { values, head, n_heads, width }
     }
 
     pub(super) fn row(&self, index: usize) -> &'a [f32] {
@@ -27,20 +22,12 @@ impl<'a> Head<'a> {
     }
 
     pub(super) fn rows(&self) -> impl Iterator<Item = &'a [f32]> {
-        self.values
-            .chunks_exact(self.width)
-            .skip(self.head)
-            .step_by(self.n_heads)
+        self.values.chunks_exact(self.width).skip(self.head).step_by(self.n_heads)
     }
 }
 
 /// `out[row, padded] = factor * rows[row]`, the columns behind a row's end 0.
-pub(super) fn copy_rows<'a>(
-    out: &mut [f32],
-    padded: usize,
-    rows: impl Iterator<Item = &'a [f32]>,
-    factor: f32,
-) {
+pub(super) fn copy_rows<'a>(out: &mut [f32], padded: usize, rows: impl Iterator<Item = &'a [f32]>, factor: f32) {
     for (out, row) in out.chunks_exact_mut(padded).zip(rows) {
         let (body, padding) = out.split_at_mut(row.len());
         for (out, x) in body.iter_mut().zip(row) {
@@ -67,11 +54,7 @@ pub(super) fn copy_columns(tile: &mut [f32], to: usize, head: Head, from: usize,
     while done < n {
         let size = if n - done >= 4 { 4 } else { 1 };
         if size == 4 {
-            copy_four_columns(
-                tile,
-                to + done,
-                [0, 1, 2, 3].map(|i| head.row(from + done + i)),
-            );
+            copy_four_columns(tile, to + done, [0, 1, 2, 3].map(|i| head.row(from + done + i)));
         } else {
             for (line, &x) in tile.iter_mut().zip(head.row(from + done)) {
                 line[to + done] = x;

@@ -37,10 +37,7 @@ pub(super) struct RowState {
 
 impl RowState {
     pub(super) fn new() -> Self {
-        Self {
-            max: [f32::NEG_INFINITY; LANES],
-            sums: [[0.0; LANES]; ROW_BLOCK],
-        }
+        Self { max: [f32::NEG_INFINITY; LANES], sums: [[0.0; LANES]; ROW_BLOCK] }
     }
 }
 
@@ -83,12 +80,7 @@ fn online_softmax_body<V: Lanes>(
     exp2(old_max.sub(V::load(&state.max))).store(&mut shrink);
 
     let width = o.len() / ROW_BLOCK;
-    for (r, (scores, o)) in scores
-        .0
-        .iter_mut()
-        .zip(o.chunks_exact_mut(width))
-        .enumerate()
-    {
+    for (r, (scores, o)) in scores.0.iter_mut().zip(o.chunks_exact_mut(width)).enumerate() {
         if visible[r] == 0 {
             continue;
         }
@@ -168,16 +160,12 @@ fn softmax_gradient_body<V: Lanes>(
 ) {
     let (scores, gradients) = (scores.as_chunks_mut().0, gradients.as_chunks_mut().0);
     let stats = rows.lse.iter().zip(rows.delta).zip(visible);
-    for ((scores, gradients), ((&lse, &delta), &visible)) in
-        scores.iter_mut().zip(gradients).zip(stats)
-    {
+    for ((scores, gradients), ((&lse, &delta), &visible)) in scores.iter_mut().zip(gradients).zip(stats) {
         let vectors = scores.as_chunks_mut::<LANES>().0;
         for (score, gradient) in vectors.iter_mut().zip(gradients.as_chunks_mut::<LANES>().0) {
             let weight = exp2(V::load(score).sub(V::splat(lse)));
             weight.store(score);
-            weight
-                .mul(V::load(gradient).sub(V::splat(delta)))
-                .store(gradient);
+            weight.mul(V::load(gradient).sub(V::splat(delta))).store(gradient);
         }
         mask::<V>(scores, visible, 0.0);
         mask::<V>(gradients, visible, 0.0);
@@ -187,16 +175,12 @@ fn softmax_gradient_body<V: Lanes>(
 /// Sets the values from `visible` on to `fill`.
 #[inline(always)]
 fn mask<V: Lanes>(row: &mut [f32; KEY_TILE], visible: usize, fill: f32) {
-    const LANE: [f32; LANES] = [
-        0., 1., 2., 3., 4., 5., 6., 7., 8., 9., 10., 11., 12., 13., 14., 15.,
-    ];
+    const LANE: [f32; LANES] = [0., 1., 2., 3., 4., 5., 6., 7., 8., 9., 10., 11., 12., 13., 14., 15.];
     if visible >= KEY_TILE {
         return;
     }
     for (i, vector) in row.as_chunks_mut::<LANES>().0.iter_mut().enumerate() {
         let bound = V::splat(visible as f32 - (i * LANES) as f32);
-        V::load(&LANE)
-            .select_lt(bound, V::load(vector), V::splat(fill))
-            .store(vector);
+        V::load(&LANE).select_lt(bound, V::load(vector), V::splat(fill)).store(vector);
     }
 }

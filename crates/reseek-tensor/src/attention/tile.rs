@@ -16,20 +16,12 @@ pub(super) struct Left<'a> {
 impl<'a> Left<'a> {
     /// Row i of the product reads row i of `values`, rows `stride` apart.
     pub(super) fn rows(values: &'a [f32], stride: usize) -> Self {
-        Self {
-            values,
-            row_stride: stride,
-            t_stride: 1,
-        }
+        Self { values, row_stride: stride, t_stride: 1 }
     }
 
     /// Row i of the product reads column i of `values`, rows `stride` apart.
     pub(super) fn columns(values: &'a [f32], stride: usize) -> Self {
-        Self {
-            values,
-            row_stride: 1,
-            t_stride: stride,
-        }
+        Self { values, row_stride: 1, t_stride: stride }
     }
 }
 
@@ -78,27 +70,15 @@ pub(super) fn tile_matmul(
         return;
     }
     assert!(m <= ROW_BLOCK, "{m} rows: expected {ROW_BLOCK} at most");
-    assert!(
-        n.is_multiple_of(LANES),
-        "{n} columns: expected a multiple of {LANES}"
-    );
-    assert!(
-        (m - 1) * c.stride + n <= c.values.len(),
-        "result is too short for {m} x {n}"
-    );
+    assert!(n.is_multiple_of(LANES), "{n} columns: expected a multiple of {LANES}");
+    assert!((m - 1) * c.stride + n <= c.values.len(), "result is too short for {m} x {n}");
     let last = steps[m - 1];
     assert!(steps[..m].is_sorted(), "steps fall: {steps:?}");
     if last > 0 {
         let last_a = (m - 1) * a.row_stride + (last - 1) * a.t_stride;
-        assert!(
-            last_a < a.values.len(),
-            "left operand is too short for {m} x {last}"
-        );
+        assert!(last_a < a.values.len(), "left operand is too short for {m} x {last}");
         let end_b = (last - 1) * b.stride + n;
-        assert!(
-            end_b <= b.values.len(),
-            "right operand is too short for {last} x {n}"
-        );
+        assert!(end_b <= b.values.len(), "right operand is too short for {last} x {n}");
     }
     product(c, a, b, m, steps, n, accumulate);
 }

@@ -37,10 +37,7 @@ impl Sums {
 
     /// The same from the given row and column on.
     pub(super) fn at(self, row: usize, column: usize) -> Self {
-        Self {
-            first: self.first.wrapping_add(row * self.row + column),
-            ..self
-        }
+        Self { first: self.first.wrapping_add(row * self.row + column), ..self }
     }
 }
 
@@ -57,20 +54,12 @@ impl Pass {
     pub(super) fn new(index: usize, count: usize, c: Sums, partial: Sums, add: bool) -> Self {
         let last = index + 1 == count;
         let waiting = if add { partial } else { c };
-        Self {
-            from: (index > 0).then_some(waiting),
-            to: if last { c } else { waiting },
-            add: add && last,
-        }
+        Self { from: (index > 0).then_some(waiting), to: if last { c } else { waiting }, add: add && last }
     }
 
     /// The same from the given row and column of the block on.
     pub(super) fn at(self, row: usize, column: usize) -> Self {
-        Self {
-            from: self.from.map(|from| from.at(row, column)),
-            to: self.to.at(row, column),
-            ..self
-        }
+        Self { from: self.from.map(|from| from.at(row, column)), to: self.to.at(row, column), ..self }
     }
 }
 
@@ -98,11 +87,7 @@ pub(super) unsafe fn product(
     let n_passes = k.div_ceil(k_block).max(1);
     let a_row = odd_lines(k.div_ceil(n_passes));
     let copied = row_tiles.largest() * a_row;
-    let rows_waiting = if add && n_passes > 1 {
-        m.min(TILES_OF_BLOCK * row_tiles.rows_max)
-    } else {
-        0
-    };
+    let rows_waiting = if add && n_passes > 1 { m.min(TILES_OF_BLOCK * row_tiles.rows_max) } else { 0 };
     with_scratch(copied + rows_waiting * COLUMN_BLOCK, |scratch| {
         let (copy, partial) = scratch.split_at_mut(copied);
         let partial = Sums::new(partial.as_mut_ptr(), COLUMN_BLOCK);
@@ -150,18 +135,8 @@ pub(super) struct OfB<'a> {
 }
 
 impl<'a> OfB<'a> {
-    pub(super) fn new(
-        panels: &'a [f32],
-        k: usize,
-        steps: Range<usize>,
-        columns: Range<usize>,
-    ) -> Self {
-        Self {
-            panels,
-            k,
-            steps,
-            columns,
-        }
+    pub(super) fn new(panels: &'a [f32], k: usize, steps: Range<usize>, columns: Range<usize>) -> Self {
+        Self { panels, k, steps, columns }
     }
 }
 
@@ -230,10 +205,7 @@ pub(super) struct RowTiles {
 
 impl RowTiles {
     pub(super) fn new(rows: usize, level: SimdLevel) -> Self {
-        Self {
-            rows,
-            rows_max: rows_max(level),
-        }
+        Self { rows, rows_max: rows_max(level) }
     }
 
     pub(super) fn count(self) -> usize {
@@ -265,9 +237,7 @@ pub(super) fn part(total: usize, count: usize, index: usize) -> Range<usize> {
 /// `range` in blocks of `size`, the last one shorter.
 pub(super) fn blocks(range: Range<usize>, size: usize) -> impl Iterator<Item = Range<usize>> {
     let end = range.end;
-    range
-        .step_by(size)
-        .map(move |start| start..end.min(start + size))
+    range.step_by(size).map(move |start| start..end.min(start + size))
 }
 
 /// Calls `f` with `values` values of this thread's working memory, aligned to a cache line and

@@ -1,8 +1,7 @@
 //! AVX2 + FMA tiles: 6 rows × 16 columns is 12 of the 16 registers for sums, two for B, one for A.
 
 use std::arch::x86_64::{
-    __m256, _mm256_add_ps, _mm256_broadcast_ss, _mm256_fmadd_ps, _mm256_loadu_ps,
-    _mm256_setzero_ps, _mm256_storeu_ps,
+    __m256, _mm256_add_ps, _mm256_broadcast_ss, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_setzero_ps, _mm256_storeu_ps,
 };
 
 use super::tile::{HALF_PANEL, PANEL, Tile};
@@ -42,11 +41,7 @@ pub(super) unsafe fn run(tile: &Tile) {
 fn right_half(tile: &Tile) -> Tile {
     Tile {
         b: tile.b.wrapping_add(HALF_PANEL),
-        from: if tile.from.is_null() {
-            tile.from
-        } else {
-            tile.from.wrapping_add(HALF_PANEL)
-        },
+        from: if tile.from.is_null() { tile.from } else { tile.from.wrapping_add(HALF_PANEL) },
         to: tile.to.wrapping_add(HALF_PANEL),
         ..*tile
     }
@@ -77,8 +72,7 @@ unsafe fn kernel<const ROWS: usize, const VECTORS: usize>(tile: &Tile, panel: us
     for _ in 0..tile.k {
         // SAFETY: a and b point at step kk < k of elements that the caller vouches for.
         unsafe {
-            let b_now: [__m256; VECTORS] =
-                std::array::from_fn(|v| _mm256_loadu_ps(b.add(v * LANES)));
+            let b_now: [__m256; VECTORS] = std::array::from_fn(|v| _mm256_loadu_ps(b.add(v * LANES)));
             for r in 0..ROWS {
                 let a_now = _mm256_broadcast_ss(&*a[r / 3].add((r % 3) * tile.a_row));
                 for v in 0..VECTORS {
@@ -96,11 +90,7 @@ unsafe fn kernel<const ROWS: usize, const VECTORS: usize>(tile: &Tile, panel: us
             // SAFETY: `to` has ROWS writable rows of VECTORS × LANES values.
             unsafe {
                 let to = tile.to.add(r * tile.to_row + v * LANES);
-                let value = if tile.add {
-                    _mm256_add_ps(_mm256_loadu_ps(to), sum)
-                } else {
-                    sum
-                };
+                let value = if tile.add { _mm256_add_ps(_mm256_loadu_ps(to), sum) } else { sum };
                 _mm256_storeu_ps(to, value);
             }
         }

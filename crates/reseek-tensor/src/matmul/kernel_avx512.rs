@@ -2,8 +2,7 @@
 //! a broadcast memory operand of the FMA.
 
 use std::arch::x86_64::{
-    __m512, _mm512_add_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_set1_ps, _mm512_setzero_ps,
-    _mm512_storeu_ps,
+    __m512, _mm512_add_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_set1_ps, _mm512_setzero_ps, _mm512_storeu_ps,
 };
 
 use super::tile::{PANEL, Tile};
@@ -58,9 +57,8 @@ unsafe fn kernel<const ROWS: usize, const VECTORS: usize>(tile: &Tile) {
     for _ in 0..tile.k {
         // SAFETY: a and b point at step kk < k of elements that the caller vouches for.
         unsafe {
-            let b_now: [__m512; VECTORS] = std::array::from_fn(|v| {
-                _mm512_loadu_ps(b.add((v * LANES / PANEL) * tile.b_panel + v * LANES % PANEL))
-            });
+            let b_now: [__m512; VECTORS] =
+                std::array::from_fn(|v| _mm512_loadu_ps(b.add((v * LANES / PANEL) * tile.b_panel + v * LANES % PANEL)));
             for r in 0..ROWS {
                 let a_now = _mm512_set1_ps(*a[r / 3].add((r % 3) * tile.a_row));
                 for v in 0..VECTORS {
@@ -78,11 +76,7 @@ unsafe fn kernel<const ROWS: usize, const VECTORS: usize>(tile: &Tile) {
             // SAFETY: `to` has ROWS writable rows of VECTORS × LANES values.
             unsafe {
                 let to = tile.to.add(r * tile.to_row + v * LANES);
-                let value = if tile.add {
-                    _mm512_add_ps(_mm512_loadu_ps(to), sum)
-                } else {
-                    sum
-                };
+                let value = if tile.add { _mm512_add_ps(_mm512_loadu_ps(to), sum) } else { sum };
                 _mm512_storeu_ps(to, value);
             }
         }

@@ -38,24 +38,14 @@ unsafe fn kernel<const ROWS: usize>(tile: &Tile, column: usize) {
     if !tile.from.is_null() {
         for (r, row) in sums.iter_mut().enumerate() {
             // SAFETY: `from` has ROWS rows of `width` values.
-            *row = unsafe {
-                tile.from
-                    .add(r * tile.from_row + column)
-                    .cast::<[f32; COLUMNS]>()
-                    .read_unaligned()
-            };
+            *row = unsafe { tile.from.add(r * tile.from_row + column).cast::<[f32; COLUMNS]>().read_unaligned() };
         }
     }
-    let b = tile
-        .b
-        .wrapping_add(column / PANEL * tile.b_panel + column % PANEL);
+    let b = tile.b.wrapping_add(column / PANEL * tile.b_panel + column % PANEL);
     for kk in 0..tile.k {
         // SAFETY: a and b hold k steps; a step of b has COLUMNS values from `column` on.
         unsafe {
-            let b = b
-                .add(kk * tile.width.min(PANEL))
-                .cast::<[f32; COLUMNS]>()
-                .read_unaligned();
+            let b = b.add(kk * tile.width.min(PANEL)).cast::<[f32; COLUMNS]>().read_unaligned();
             for (r, row) in sums.iter_mut().enumerate() {
                 let a = *tile.a.add(r * tile.a_row + kk * tile.a_k);
                 for (sum, b) in row.iter_mut().zip(b) {
@@ -66,12 +56,7 @@ unsafe fn kernel<const ROWS: usize>(tile: &Tile, column: usize) {
     }
     for (r, row) in sums.iter().enumerate() {
         // SAFETY: `to` has ROWS writable rows of `width` values; no one else refers to them.
-        let to = unsafe {
-            &mut *tile
-                .to
-                .add(r * tile.to_row + column)
-                .cast::<[f32; COLUMNS]>()
-        };
+        let to = unsafe { &mut *tile.to.add(r * tile.to_row + column).cast::<[f32; COLUMNS]>() };
         for (to, sum) in to.iter_mut().zip(row) {
             *to = if tile.add { *to + sum } else { *sum };
         }

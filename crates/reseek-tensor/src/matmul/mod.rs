@@ -51,11 +51,7 @@ const PARALLEL_FLOPS: usize = 64_000_000;
 /// If the lengths of `c` and `a` are not those of m rows for one m.
 pub fn matmul(c: &mut [f32], a: &[f32], b: &Packed, acc: Accumulate) {
     let (k, n) = (b.k, b.n);
-    let m = c
-        .len()
-        .checked_div(n)
-        .or(a.len().checked_div(k))
-        .unwrap_or(0);
+    let m = c.len().checked_div(n).or(a.len().checked_div(k)).unwrap_or(0);
     assert!(
         a.len() == m * k && c.len() == m * n,
         "matmul with B [{k}, {n}]: a has {} values, c has {}; rows of both must match (hint: a = m*{k}, c = m*{n})",
@@ -119,29 +115,15 @@ pub fn matmul_tn(c: &mut [f32], a: &[f32], b: &[f32], m: usize, n: usize) {
 /// of rows, or if the operands differ in shape.
 pub fn grouped_matmul(c: &mut [f32], a: &[f32], bs: &[Packed], offsets: &[usize], acc: Accumulate) {
     let Some(Packed { k, n, .. }) = bs.first() else {
-        assert!(
-            c.is_empty() && a.is_empty(),
-            "grouped_matmul of {} values of a without any B",
-            a.len()
-        );
+        assert!(c.is_empty() && a.is_empty(), "grouped_matmul of {} values of a without any B", a.len());
         return;
     };
     check_offsets(offsets, bs.len(), a.len(), *k);
     check_offsets(offsets, bs.len(), c.len(), *n);
     for (e, (b, rows)) in bs.iter().zip(groups(offsets)).enumerate() {
-        assert!(
-            (b.k, b.n) == (*k, *n),
-            "group {e} has B [{}, {}], group 0 has [{k}, {n}]",
-            b.k,
-            b.n
-        );
+        assert!((b.k, b.n) == (*k, *n), "group {e} has B [{}, {}], group 0 has [{k}, {n}]", b.k, b.n);
         if !rows.is_empty() {
-            matmul(
-                &mut c[rows.start * n..rows.end * n],
-                &a[rows.start * k..rows.end * k],
-                b,
-                acc,
-            );
+            matmul(&mut c[rows.start * n..rows.end * n], &a[rows.start * k..rows.end * k], b, acc);
         }
     }
 }
@@ -152,31 +134,14 @@ pub fn grouped_matmul(c: &mut [f32], a: &[f32], bs: &[Packed], offsets: &[usize]
 /// # Panics
 /// If the offsets do not rise from 0 to the number of rows of `a` and of `b`, or `c` does not
 /// have `m * n` values for each group.
-pub fn grouped_matmul_tn(
-    c: &mut [f32],
-    a: &[f32],
-    b: &[f32],
-    m: usize,
-    n: usize,
-    offsets: &[usize],
-) {
+pub fn grouped_matmul_tn(c: &mut [f32], a: &[f32], b: &[f32], m: usize, n: usize, offsets: &[usize]) {
     let n_groups = offsets.len().saturating_sub(1);
-    assert_eq!(
-        c.len(),
-        n_groups * m * n,
-        "c of {n_groups} groups of [{m}, {n}]"
-    );
+    assert_eq!(c.len(), n_groups * m * n, "c of {n_groups} groups of [{m}, {n}]");
     check_offsets(offsets, n_groups, a.len(), m);
     check_offsets(offsets, n_groups, b.len(), n);
     for (e, rows) in groups(offsets).enumerate() {
         let c = &mut c[e * m * n..(e + 1) * m * n];
-        matmul_tn(
-            c,
-            &a[rows.start * m..rows.end * m],
-            &b[rows.start * n..rows.end * n],
-            m,
-            n,
-        );
+        matmul_tn(c, &a[rows.start * m..rows.end * m], &b[rows.start * n..rows.end * n], m, n);
     }
 }
 
@@ -188,10 +153,7 @@ fn groups(offsets: &[usize]) -> impl Iterator<Item = Range<usize>> {
 fn check_offsets(offsets: &[usize], n_groups: usize, values: usize, width: usize) {
     let rows = offsets.last().copied().unwrap_or(0);
     assert!(
-        offsets.len() == n_groups + 1
-            && offsets[0] == 0
-            && offsets.is_sorted()
-            && rows * width == values,
+        offsets.len() == n_groups + 1 && offsets[0] == 0 && offsets.is_sorted() && rows * width == values,
         "offsets {offsets:?} for {n_groups} groups and {values} values in rows of {width} \
          (hint: {} offsets that rise from 0 to the number of rows)",
         n_groups + 1
@@ -200,15 +162,8 @@ fn check_offsets(offsets: &[usize], n_groups: usize, values: usize, width: usize
 
 /// Into how many parts to cut a product.
 fn parts(m: usize, n: usize, k: usize) -> usize {
-    let flops = 2_usize
-        .saturating_mul(m)
-        .saturating_mul(n)
-        .saturating_mul(k);
-    if flops < PARALLEL_FLOPS || pool::on_worker() {
-        1
-    } else {
-        pool::threads()
-    }
+    let flops = 2_usize.saturating_mul(m).saturating_mul(n).saturating_mul(k);
+    if flops < PARALLEL_FLOPS || pool::on_worker() { 1 } else { pool::threads() }
 }
 
 fn split_rows(level: SimdLevel, c: &mut [f32], a: &[f32], b: &Packed, add: bool, rows: usize) {
@@ -219,15 +174,7 @@ fn split_rows(level: SimdLevel, c: &mut [f32], a: &[f32], b: &Packed, add: bool,
     });
 }
 
-fn split_columns(
-    level: SimdLevel,
-    c: &mut [f32],
-    a: &[f32],
-    m: usize,
-    b: &Packed,
-    add: bool,
-    columns: usize,
-) {
+fn split_columns(level: SimdLevel, c: &mut [f32], a: &[f32], m: usize, b: &Packed, add: bool, columns: usize) {
     /// Lanes write different columns of the same rows, which no safe slice can express.
     struct Shared(*mut f32);
     // SAFETY: the pointer is used for disjoint elements only, while `c` stays borrowed.

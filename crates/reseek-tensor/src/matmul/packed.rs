@@ -41,12 +41,7 @@ impl Packed {
     /// If `b` does not have `k * n` values.
     pub fn repack_rows(&mut self, b: &[f32]) {
         let (k, n) = (self.k, self.n);
-        assert_eq!(
-            b.len(),
-            k * n,
-            "packing B [{k}, {n}] from {} values",
-            b.len()
-        );
+        assert_eq!(b.len(), k * n, "packing B [{k}, {n}] from {} values", b.len());
         if n > 0 {
             pack_rows(Line::flatten_mut(&mut self.lines), b, n, 0..n);
         }
@@ -58,18 +53,11 @@ impl Packed {
     /// If `w` does not have `n * k` values.
     pub fn repack_transposed(&mut self, w: &[f32]) {
         let (k, n) = (self.k, self.n);
-        assert_eq!(
-            w.len(),
-            n * k,
-            "packing the transpose of w [{n}, {k}] from {} values",
-            w.len()
-        );
+        assert_eq!(w.len(), n * k, "packing the transpose of w [{n}, {k}] from {} values", w.len());
         let mut panels = Line::flatten_mut(&mut self.lines);
         for first in (0..n).step_by(PANEL) {
             let columns = PANEL.min(n - first);
-            let panel = panels
-                .split_off_mut(..k * panel_width(columns))
-                .expect("room for every panel");
+            let panel = panels.split_off_mut(..k * panel_width(columns)).expect("room for every panel");
             let w = &w[first * k..(first + columns) * k];
             if columns > HALF_PANEL {
                 transpose_panel::<PANEL>(panel, w, k);
@@ -84,32 +72,18 @@ impl Packed {
     pub(super) fn values(&self) -> &[f32] {
         let len = self.k.checked_mul(padded(self.n));
         let lines = Line::flatten(&self.lines);
-        len.and_then(|len| lines.get(..len)).unwrap_or_else(|| {
-            panic!(
-                "packed B [{}, {}] holds only {} values",
-                self.k,
-                self.n,
-                lines.len()
-            )
-        })
+        len.and_then(|len| lines.get(..len))
+            .unwrap_or_else(|| panic!("packed B [{}, {}] holds only {} values", self.k, self.n, lines.len()))
     }
 
     fn zeros(k: usize, n: usize) -> Self {
-        Self {
-            k,
-            n,
-            lines: Line::zeros(k * padded(n)),
-        }
+        Self { k, n, lines: Line::zeros(k * padded(n)) }
     }
 }
 
 /// Columns that a panel with `columns` existing columns has with its zeros.
 pub(super) fn panel_width(columns: usize) -> usize {
-    if columns > HALF_PANEL {
-        PANEL
-    } else {
-        HALF_PANEL
-    }
+    if columns > HALF_PANEL { PANEL } else { HALF_PANEL }
 }
 
 /// Columns of n columns in panels.
@@ -128,9 +102,7 @@ pub(super) fn pack_rows(panels: &mut [f32], b: &[f32], n: usize, columns: Range<
             let valid = PANEL.min(columns.len() - start);
             let width = panel_width(valid);
             let panel = &mut panels[start * k + index * ROWS * width..];
-            let rows = b
-                .chunks_exact(n)
-                .map(|row| &row[columns.start + start..][..valid]);
+            let rows = b.chunks_exact(n).map(|row| &row[columns.start + start..][..valid]);
             match (valid, width) {
                 (PANEL, _) => copy_rows::<PANEL>(panel, rows),
                 (HALF_PANEL, _) => copy_rows::<HALF_PANEL>(panel, rows),
@@ -146,10 +118,7 @@ pub(super) fn pack_rows(panels: &mut [f32], b: &[f32], n: usize, columns: Range<
 }
 
 /// Copies rows of exactly WIDTH values, a size that the compiler turns into vector moves.
-pub(super) fn copy_rows<'a, const WIDTH: usize>(
-    packed: &mut [f32],
-    rows: impl Iterator<Item = &'a [f32]>,
-) {
+pub(super) fn copy_rows<'a, const WIDTH: usize>(packed: &mut [f32], rows: impl Iterator<Item = &'a [f32]>) {
     for (target, source) in packed.as_chunks_mut::<WIDTH>().0.iter_mut().zip(rows) {
         target.copy_from_slice(source);
     }

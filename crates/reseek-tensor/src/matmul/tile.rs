@@ -94,18 +94,13 @@ unsafe fn compute_ragged(level: SimdLevel, tile: &Tile, valid: usize) {
     if !tile.from.is_null() {
         for r in 0..tile.rows {
             // SAFETY: `from` has `valid` readable columns in each of `rows` rows.
-            let source =
-                unsafe { std::slice::from_raw_parts(tile.from.add(r * tile.from_row), valid) };
+            let source = unsafe { std::slice::from_raw_parts(tile.from.add(r * tile.from_row), valid) };
             full[r * full_row..][..valid].copy_from_slice(source);
         }
     }
     let sums = full.as_mut_ptr();
     let on_stack = Tile {
-        from: if tile.from.is_null() {
-            tile.from
-        } else {
-            sums.cast_const()
-        },
+        from: if tile.from.is_null() { tile.from } else { sums.cast_const() },
         from_row: full_row,
         to: sums,
         to_row: full_row,

@@ -6,9 +6,7 @@
 
 use std::ops::Range;
 
-use super::blocks::{
-    COLUMN_BLOCK, OfA, OfB, Pass, RowTiles, Sums, blocks, odd_lines, part, sweep, with_scratch,
-};
+use super::blocks::{COLUMN_BLOCK, OfA, OfB, Pass, RowTiles, Sums, blocks, odd_lines, part, sweep, with_scratch};
 use super::packed::{copy_rows, pack_rows, padded};
 use crate::dispatch::SimdLevel;
 
@@ -32,16 +30,8 @@ pub(super) unsafe fn product_tn(
 ) {
     for row_block in blocks(0..c.len() / n, C_BLOCK) {
         for columns in blocks(0..n, C_BLOCK) {
-            let of_a = Columns {
-                values: a,
-                width: m,
-                range: first + row_block.start..first + row_block.end,
-            };
-            let of_b = Columns {
-                values: b,
-                width: n,
-                range: columns.clone(),
-            };
+            let of_a = Columns { values: a, width: m, range: first + row_block.start..first + row_block.end };
+            let of_b = Columns { values: b, width: n, range: columns.clone() };
             let c = Sums::new(c.as_mut_ptr(), n).at(row_block.start, columns.start);
             // SAFETY: the caller's promise on level; the block lies in C, which is borrowed.
             unsafe { block_of_product(level, c, &of_a, &of_b) };
@@ -103,21 +93,13 @@ unsafe fn block_of_product(level: SimdLevel, c: Sums, a: &Columns<'_>, b: &Colum
 /// Transposed A in row tiles: for each tile, the given steps of its columns of `a`, at distances
 /// of `tile_size` values. Goes by a few rows at a time through all tiles, because a row of `a` may
 /// be a memory page away from the next.
-fn pack_row_tiles(
-    packed: &mut [f32],
-    tile_size: usize,
-    a: &Columns,
-    steps: &Range<usize>,
-    tiles: RowTiles,
-) {
+fn pack_row_tiles(packed: &mut [f32], tile_size: usize, a: &Columns, steps: &Range<usize>, tiles: RowTiles) {
     const ROWS: usize = 8;
     for (index, few_rows) in a.rows(steps).chunks(ROWS * a.width).enumerate() {
         for (tile, packed) in packed.chunks_exact_mut(tile_size).enumerate() {
             let tile = tiles.get(tile);
             let packed = &mut packed[index * ROWS * tile.len()..];
-            let rows = few_rows
-                .chunks_exact(a.width)
-                .map(|row| &row[a.range.clone()][tile.clone()]);
+            let rows = few_rows.chunks_exact(a.width).map(|row| &row[a.range.clone()][tile.clone()]);
             match tile.len() {
                 // The full tiles of the kernel families.
                 12 => copy_rows::<12>(packed, rows),

@@ -69,12 +69,7 @@ impl Lanes for Avx2 {
 
     #[inline(always)]
     fn mul_add(self, factor: Self, summand: Self) -> Self {
-        unsafe {
-            Self(
-                _mm256_fmadd_ps(self.0, factor.0, summand.0),
-                _mm256_fmadd_ps(self.1, factor.1, summand.1),
-            )
-        }
+        unsafe { Self(_mm256_fmadd_ps(self.0, factor.0, summand.0), _mm256_fmadd_ps(self.1, factor.1, summand.1)) }
     }
 
     #[inline(always)]
@@ -154,11 +149,7 @@ impl Lanes for Avx512 {
 
     #[inline(always)]
     fn mantissa_to_exponent(self) -> Self {
-        unsafe {
-            Self(_mm512_castsi512_ps(_mm512_slli_epi32::<23>(
-                _mm512_castps_si512(self.0),
-            )))
-        }
+        unsafe { Self(_mm512_castsi512_ps(_mm512_slli_epi32::<23>(_mm512_castps_si512(self.0)))) }
     }
 
     #[inline(always)]

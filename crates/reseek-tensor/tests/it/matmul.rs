@@ -4,17 +4,13 @@ use std::ops::Range;
 
 use reseek_tensor::dispatch::{SimdLevel, with_level};
 use reseek_tensor::linear::{Linear, linear_dgrad, linear_forward, linear_wgrad};
-use reseek_tensor::matmul::{
-    Accumulate, Packed, grouped_matmul, grouped_matmul_tn, matmul, matmul_tn,
-};
+use reseek_tensor::matmul::{Accumulate, Packed, grouped_matmul, grouped_matmul_tn, matmul, matmul_tn};
 use reseek_tensor::numeric::{assert_close, assert_same_bits};
 use reseek_tensor::pool;
 use reseek_tensor::random::Stream;
 
 /// Sizes around every boundary of the tiles, panels and blocks, and primes.
-const SIZES: [usize; 19] = [
-    0, 1, 2, 3, 5, 7, 8, 11, 13, 15, 16, 17, 31, 33, 37, 64, 65, 101, 131,
-];
+const SIZES: [usize; 19] = [0, 1, 2, 3, 5, 7, 8, 11, 13, 15, 16, 17, 31, 33, 37, 64, 65, 101, 131];
 
 fn values(len: usize, name: &str) -> Vec<f32> {
     let mut stream = Stream::new(2, name, len as u64, 0);
@@ -22,30 +18,20 @@ fn values(len: usize, name: &str) -> Vec<f32> {
 }
 
 fn levels() -> impl Iterator<Item = SimdLevel> {
-    SimdLevel::ALL
-        .into_iter()
-        .filter(|level| level.is_supported())
+    SimdLevel::ALL.into_iter().filter(|level| level.is_supported())
 }
 
 /// a[m, k]·b[k, n] in f64.
 fn reference(a: &[f32], b: &[f32], m: usize, k: usize, n: usize) -> Vec<f32> {
-    let element = |i: usize, j: usize| -> f64 {
-        (0..k)
-            .map(|kk| f64::from(a[i * k + kk]) * f64::from(b[kk * n + j]))
-            .sum()
-    };
-    (0..m * n)
-        .map(|index| element(index / n, index % n) as f32)
-        .collect()
+    let element =
+        |i: usize, j: usize| -> f64 { (0..k).map(|kk| f64::from(a[i * k + kk]) * f64::from(b[kk * n + j])).sum() };
+    (0..m * n).map(|index| element(index / n, index % n) as f32).collect()
 }
 
 /// a[m, k]·b[k, n] by the bit rule: chains of `mul_add` from zero.
 fn chains(a: &[f32], b: &[f32], m: usize, k: usize, n: usize) -> Vec<f32> {
-    let element =
-        |i: usize, j: usize| (0..k).fold(0.0, |sum, kk| a[i * k + kk].mul_add(b[kk * n + j], sum));
-    (0..m * n)
-        .map(|index| element(index / n, index % n))
-        .collect()
+    let element = |i: usize, j: usize| (0..k).fold(0.0, |sum, kk| a[i * k + kk].mul_add(b[kk * n + j], sum));
+    (0..m * n).map(|index| element(index / n, index % n)).collect()
 }
 
 fn sum(x: &[f32], y: &[f32]) -> Vec<f32> {
@@ -53,9 +39,7 @@ fn sum(x: &[f32], y: &[f32]) -> Vec<f32> {
 }
 
 fn transpose(x: &[f32], rows: usize, cols: usize) -> Vec<f32> {
-    (0..x.len())
-        .map(|index| x[index % rows.max(1) * cols + index / rows.max(1)])
-        .collect()
+    (0..x.len()).map(|index| x[index % rows.max(1) * cols + index / rows.max(1)]).collect()
 }
 
 /// One random product, checked in all its forms at all levels.
@@ -78,12 +62,7 @@ fn check(m: usize, k: usize, n: usize) {
             matmul(&mut got, &a, &packed, Accumulate::Set);
             compare("set", &got, &exact, &fused);
             let mut got = vec![f32::NAN; m * n];
-            matmul(
-                &mut got,
-                &a,
-                &Packed::from_transposed(&bt, n, k),
-                Accumulate::Set,
-            );
+            matmul(&mut got, &a, &Packed::from_transposed(&bt, n, k), Accumulate::Set);
             compare("transposed", &got, &exact, &fused);
             let mut got = c.clone();
             matmul(&mut got, &a, &packed, Accumulate::Add);
@@ -134,22 +113,10 @@ fn a_row_alone_has_the_bits_of_a_row_among_many() {
                 for rows in [1, 2, 5, 13] {
                     let run = |range: Range<usize>| {
                         let mut c = vec![0.0; range.len() * n];
-                        matmul(
-                            &mut c,
-                            &a[range.start * k..range.end * k],
-                            &packed,
-                            Accumulate::Set,
-                        );
-                        assert_same_bits(
-                            "rows alone",
-                            &c,
-                            &all[range.start * n..range.end * n],
-                            &[range.len(), n],
-                        );
+                        matmul(&mut c, &a[range.start * k..range.end * k], &packed, Accumulate::Set);
+                        assert_same_bits("rows alone", &c, &all[range.start * n..range.end * n], &[range.len(), n]);
                     };
-                    (0..=37 - rows)
-                        .step_by(3)
-                        .for_each(|first| run(first..first + rows));
+                    (0..=37 - rows).step_by(3).for_each(|first| run(first..first + rows));
                 }
             }
         });
@@ -167,12 +134,7 @@ fn large_products_have_the_same_bits_on_the_pool() {
         let (wide_k, wide_n) = (1000, 4000);
         let wide = Packed::from_rows(&values(wide_k * wide_n, "wide"), wide_k, wide_n);
         let mut few_rows = values(10 * wide_n, "few");
-        matmul(
-            &mut few_rows,
-            &values(10 * wide_k, "x"),
-            &wide,
-            Accumulate::Add,
-        );
+        matmul(&mut few_rows, &values(10 * wide_k, "x"), &wide, Accumulate::Add);
         let mut gradient = values(m * n, "gradient");
         matmul_tn(&mut gradient, &transpose(&a, m, k), &b, m, n);
         [tall, few_rows, gradient]
@@ -189,18 +151,12 @@ fn large_products_have_the_same_bits_on_the_pool() {
 #[test]
 fn groups_are_separate_products() {
     let (k, n) = (48, 70);
-    for sizes in [
-        vec![8, 0, 33, 1, 0, 64],
-        vec![0],
-        vec![0, 0, 0],
-        vec![200, 5],
-    ] {
+    for sizes in [vec![8, 0, 33, 1, 0, 64], vec![0], vec![0, 0, 0], vec![200, 5]] {
         let offsets: Vec<usize> = (0..=sizes.len()).map(|e| sizes[..e].iter().sum()).collect();
         let (rows, experts) = (offsets[sizes.len()], sizes.len());
         let (a, dy) = (values(rows * k, "a"), values(rows * n, "dy"));
-        let weights: Vec<Packed> = (0..experts)
-            .map(|e| Packed::from_rows(&values(k * n, &format!("b{e}")), k, n))
-            .collect();
+        let weights: Vec<Packed> =
+            (0..experts).map(|e| Packed::from_rows(&values(k * n, &format!("b{e}")), k, n)).collect();
         let mut got = values(rows * n, "c");
         let mut want = got.clone();
         grouped_matmul(&mut got, &a, &weights, &offsets, Accumulate::Add);
@@ -209,25 +165,12 @@ fn groups_are_separate_products() {
         grouped_matmul_tn(&mut got_gradient, &a, &dy, k, n, &offsets);
         for e in 0..experts {
             let group = offsets[e]..offsets[e + 1];
-            let (a, dy) = (
-                &a[group.start * k..group.end * k],
-                &dy[group.start * n..group.end * n],
-            );
-            matmul(
-                &mut want[group.start * n..group.end * n],
-                a,
-                &weights[e],
-                Accumulate::Add,
-            );
+            let (a, dy) = (&a[group.start * k..group.end * k], &dy[group.start * n..group.end * n]);
+            matmul(&mut want[group.start * n..group.end * n], a, &weights[e], Accumulate::Add);
             matmul_tn(&mut want_gradient[e * k * n..(e + 1) * k * n], a, dy, k, n);
         }
         assert_same_bits("groups", &got, &want, &[rows, n]);
-        assert_same_bits(
-            "gradients of groups",
-            &got_gradient,
-            &want_gradient,
-            &[experts, k, n],
-        );
+        assert_same_bits("gradients of groups", &got_gradient, &want_gradient, &[experts, k, n]);
     }
 }
 
@@ -246,33 +189,14 @@ fn values_that_are_not_finite_stay_in_their_row_and_column() {
             matmul_tn(&mut tn, &transpose(&a, m, k), &b, m, n);
             for (index, (&x, &y)) in c.iter().zip(&tn).enumerate() {
                 let (i, j) = (index / n, index % n);
-                assert_eq!(
-                    x.is_nan(),
-                    i == 3 || (x.is_nan() && i == 20 && j == 82),
-                    "{level} [{i}, {j}] is {x}"
-                );
-                assert_eq!(
-                    x.is_finite(),
-                    i != 3 && i != 20 && j != 82,
-                    "{level} [{i}, {j}] is {x}"
-                );
-                assert!(
-                    x.to_bits() == y.to_bits() || (x.is_nan() && y.is_nan()),
-                    "{level} [{i}, {j}]: {x}, {y}"
-                );
+                assert_eq!(x.is_nan(), i == 3 || (x.is_nan() && i == 20 && j == 82), "{level} [{i}, {j}] is {x}");
+                assert_eq!(x.is_finite(), i != 3 && i != 20 && j != 82, "{level} [{i}, {j}] is {x}");
+                assert!(x.to_bits() == y.to_bits() || (x.is_nan() && y.is_nan()), "{level} [{i}, {j}]: {x}, {y}");
             }
             // NaN and 0 * inf are not skipped over, and the padding's zeros meet no infinity.
             let mut zero = vec![1.0; 3];
-            matmul(
-                &mut zero,
-                &[f32::INFINITY],
-                &Packed::from_rows(&[0.0, 1.0, -1.0], 1, 3),
-                Accumulate::Set,
-            );
-            assert!(
-                zero[0].is_nan() && zero[1] == f32::INFINITY && zero[2] == f32::NEG_INFINITY,
-                "{zero:?}"
-            );
+            matmul(&mut zero, &[f32::INFINITY], &Packed::from_rows(&[0.0, 1.0, -1.0], 1, 3), Accumulate::Set);
+            assert!(zero[0].is_nan() && zero[1] == f32::INFINITY && zero[2] == f32::NEG_INFINITY, "{zero:?}");
         });
     }
 }
@@ -290,53 +214,21 @@ fn repacking_replaces_all_values() {
     linear_dgrad(&mut dx, &dy, &linear, Accumulate::Add);
     linear_wgrad(&mut dw, &dy, &x, &linear);
     let new_t = transpose(&new, out, in_);
-    assert_close(
-        "y",
-        &y,
-        &reference(&x, &new_t, t, in_, out),
-        &[t, out],
-        1e-5,
-    );
-    assert_close(
-        "dx",
-        &dx,
-        &sum(&vec![1.0; t * in_], &reference(&dy, &new, t, out, in_)),
-        &[t, in_],
-        1e-5,
-    );
+    assert_close("y", &y, &reference(&x, &new_t, t, in_, out), &[t, out], 1e-5);
+    assert_close("dx", &dx, &sum(&vec![1.0; t * in_], &reference(&dy, &new, t, out, in_)), &[t, in_], 1e-5);
     let dy_t = transpose(&dy, t, out);
-    assert_close(
-        "dw",
-        &dw,
-        &sum(&vec![0.5; out * in_], &reference(&dy_t, &x, out, t, in_)),
-        &[out, in_],
-        1e-5,
-    );
+    assert_close("dw", &dw, &sum(&vec![0.5; out * in_], &reference(&dy_t, &x, out, t, in_)), &[out, in_], 1e-5);
 }
 
 #[test]
 #[should_panic(expected = "matmul with B [4, 6]: a has 12 values, c has 12")]
 fn a_wrong_shape_names_both() {
-    matmul(
-        &mut [0.0; 12],
-        &[0.0; 12],
-        &Packed::from_rows(&[0.0; 24], 4, 6),
-        Accumulate::Set,
-    );
+    matmul(&mut [0.0; 12], &[0.0; 12], &Packed::from_rows(&[0.0; 24], 4, 6), Accumulate::Set);
 }
 
 #[test]
 #[should_panic(expected = "offsets [0, 5, 4] for 2 groups")]
 fn falling_offsets_are_refused() {
-    let weights = [
-        Packed::from_rows(&[0.0; 6], 2, 3),
-        Packed::from_rows(&[0.0; 6], 2, 3),
-    ];
-    grouped_matmul(
-        &mut [0.0; 12],
-        &[0.0; 8],
-        &weights,
-        &[0, 5, 4],
-        Accumulate::Set,
-    );
+    let weights = [Packed::from_rows(&[0.0; 6], 2, 3), Packed::from_rows(&[0.0; 6], 2, 3)];
+    grouped_matmul(&mut [0.0; 12], &[0.0; 8], &weights, &[0, 5, 4], Accumulate::Set);
 }

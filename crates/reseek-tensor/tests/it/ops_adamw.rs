@@ -5,24 +5,12 @@ use reseek_tensor::numeric::assert_same_bits;
 
 use crate::ops_support::{check_at_every_level, levels, normal};
 
-const CONFIG: AdamW = AdamW {
-    lr: 3e-3,
-    beta1: 0.9,
-    beta2: 0.95,
-    eps: 1e-8,
-    weight_decay: 0.1,
-};
+const CONFIG: AdamW = AdamW { lr: 3e-3, beta1: 0.9, beta2: 0.95, eps: 1e-8, weight_decay: 0.1 };
 const CLIP: f32 = 0.5;
 
 /// `torch.optim.AdamW`'s formulas in f64.
 fn reference(p: f64, gradients: &[f64]) -> f64 {
-    let AdamW {
-        lr,
-        beta1,
-        beta2,
-        eps,
-        weight_decay,
-    } = CONFIG;
+    let AdamW { lr, beta1, beta2, eps, weight_decay } = CONFIG;
     let (mut p, mut m, mut v) = (p, 0.0, 0.0);
     for (step, g) in (1..).zip(gradients) {
         p *= 1.0 - lr * weight_decay;
@@ -39,16 +27,10 @@ fn reference(p: f64, gradients: &[f64]) -> f64 {
 fn three_steps_agree_with_the_formulas() {
     for len in [1, 16, 37] {
         let p = normal(len, "p");
-        let gradients: Vec<Vec<f32>> = ["g1", "g2", "g3"]
-            .iter()
-            .map(|name| normal(len, name))
-            .collect();
+        let gradients: Vec<Vec<f32>> = ["g1", "g2", "g3"].iter().map(|name| normal(len, name)).collect();
         let want: Vec<f32> = (0..len)
             .map(|i| {
-                let gradients: Vec<f64> = gradients
-                    .iter()
-                    .map(|g| f64::from(g[i]) * f64::from(CLIP))
-                    .collect();
+                let gradients: Vec<f64> = gradients.iter().map(|g| f64::from(g[i]) * f64::from(CLIP)).collect();
                 reference(f64::from(p[i]), &gradients) as f32
             })
             .collect();
@@ -64,10 +46,7 @@ fn three_steps_agree_with_the_formulas() {
 
 #[test]
 fn the_first_step_has_the_size_of_the_learning_rate() {
-    let config = AdamW {
-        weight_decay: 0.0,
-        ..CONFIG
-    };
+    let config = AdamW { weight_decay: 0.0, ..CONFIG };
     let (mut p, mut m, mut v) = ([1.0, 1.0, 1.0], [0.0; 3], [0.0; 3]);
     adamw(&mut p, &[1e-3, -50.0, 0.0], &mut m, &mut v, &config, 1, 1.0);
     for (p, want) in p.iter().zip([1.0 - 3e-3, 1.0 + 3e-3, 1.0]) {
@@ -88,10 +67,5 @@ fn every_level_gives_the_same_bits_wherever_a_value_lies() {
         let again = reseek_tensor::dispatch::with_level(level, || step(&p, &g));
         assert_same_bits("all", &again, &all, &[3, 50]);
     }
-    assert_same_bits(
-        "value 33",
-        &step(&p[33..34], &g[33..34]),
-        &[all[33], all[83], all[133]],
-        &[3],
-    );
+    assert_same_bits("value 33", &step(&p[33..34], &g[33..34]), &[all[33], all[83], all[133]], &[3]);
 }

@@ -26,23 +26,12 @@ impl Case {
     }
 
     fn head(&self) -> Vec<f32> {
-        normal(self.vocab * self.width, "head")
-            .iter()
-            .map(|w| 0.3 * w)
-            .collect()
+        normal(self.vocab * self.width, "head").iter().map(|w| 0.3 * w).collect()
     }
 
     /// Every third row has no target.
     fn targets(&self) -> Vec<u32> {
-        (0..self.rows)
-            .map(|row| {
-                if row % 3 == 2 {
-                    IGNORE
-                } else {
-                    (row * 7 % self.vocab) as u32
-                }
-            })
-            .collect()
+        (0..self.rows).map(|row| if row % 3 == 2 { IGNORE } else { (row * 7 % self.vocab) as u32 }).collect()
     }
 
     fn run(&self, hidden: &[f32], targets: &[u32]) -> Outcome {
@@ -53,23 +42,12 @@ impl Case {
             dhidden: vec![f32::NAN; hidden.len()],
             dhead: vec![1.0; self.vocab * self.width],
         };
-        let Outcome {
-            logp,
-            entropy,
-            dhidden,
-            dhead,
-        } = &mut outcome;
+        let Outcome { logp, entropy, dhidden, dhead } = &mut outcome;
         let mut dlogp = |row: usize, row_logp: f32, row_entropy: f32| {
             (logp[row], entropy[row]) = (row_logp, row_entropy);
             slope(f64::from(row_logp)) as f32
         };
-        lm_loss(
-            hidden,
-            &head,
-            targets,
-            &mut dlogp,
-            Some(LmGrads { dhidden, dhead }),
-        );
+        lm_loss(hidden, &head, targets, &mut dlogp, Some(LmGrads { dhidden, dhead }));
         outcome
     }
 
@@ -79,30 +57,18 @@ impl Case {
             if target == IGNORE {
                 return (0.0, 0.0);
             }
-            let logits: Vec<f64> = head
-                .chunks(self.width)
-                .map(|w| x.iter().zip(w).map(|(x, w)| x * w).sum())
-                .collect();
+            let logits: Vec<f64> = head.chunks(self.width).map(|w| x.iter().zip(w).map(|(x, w)| x * w).sum()).collect();
             let max = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
             let lse = max + logits.iter().map(|l| (l - max).exp()).sum::<f64>().ln();
-            let entropy = -logits
-                .iter()
-                .map(|l| (l - lse).exp() * (l - lse))
-                .sum::<f64>();
+            let entropy = -logits.iter().map(|l| (l - lse).exp() * (l - lse)).sum::<f64>();
             (logits[target as usize] - lse, entropy)
         };
-        hidden
-            .chunks(self.width)
-            .zip(self.targets())
-            .map(row)
-            .unzip()
+        hidden.chunks(self.width).zip(self.targets()).map(row).unzip()
     }
 
     fn reference_loss(&self, hidden: &[f64], head: &[f64]) -> f64 {
         let (logp, _) = self.reference(hidden, head);
-        logp.iter()
-            .map(|logp| 0.5 * (1.0 + 0.1 * logp).powi(2))
-            .sum()
+        logp.iter().map(|logp| 0.5 * (1.0 + 0.1 * logp).powi(2)).sum()
     }
 }
 
@@ -118,22 +84,14 @@ fn agrees_with_the_reference_and_its_differences() {
         let (hidden, targets) = (case.hidden(), case.targets());
         let (wide_hidden, wide_head) = (widen(&hidden), widen(&case.head()));
         let (logp, entropy) = case.reference(&wide_hidden, &wide_head);
-        check_at_every_level("logp", &[rows], &narrow(&logp), 1e-6, || {
-            case.run(&hidden, &targets).logp
-        });
-        check_at_every_level("entropy", &[rows], &narrow(&entropy), 1e-6, || {
-            case.run(&hidden, &targets).entropy
-        });
+        check_at_every_level("logp", &[rows], &narrow(&logp), 1e-6, || case.run(&hidden, &targets).logp);
+        check_at_every_level("entropy", &[rows], &narrow(&entropy), 1e-6, || case.run(&hidden, &targets).entropy);
 
         let dhidden = gradient(&hidden, |hidden| case.reference_loss(hidden, &wide_head));
-        check_at_every_level("dhidden", &[rows, width], &dhidden, 2e-6, || {
-            case.run(&hidden, &targets).dhidden
-        });
+        check_at_every_level("dhidden", &[rows, width], &dhidden, 2e-6, || case.run(&hidden, &targets).dhidden);
         let dhead = gradient(&case.head(), |head| case.reference_loss(&wide_hidden, head));
         let want: Vec<f32> = dhead.iter().map(|x| x + 1.0).collect();
-        check_at_every_level("dhead", &[vocab, width], &want, 1e-6, || {
-            case.run(&hidden, &targets).dhead
-        });
+        check_at_every_level("dhead", &[vocab, width], &want, 1e-6, || case.run(&hidden, &targets).dhead);
     }
 }
 
@@ -151,23 +109,14 @@ fn every_way_to_a_log_probability_has_the_same_bits() {
                 let mut logp = vec![f32::NAN; rows];
                 lm_logprobs(&hidden, &head, &targets, &mut logp);
                 assert_same_bits("lm_logprobs", &logp, &outcome.logp, &[rows]);
-                for (row, &target) in targets
-                    .iter()
-                    .enumerate()
-                    .filter(|(_, target)| **target != IGNORE)
-                {
+                for (row, &target) in targets.iter().enumerate().filter(|(_, target)| **target != IGNORE) {
                     let x = &hidden[row * width..][..width];
                     let mut logits = vec![0.0; vocab];
                     linear_forward(&mut logits, x, &head);
                     log_softmax_row(&mut logits);
                     let alone = case.run(x, &[target]);
                     let got = [logits[target as usize], alone.logp[0]];
-                    assert_same_bits(
-                        &format!("row {row} at {level}"),
-                        &got,
-                        &[logp[row]; 2],
-                        &[2],
-                    );
+                    assert_same_bits(&format!("row {row} at {level}"), &got, &[logp[row]; 2], &[2]);
                     assert_same_bits(
                         "dhidden of one row",
                         &alone.dhidden,
@@ -182,22 +131,13 @@ fn every_way_to_a_log_probability_has_the_same_bits() {
 
 #[test]
 fn rows_without_a_target_cost_and_give_nothing() {
-    let case = Case {
-        rows: 4,
-        width: 8,
-        vocab: 10,
-    };
+    let case = Case { rows: 4, width: 8, vocab: 10 };
     let mut hidden = case.hidden();
     hidden[..8].fill(f32::NAN);
     hidden[16..].fill(f32::INFINITY);
     let outcome = case.run(&hidden, &[IGNORE, 3, IGNORE, IGNORE]);
     assert!(outcome.logp[1].is_finite() && outcome.dhead.iter().all(|x| x.is_finite()));
-    assert!(
-        outcome.dhidden[..8]
-            .iter()
-            .chain(&outcome.dhidden[16..])
-            .all(|&x| x == 0.0)
-    );
+    assert!(outcome.dhidden[..8].iter().chain(&outcome.dhidden[16..]).all(|&x| x == 0.0));
 
     let nothing = case.run(&hidden, &[IGNORE; 4]);
     assert!(nothing.dhidden.iter().all(|&x| x == 0.0) && nothing.dhead.iter().all(|&x| x == 1.0));
@@ -206,11 +146,7 @@ fn rows_without_a_target_cost_and_give_nothing() {
 
 #[test]
 fn extreme_logits() {
-    let case = Case {
-        rows: 3,
-        width: 8,
-        vocab: 40,
-    };
+    let case = Case { rows: 3, width: 8, vocab: 40 };
     let mut hidden = case.hidden();
     hidden[..8].iter_mut().for_each(|x| *x *= 1e4);
     hidden[8..16].fill(0.0);
@@ -218,26 +154,15 @@ fn extreme_logits() {
     let outcome = case.run(&hidden, &[1, 2, 3]);
     assert!(outcome.logp[0] < -100.0 && outcome.logp[0].is_finite());
     assert!(outcome.entropy[0].abs() < 1e-6 && outcome.dhidden[..8].iter().all(|x| x.is_finite()));
-    assert!(
-        (outcome.logp[1] + 40_f32.ln()).abs() < 1e-6
-            && (outcome.entropy[1] - 40_f32.ln()).abs() < 1e-6
-    );
-    assert!(
-        outcome.logp[2].is_nan() && outcome.entropy[2].is_nan() && outcome.dhidden[16].is_nan()
-    );
+    assert!((outcome.logp[1] + 40_f32.ln()).abs() < 1e-6 && (outcome.entropy[1] - 40_f32.ln()).abs() < 1e-6);
+    assert!(outcome.logp[2].is_nan() && outcome.entropy[2].is_nan() && outcome.dhidden[16].is_nan());
 }
 
 #[test]
 fn log_softmax_of_impossible_tokens() {
     let mut logits = [1.0, f32::NEG_INFINITY, 1.0];
     log_softmax_row(&mut logits);
-    assert_close(
-        "possible",
-        &[logits[0], logits[2]],
-        &[-std::f32::consts::LN_2; 2],
-        &[2],
-        1e-7,
-    );
+    assert_close("possible", &[logits[0], logits[2]], &[-std::f32::consts::LN_2; 2], &[2], 1e-7);
     assert_eq!(logits[1], f32::NEG_INFINITY);
     let mut one = [-3.0e38];
     log_softmax_row(&mut one);
@@ -246,11 +171,7 @@ fn log_softmax_of_impossible_tokens() {
 
 #[test]
 fn the_callback_may_ask_for_log_probabilities() {
-    let case = Case {
-        rows: 3,
-        width: 4,
-        vocab: 9,
-    };
+    let case = Case { rows: 3, width: 4, vocab: 9 };
     let (hidden, head) = (case.hidden(), Linear::pack(&case.head(), 9, 4));
     let mut calls = 0;
     let mut dlogp = |row: usize, logp: f32, _| {
@@ -267,10 +188,5 @@ fn the_callback_may_ask_for_log_probabilities() {
 #[test]
 #[should_panic(expected = "target 10 is outside the vocabulary of 10")]
 fn names_a_target_outside_the_vocabulary() {
-    Case {
-        rows: 1,
-        width: 2,
-        vocab: 10,
-    }
-    .run(&[0.0; 2], &[10]);
+    Case { rows: 1, width: 2, vocab: 10 }.run(&[0.0; 2], &[10]);
 }

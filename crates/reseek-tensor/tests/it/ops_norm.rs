@@ -8,25 +8,13 @@ use reseek_tensor::swiglu::{swiglu_backward, swiglu_forward};
 use crate::ops_support::{check_at_every_level, gradient, inner, narrow, normal, widen};
 
 const EPS: f32 = 1e-6;
-const SHAPES: [[usize; 2]; 8] = [
-    [1, 1],
-    [1, 16],
-    [3, 15],
-    [2, 17],
-    [5, 33],
-    [4, 64],
-    [3, 100],
-    [1, 257],
-];
+const SHAPES: [[usize; 2]; 8] = [[1, 1], [1, 16], [3, 15], [2, 17], [5, 33], [4, 64], [3, 100], [1, 257]];
 
 fn rmsnorm(x: &[f64], gamma: &[f64], eps: f32) -> Vec<f64> {
     let row = |x: &[f64]| {
         let mean = x.iter().map(|x| x * x).sum::<f64>() / x.len() as f64;
         let inverse = 1.0 / (mean + f64::from(eps)).sqrt();
-        x.iter()
-            .zip(gamma)
-            .map(|(x, gamma)| x * inverse * gamma)
-            .collect::<Vec<_>>()
+        x.iter().zip(gamma).map(|(x, gamma)| x * inverse * gamma).collect::<Vec<_>>()
     };
     x.chunks(gamma.len()).flat_map(row).collect()
 }
@@ -37,31 +25,17 @@ fn rmsnorm_agrees_with_the_reference_and_its_differences() {
     /// cancellation.
     const EPS: f32 = 0.1;
     for shape @ [rows, width] in SHAPES {
-        let (x, dy, gamma) = (
-            normal(rows * width, "x"),
-            normal(rows * width, "dy"),
-            normal(width, "gamma"),
-        );
+        let (x, dy, gamma) = (normal(rows * width, "x"), normal(rows * width, "dy"), normal(width, "gamma"));
         let forward = || {
             let mut y = vec![f32::NAN; x.len()];
             rmsnorm_forward(&mut y, &x, &gamma, EPS);
             y
         };
-        check_at_every_level(
-            "y",
-            &shape,
-            &narrow(&rmsnorm(&widen(&x), &widen(&gamma), EPS)),
-            1e-6,
-            forward,
-        );
+        check_at_every_level("y", &shape, &narrow(&rmsnorm(&widen(&x), &widen(&gamma), EPS)), 1e-6, forward);
 
         let dx = gradient(&x, |x| inner(&rmsnorm(x, &widen(&gamma), EPS), &dy));
         for (accumulate, start) in [(Accumulate::Set, f32::NAN), (Accumulate::Add, 1.0)] {
-            let start_or_zero = if accumulate == Accumulate::Add {
-                start
-            } else {
-                0.0
-            };
+            let start_or_zero = if accumulate == Accumulate::Add { start } else { 0.0 };
             let want: Vec<f32> = dx.iter().map(|dx| dx + start_or_zero).collect();
             check_at_every_level("dx", &shape, &want, 3e-6, || {
                 let mut dx = vec![start; x.len()];
@@ -94,30 +68,17 @@ fn rmsnorm_of_extreme_rows() {
     rmsnorm_forward(&mut y, &x, &gamma, EPS);
     let rows: Vec<&[f32]> = y.chunks(width).collect();
     let mean_square = |row: &[f32]| row.iter().map(|y| y * y).sum::<f32>() / width as f32;
-    assert!(
-        (mean_square(rows[0]) - 1.0).abs() < 1e-5,
-        "large values are normed"
-    );
+    assert!((mean_square(rows[0]) - 1.0).abs() < 1e-5, "large values are normed");
     assert!(mean_square(rows[1]) < 1e-20, "eps keeps small values small");
     assert!(rows[2].iter().all(|&y| y == 0.0));
-    assert!(
-        rows[3].iter().all(|y| y.is_nan()),
-        "NaN stays in its row and is not lost"
-    );
-    assert!(
-        rows[4].iter().all(|&y| y == 0.0),
-        "a square beyond f32 gives 0, as in PyTorch"
-    );
+    assert!(rows[3].iter().all(|y| y.is_nan()), "NaN stays in its row and is not lost");
+    assert!(rows[4].iter().all(|&y| y == 0.0), "a square beyond f32 gives 0, as in PyTorch");
 }
 
 #[test]
 fn rmsnorm_rows_do_not_see_each_other() {
     for width in [15, 64, 100] {
-        let (x, dy, gamma) = (
-            normal(7 * width, "x"),
-            normal(7 * width, "dy"),
-            normal(width, "gamma"),
-        );
+        let (x, dy, gamma) = (normal(7 * width, "x"), normal(7 * width, "dy"), normal(width, "gamma"));
         let (mut y, mut dx) = (vec![0.0; x.len()], vec![0.0; x.len()]);
         rmsnorm_forward(&mut y, &x, &gamma, EPS);
         rmsnorm_dgrad(&mut dx, &dy, &x, &gamma, EPS, Accumulate::Set);
@@ -126,14 +87,7 @@ fn rmsnorm_rows_do_not_see_each_other() {
             let mut alone = vec![0.0; width];
             rmsnorm_forward(&mut alone, &x[at.clone()], &gamma, EPS);
             assert_same_bits("y of one row", &alone, &y[at.clone()], &[width]);
-            rmsnorm_dgrad(
-                &mut alone,
-                &dy[at.clone()],
-                &x[at.clone()],
-                &gamma,
-                EPS,
-                Accumulate::Set,
-            );
+            rmsnorm_dgrad(&mut alone, &dy[at.clone()], &x[at.clone()], &gamma, EPS, Accumulate::Set);
             assert_same_bits("dx of one row", &alone, &dx[at], &[width]);
         }
     }
@@ -146,10 +100,7 @@ fn rmsnorm_names_both_lengths() {
 }
 
 fn swiglu(gate: &[f64], up: &[f64]) -> Vec<f64> {
-    gate.iter()
-        .zip(up)
-        .map(|(gate, up)| gate / (1.0 + (-gate).exp()) * up)
-        .collect()
+    gate.iter().zip(up).map(|(gate, up)| gate / (1.0 + (-gate).exp()) * up).collect()
 }
 
 #[test]
@@ -158,17 +109,11 @@ fn swiglu_agrees_with_the_reference_and_its_differences() {
         let mut gate = normal(len, "gate");
         gate.iter_mut().for_each(|gate| *gate *= 4.0);
         let (up, dy) = (normal(len, "up"), normal(len, "dy"));
-        check_at_every_level(
-            "y",
-            &[len],
-            &narrow(&swiglu(&widen(&gate), &widen(&up))),
-            1e-6,
-            || {
-                let mut y = vec![f32::NAN; len];
-                swiglu_forward(&mut y, &gate, &up);
-                y
-            },
-        );
+        check_at_every_level("y", &[len], &narrow(&swiglu(&widen(&gate), &widen(&up))), 1e-6, || {
+            let mut y = vec![f32::NAN; len];
+            swiglu_forward(&mut y, &gate, &up);
+            y
+        });
         let mut want = gradient(&gate, |gate| inner(&swiglu(gate, &widen(&up)), &dy));
         want.extend(gradient(&up, |up| inner(&swiglu(&widen(&gate), up), &dy)));
         check_at_every_level("dgate, dup", &[2, len], &want, 1e-6, || {

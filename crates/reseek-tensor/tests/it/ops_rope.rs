@@ -27,17 +27,12 @@ impl Layout {
     }
 
     fn inv_freq(&self) -> Vec<f64> {
-        (0..self.rope_dim / 2)
-            .map(|i| 10_000_f64.powf(-2.0 * i as f64 / self.rope_dim as f64))
-            .collect()
+        (0..self.rope_dim / 2).map(|i| 10_000_f64.powf(-2.0 * i as f64 / self.rope_dim as f64)).collect()
     }
 
     fn apply(&self, x: &mut [f32], positions: &[u32], direction: RopeDirection) {
         let table = RopeTable::new(&self.inv_freq(), 4096, self.mscale);
-        assert_eq!(
-            (table.rope_dim(), table.max_positions()),
-            (self.rope_dim, 4096)
-        );
+        assert_eq!((table.rope_dim(), table.max_positions()), (self.rope_dim, 4096));
         rope(
             x,
             positions,
@@ -76,11 +71,7 @@ fn agrees_with_the_reference_and_its_differences() {
     let positions = [0, 1, 7, 4095];
     for style in STYLES {
         for (rope_dim, mscale) in [(2, 1.0), (6, 1.25), (16, 1.0), (64, 0.8)] {
-            let layout = Layout {
-                rope_dim,
-                style,
-                mscale,
-            };
+            let layout = Layout { rope_dim, style, mscale };
             let shape = [positions.len(), layout.row_stride()];
             let len = shape[0] * shape[1];
             let (x, dy) = (normal(len, "x"), normal(len, "dy"));
@@ -91,13 +82,7 @@ fn agrees_with_the_reference_and_its_differences() {
 
             let mut dx = dy.clone();
             layout.apply(&mut dx, &positions, RopeDirection::Inverse);
-            assert_close(
-                "dx",
-                &dx,
-                &gradient(&x, |x| inner(&reference(x), &dy)),
-                &shape,
-                3e-7,
-            );
+            assert_close("dx", &dx, &gradient(&x, |x| inner(&reference(x), &dy)), &shape, 3e-7);
         }
     }
 }
@@ -105,11 +90,7 @@ fn agrees_with_the_reference_and_its_differences() {
 #[test]
 fn turning_back_gives_the_input() {
     for style in STYLES {
-        let layout = Layout {
-            rope_dim: 32,
-            style,
-            mscale: 1.0,
-        };
+        let layout = Layout { rope_dim: 32, style, mscale: 1.0 };
         let x = normal(3 * layout.row_stride(), "x");
         let mut y = x.clone();
         layout.apply(&mut y, &[5, 600, 3000], RopeDirection::Forward);
@@ -120,15 +101,8 @@ fn turning_back_gives_the_input() {
 
 #[test]
 fn scores_depend_on_the_distance_alone() {
-    let layout = Layout {
-        rope_dim: 16,
-        style: RopeStyle::Interleaved,
-        mscale: 1.0,
-    };
-    let (q, k) = (
-        normal(layout.row_stride(), "q"),
-        normal(layout.row_stride(), "k"),
-    );
+    let layout = Layout { rope_dim: 16, style: RopeStyle::Interleaved, mscale: 1.0 };
+    let (q, k) = (normal(layout.row_stride(), "q"), normal(layout.row_stride(), "k"));
     let score = |at: u32, distance: u32| {
         let (mut q, mut k) = (q.clone(), k.clone());
         layout.apply(&mut q, &[at + distance], RopeDirection::Forward);
@@ -143,11 +117,7 @@ fn scores_depend_on_the_distance_alone() {
 #[test]
 fn a_row_alone_has_the_same_bits() {
     for style in STYLES {
-        let layout = Layout {
-            rope_dim: 10,
-            style,
-            mscale: 1.0,
-        };
+        let layout = Layout { rope_dim: 10, style, mscale: 1.0 };
         let x = normal(4 * layout.row_stride(), "x");
         let mut all = x.clone();
         layout.apply(&mut all, &[3, 4, 5, 6], RopeDirection::Forward);
@@ -161,14 +131,6 @@ fn a_row_alone_has_the_same_bits() {
 #[test]
 #[should_panic(expected = "position 4096 is outside the RoPE table of 4096 positions")]
 fn names_a_position_past_the_table() {
-    let layout = Layout {
-        rope_dim: 2,
-        style: RopeStyle::HalfSplit,
-        mscale: 1.0,
-    };
-    layout.apply(
-        &mut vec![0.0; layout.row_stride()],
-        &[4096],
-        RopeDirection::Forward,
-    );
+    let layout = Layout { rope_dim: 2, style: RopeStyle::HalfSplit, mscale: 1.0 };
+    layout.apply(&mut vec![0.0; layout.row_stride()], &[4096], RopeDirection::Forward);
 }

@@ -2,9 +2,7 @@
 
 use reseek_tensor::embedding::{embedding_backward, embedding_forward};
 use reseek_tensor::numeric::assert_close;
-use reseek_tensor::permute::{
-    gather_rows, scatter_add_rows, scatter_add_rows_dgrad, scatter_add_rows_wgrad,
-};
+use reseek_tensor::permute::{gather_rows, scatter_add_rows, scatter_add_rows_dgrad, scatter_add_rows_wgrad};
 
 use crate::ops_support::{check_at_every_level, gradient, inner, narrow, normal, widen};
 
@@ -13,9 +11,7 @@ const ROWS: [u32; 6] = [4, 0, 4, 2, 1, 4];
 const WIDTHS: [usize; 4] = [1, 15, 16, 50];
 
 fn gather(x: &[f64], d: usize) -> Vec<f64> {
-    ROWS.iter()
-        .flat_map(|&row| x[row as usize * d..][..d].to_vec())
-        .collect()
+    ROWS.iter().flat_map(|&row| x[row as usize * d..][..d].to_vec()).collect()
 }
 
 fn scatter(x: &[f64], weights: &[f64], d: usize) -> Vec<f64> {
@@ -36,10 +32,7 @@ fn embedding_copies_rows_and_adds_gradients() {
         embedding_forward(&mut y, &table, &ROWS, d);
         assert_eq!(y, narrow(&gather(&widen(&table), d)));
 
-        let want: Vec<f32> = gradient(&table, |table| inner(&gather(table, d), &dy))
-            .iter()
-            .map(|x| x + 1.0)
-            .collect();
+        let want: Vec<f32> = gradient(&table, |table| inner(&gather(table, d), &dy)).iter().map(|x| x + 1.0).collect();
         let mut dtable = vec![1.0; 5 * d];
         embedding_backward(&mut dtable, &dy, &ROWS, d);
         assert_close("dtable", &dtable, &want, &[5, d], 1e-6);
@@ -54,21 +47,12 @@ fn scattering_agrees_with_the_reference_and_its_differences() {
             let w = widen(weights.unwrap_or(&[1.0; 6]));
             let mut y = vec![1.0; 5 * d];
             scatter_add_rows(&mut y, &x, &ROWS, weights, d);
-            let want: Vec<f32> = scatter(&widen(&x), &w, d)
-                .iter()
-                .map(|y| (y + 1.0) as f32)
-                .collect();
+            let want: Vec<f32> = scatter(&widen(&x), &w, d).iter().map(|y| (y + 1.0) as f32).collect();
             assert_close("y", &y, &want, &[5, d], 3e-7);
 
             let mut dx = vec![f32::NAN; 6 * d];
             scatter_add_rows_dgrad(&mut dx, &dy, &ROWS, weights, d);
-            assert_close(
-                "dx",
-                &dx,
-                &gradient(&x, |x| inner(&scatter(x, &w, d), &dy)),
-                &[6, d],
-                1e-6,
-            );
+            assert_close("dx", &dx, &gradient(&x, |x| inner(&scatter(x, &w, d), &dy)), &[6, d], 1e-6);
         }
         let dweights = gradient(&gate, |gate| inner(&scatter(&widen(&x), gate, d), &dy));
         check_at_every_level("dweights", &[6], &dweights, 1e-6, || {

@@ -43,13 +43,7 @@ pub fn gradient(x: &[f32], f: impl Fn(&[f64]) -> f64) -> Vec<f32> {
 /// Runs `compute` at every level of this machine. Each result must be close to `want`, and those
 /// of the fused levels must have the same bits.
 #[track_caller]
-pub fn check_at_every_level(
-    what: &str,
-    shape: &[usize],
-    want: &[f32],
-    tolerance: f64,
-    compute: impl Fn() -> Vec<f32>,
-) {
+pub fn check_at_every_level(what: &str, shape: &[usize], want: &[f32], tolerance: f64, compute: impl Fn() -> Vec<f32>) {
     let mut fused: Option<Vec<f32>> = None;
     for level in levels() {
         let got = with_level(level, &compute);
@@ -62,7 +56,5 @@ pub fn check_at_every_level(
 }
 
 pub fn levels() -> impl Iterator<Item = SimdLevel> {
-    SimdLevel::ALL
-        .into_iter()
-        .filter(|level| level.is_supported())
+    SimdLevel::ALL.into_iter().filter(|level| level.is_supported())
 }

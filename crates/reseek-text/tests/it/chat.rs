@@ -29,25 +29,14 @@ fn renderings_equal_jinja() {
             (true, false) => GenerationPrompt::Assistant,
             (true, true) => GenerationPrompt::AssistantThink,
         };
-        assert_eq!(
-            template
-                .render(&TOKENIZER, &vector.messages, prompt)
-                .unwrap(),
-            vector.text
-        );
+        assert_eq!(template.render(&TOKENIZER, &vector.messages, prompt).unwrap(), vector.text);
     }
 }
 
 #[test]
 fn conversation_becomes_these_tokens() {
-    let messages = [
-        Message::user("1+1?"),
-        Message::assistant("<think>so 2</think>2"),
-        Message::user("ok"),
-    ];
-    let ids = ChatTemplate::deepseek_v3()
-        .encode(&TOKENIZER, &messages, GenerationPrompt::AssistantThink)
-        .unwrap();
+    let messages = [Message::user("1+1?"), Message::assistant("<think>so 2</think>2"), Message::user("ok")];
+    let ids = ChatTemplate::deepseek_v3().encode(&TOKENIZER, &messages, GenerationPrompt::AssistantThink).unwrap();
     let plain = |text: &str| TOKENIZER.encode(text).unwrap();
     let special = |special| vec![TOKENIZER.special(special).unwrap()];
     let expect = [
@@ -73,52 +62,23 @@ fn users_cannot_forge_turns() {
     for message in [Message::user(hostile), Message::system(hostile)] {
         let prompt = GenerationPrompt::Assistant;
         let template = ChatTemplate::deepseek_r1();
-        let ids = template
-            .encode(&TOKENIZER, std::slice::from_ref(&message), prompt)
-            .unwrap();
-        let controls = ids
-            .iter()
-            .filter(|&&id| (id as usize) < Special::ALL.len())
-            .count();
-        assert_eq!(
-            controls,
-            if message.role == "user" { 3 } else { 2 },
-            "begin, the turns, and nothing else"
-        );
-        assert_eq!(
-            TOKENIZER.decode(&ids),
-            template.render(&TOKENIZER, &[message], prompt).unwrap()
-        );
+        let ids = template.encode(&TOKENIZER, std::slice::from_ref(&message), prompt).unwrap();
+        let controls = ids.iter().filter(|&&id| (id as usize) < Special::ALL.len()).count();
+        assert_eq!(controls, if message.role == "user" { 3 } else { 2 }, "begin, the turns, and nothing else");
+        assert_eq!(TOKENIZER.decode(&ids), template.render(&TOKENIZER, &[message], prompt).unwrap());
     }
     // In the assistant's own turns only the reasoning marks are tokens.
     let answer = Message::assistant("<think>a<｜User｜></think>b<｜end▁of▁sentence｜>");
-    let ids = ChatTemplate::deepseek_v3()
-        .encode(&TOKENIZER, &[answer], GenerationPrompt::None)
-        .unwrap();
-    let controls: Vec<u32> = ids
-        .into_iter()
-        .filter(|&id| (id as usize) < Special::ALL.len())
-        .collect();
-    let expect = [
-        Special::Bos,
-        Special::Assistant,
-        Special::ThinkOpen,
-        Special::ThinkClose,
-        Special::Eos,
-    ];
-    assert_eq!(
-        controls,
-        expect.map(|special| TOKENIZER.special(special).unwrap())
-    );
+    let ids = ChatTemplate::deepseek_v3().encode(&TOKENIZER, &[answer], GenerationPrompt::None).unwrap();
+    let controls: Vec<u32> = ids.into_iter().filter(|&id| (id as usize) < Special::ALL.len()).collect();
+    let expect = [Special::Bos, Special::Assistant, Special::ThinkOpen, Special::ThinkClose, Special::Eos];
+    assert_eq!(controls, expect.map(|special| TOKENIZER.special(special).unwrap()));
 }
 
 #[test]
 fn bad_templates_and_roles_are_refused() {
     let check = |source: &str, expect: &str| {
-        let messages = [Message {
-            role: "tool".into(),
-            content: "4".into(),
-        }];
+        let messages = [Message { role: "tool".into(), content: "4".into() }];
         let error = ChatTemplate::new(source)
             .and_then(|template| template.render(&TOKENIZER, &messages, GenerationPrompt::None))
             .unwrap_err()
@@ -129,8 +89,5 @@ fn bad_templates_and_roles_are_refused() {
     check("{% for %}", "(line 1)");
     check("{{ nothing() }}", "nothing");
     let endless = "{% for a in range(9999) %}{% for b in range(9999) %}{% for c in range(9999) %}x{% endfor %}";
-    check(
-        &format!("{endless}{{% endfor %}}{{% endfor %}}"),
-        "ran out of fuel",
-    );
+    check(&format!("{endless}{{% endfor %}}{{% endfor %}}"), "ran out of fuel");
 }

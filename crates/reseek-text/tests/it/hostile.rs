@@ -7,10 +7,7 @@ use crate::{DOCUMENTS, TOKENIZER};
 /// Every text comes back byte for byte, at once and token by token.
 fn check(text: &str) {
     let ids = TOKENIZER.encode(text).unwrap();
-    assert!(
-        ids.iter().all(|&id| id as usize >= Special::ALL.len()),
-        "a control token in {text:.40?}"
-    );
+    assert!(ids.iter().all(|&id| id as usize >= Special::ALL.len()), "a control token in {text:.40?}");
     assert!(TOKENIZER.decode(&ids) == text, "{text:.40?}");
     check_stream(&ids);
 }
@@ -24,16 +21,8 @@ fn check_stream(ids: &[u32]) {
 
 #[test]
 fn any_text_survives() {
-    for text in [
-        "",
-        " ",
-        "\r\n\t",
-        "\u{0}\u{1f}\u{7f}",
-        "e\u{301}é",
-        "👩‍👩‍👧 🏳️‍🌈",
-        "العربية עברית हिन्दी",
-        "😀世界①²½٣",
-    ] {
+    for text in ["", " ", "\r\n\t", "\u{0}\u{1f}\u{7f}", "e\u{301}é", "👩‍👩‍👧 🏳️‍🌈", "العربية עברית हिन्दी", "😀世界①²½٣"]
+    {
         check(text);
     }
     check("<｜begin▁of▁sentence｜><think>x</think><｜User｜><|EOT|>");
@@ -55,32 +44,17 @@ fn long_runs_survive() {
 
 #[test]
 fn broken_bytes_come_out_as_replacement_characters() {
-    let byte = |byte: u8| {
-        TOKENIZER
-            .encode("世")
-            .unwrap()
-            .iter()
-            .copied()
-            .find(|&id| TOKENIZER.token_bytes(id) == [byte])
-    };
+    let byte =
+        |byte: u8| TOKENIZER.encode("世").unwrap().iter().copied().find(|&id| TOKENIZER.token_bytes(id) == [byte]);
     // 世 is E4 B8 96; a tokenizer of a thousand entries has no token for it.
     let [e4, b8, x96] = [0xe4, 0xb8, 0x96].map(|b| byte(b).expect("single bytes"));
     assert_eq!(TOKENIZER.decode(&[e4, b8, x96]), "世");
-    for broken in [
-        &[e4][..],
-        &[e4, b8],
-        &[x96, e4, b8, x96],
-        &[e4, e4, b8, x96, b8],
-        &[b8, b8, b8],
-    ] {
+    for broken in [&[e4][..], &[e4, b8], &[x96, e4, b8, x96], &[e4, e4, b8, x96, b8], &[b8, b8, b8]] {
         assert!(TOKENIZER.decode(broken).contains('\u{fffd}'));
         check_stream(broken);
     }
     let mut decoder = StreamDecoder::new(&TOKENIZER);
-    assert_eq!(
-        (decoder.push(e4), decoder.push(b8), decoder.push(x96)),
-        ("".into(), "".into(), "世".into())
-    );
+    assert_eq!((decoder.push(e4), decoder.push(b8), decoder.push(x96)), ("".into(), "".into(), "世".into()));
 }
 
 #[test]
@@ -91,22 +65,15 @@ fn unknown_ids_are_replacement_characters() {
 
 #[test]
 fn begin_and_end_are_hidden_and_reasoning_is_not() {
-    let ids = TOKENIZER
-        .encode_with_special("<｜begin▁of▁sentence｜><think>a</think><｜end▁of▁sentence｜>")
-        .unwrap();
+    let ids = TOKENIZER.encode_with_special("<｜begin▁of▁sentence｜><think>a</think><｜end▁of▁sentence｜>").unwrap();
     assert_eq!(TOKENIZER.decode_visible(&ids), "<think>a</think>");
 }
 
 #[test]
 fn damaged_files_are_refused() {
     let check = |json: &[u8], expect: &str| {
-        let error = Tokenizer::from_bytes(json, "tokenizer.json")
-            .unwrap_err()
-            .to_string();
-        assert!(
-            error.starts_with("tokenizer.json: ") && error.contains(expect),
-            "{error}"
-        );
+        let error = Tokenizer::from_bytes(json, "tokenizer.json").unwrap_err().to_string();
+        assert!(error.starts_with("tokenizer.json: ") && error.contains(expect), "{error}");
     };
     check(b"", "EOF");
     check(&[0xff, 0xfe], "expected value");
@@ -129,22 +96,13 @@ fn folders_round_trip() {
     std::fs::create_dir_all(&folder).unwrap();
     let template = reseek_text::ChatTemplate::deepseek_r1();
     std::fs::write(folder.join("tokenizer.json"), TOKENIZER.to_json()).unwrap();
-    std::fs::write(
-        folder.join("tokenizer_config.json"),
-        TOKENIZER.to_config_json(template.source(), 256),
-    )
-    .unwrap();
+    std::fs::write(folder.join("tokenizer_config.json"), TOKENIZER.to_config_json(template.source(), 256)).unwrap();
     let read = Tokenizer::from_folder(&folder).unwrap();
-    let found = reseek_text::ChatTemplate::from_folder(&folder)
-        .unwrap()
-        .expect("in the configuration");
+    let found = reseek_text::ChatTemplate::from_folder(&folder).unwrap().expect("in the configuration");
     std::fs::remove_dir_all(&folder).unwrap();
     assert!(read.to_json() == TOKENIZER.to_json());
     assert_eq!(read.special_text(Special::Eos), Special::Eos.text());
     assert_eq!(found.source(), template.source());
     let error = Tokenizer::from_folder(&folder).unwrap_err().to_string();
-    assert!(
-        error.contains("tokenizer.json") && error.contains("hint:"),
-        "{error}"
-    );
+    assert!(error.contains("tokenizer.json") && error.contains("hint:"), "{error}");
 }

@@ -21,5 +21,4 @@ pub const DOCUMENTS: [&str; 7] = [
 ];
 
 /// A tokenizer of 1,000 entries with single digits.
-pub static TOKENIZER: LazyLock<Tokenizer> =
-    LazyLock::new(|| Tokenizer::train(&DOCUMENTS, 1000, 1).expect("trains"));
+pub static TOKENIZER: LazyLock<Tokenizer> = LazyLock::new(|| Tokenizer::train(&DOCUMENTS, 1000, 1).expect("trains"));

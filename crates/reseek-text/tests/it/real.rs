@@ -8,9 +8,7 @@ use reseek_text::{ChatTemplate, GenerationPrompt, Message, Special, Tokenizer};
 fn folder() -> Option<PathBuf> {
     let folder = std::env::var_os("RESEEK_DEEPSEEK_V3_TOKENIZER").map(PathBuf::from);
     if folder.is_none() {
-        eprintln!(
-            "SKIPPED (1 test): RESEEK_DEEPSEEK_V3_TOKENIZER does not name DeepSeek-V3's tokenizer"
-        );
+        eprintln!("SKIPPED (1 test): RESEEK_DEEPSEEK_V3_TOKENIZER does not name DeepSeek-V3's tokenizer");
     }
     folder
 }
@@ -19,10 +17,7 @@ fn folder() -> Option<PathBuf> {
 fn deepseek_v3() {
     let Some(folder) = folder() else { return };
     let tokenizer = Tokenizer::from_folder(&folder).unwrap();
-    assert_eq!(
-        tokenizer.encode("The capital of France is").unwrap(),
-        [671, 6102, 294, 8760, 344]
-    );
+    assert_eq!(tokenizer.encode("The capital of France is").unwrap(), [671, 6102, 294, 8760, 344]);
     assert_eq!(tokenizer.special(Special::Bos).unwrap(), 0);
     assert_eq!(tokenizer.special(Special::User).unwrap(), 128_803);
     let text = "1234567 甲乙丙 fn main() {}\r\n\n  x <｜User｜> 😀";
@@ -37,36 +32,18 @@ fn deepseek_v3() {
     }
     let flags = |json: &serde_json::Value| -> Vec<serde_json::Value> {
         let mut tokens = json["added_tokens"].as_array().unwrap().clone();
-        tokens.retain(|token| {
-            Special::ALL[..9]
-                .iter()
-                .any(|special| token["content"] == special.text())
-        });
-        tokens
-            .iter_mut()
-            .for_each(|token| drop(token.as_object_mut().unwrap().remove("id")));
+        tokens.retain(|token| Special::ALL[..9].iter().any(|special| token["content"] == special.text()));
+        tokens.iter_mut().for_each(|token| drop(token.as_object_mut().unwrap().remove("id")));
         tokens.sort_by_key(|token| token["content"].to_string());
         tokens
     };
     assert_eq!(flags(&ours), flags(&theirs));
 
     // And so is what our template makes of a conversation without tools.
-    let messages = [
-        Message::system("S"),
-        Message::user("q"),
-        Message::assistant("a"),
-        Message::user("r"),
-    ];
-    let template = ChatTemplate::from_folder(&folder)
-        .unwrap()
-        .expect("V3 has a template");
+    let messages = [Message::system("S"), Message::user("q"), Message::assistant("a"), Message::user("r")];
+    let template = ChatTemplate::from_folder(&folder).unwrap().expect("V3 has a template");
     for prompt in [GenerationPrompt::None, GenerationPrompt::Assistant] {
         let expect = template.render(&tokenizer, &messages, prompt).unwrap();
-        assert_eq!(
-            ChatTemplate::deepseek_v3()
-                .render(&tokenizer, &messages, prompt)
-                .unwrap(),
-            expect
-        );
+        assert_eq!(ChatTemplate::deepseek_v3().render(&tokenizer, &messages, prompt).unwrap(), expect);
     }
 }

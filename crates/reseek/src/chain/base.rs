@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use reseek_data::{Cursor, DataError, Haystack, Mixture, MixtureSpec, NeedleSpec, PackedBatches, TokenizedCorpus, tokenizer_texts};
+use reseek_data::{
+    Cursor, DataError, Haystack, Mixture, MixtureSpec, NeedleSpec, PackedBatches, TokenizedCorpus, tokenizer_texts,
+};
 use reseek_engine::{GenerateOptions, Request, Sampling, StreamName, generate};
 use reseek_model::{Model, Weights};
 use reseek_spec::{ModelSpec, PretrainRecipe, RopeScaling};
@@ -49,7 +51,8 @@ pub fn tokenizer(chain: &mut Chain) -> Outcome<()> {
     let template = ChatTemplate::deepseek_r1();
     let mut folder = DirWriter::create(work.dir.path())?;
     folder.write("tokenizer.json", tokenizer.to_json())?;
-    folder.write("tokenizer_config.json", &tokenizer.to_config_json(template.source(), chain.recipe.pretrain.seq_len))?;
+    folder
+        .write("tokenizer_config.json", &tokenizer.to_config_json(template.source(), chain.recipe.pretrain.seq_len))?;
     folder.finish(json!({"stage": "tokenizer"}))?;
     chain.finish(work, &["."], Usage { seconds: start.elapsed().as_secs_f64(), ..Usage::default() })
 }
@@ -175,7 +178,8 @@ fn needles(chain: &Chain, tokenizer: &Tokenizer, weights: &Weights, seq_len: usi
     let n = chain.recipe.extend.needles;
     let mut by_length = Map::new();
     let mut all = 0.0;
-    let lengths = [1, 2, 4].map(|factor| factor * seq_len).into_iter().filter(|&l| l <= weights.spec.max_position_embeddings);
+    let lengths =
+        [1, 2, 4].map(|factor| factor * seq_len).into_iter().filter(|&l| l <= weights.spec.max_position_embeddings);
     let lengths: Vec<usize> = lengths.collect();
     for &length in &lengths {
         let mut requests = Vec::new();
@@ -262,7 +266,7 @@ fn row(report: &StepReport, settings: &StepSettings, step: u64, flops_per_token:
     if let Some(load) = expert_load_max(&report.expert_counts) {
         metrics.insert("loss_balance".into(), json!(report.loss_balance));
         metrics.insert("expert_load_max".into(), json!(load));
-        if step % LOAD_EVERY == 0 {
+        if step.is_multiple_of(LOAD_EVERY) {
             let shares = report.expert_counts.iter().map(|counts| {
                 let total = counts.iter().sum::<u32>().max(1) as f64;
                 counts.iter().map(|&c| (1e4 * c as f64 / total).round() / 1e4).collect::<Vec<f64>>()

@@ -59,7 +59,13 @@ pub fn eval(chain: &mut Chain) -> Outcome<()> {
         let heldout = &card.tasks["heldout"];
         chain.ui.line(&format!(
             "  {name:<11} pass@1 {:.3} ({:.3}–{:.3})  cons@{} {:.3}  {:.3} bits/byte  language {:.3}",
-            heldout.pass_at_1, heldout.ci_low, heldout.ci_high, heldout.k, heldout.cons_at_k, card.bits_per_byte, card.language_match,
+            heldout.pass_at_1,
+            heldout.ci_low,
+            heldout.ci_high,
+            heldout.k,
+            heldout.cons_at_k,
+            card.bits_per_byte,
+            card.language_match,
         ));
         folder.write(&format!("{name}.json"), &serde_json::to_vec_pretty(&card)?)?;
         show(name, &problems, &results, &mut samples)?;
@@ -88,7 +94,8 @@ fn examine(chain: &Chain, path: &str, style: Style, problems: &[Problem]) -> Out
         max_new_tokens: recipe.max_new_tokens,
     };
     let prompts = problems.iter().map(|p| prompt(tokenizer, style, &p.question)).collect::<Outcome<Vec<_>>>()?;
-    let of: BTreeMap<&str, &Vec<u32>> = problems.iter().zip(&prompts).map(|(p, ids)| (p.question.as_str(), ids)).collect();
+    let of: BTreeMap<&str, &Vec<u32>> =
+        problems.iter().zip(&prompts).map(|(p, ids)| (p.question.as_str(), ids)).collect();
     let settings = EvalSettings { sampling, k: recipe.k, seed: chain.seed };
     let results = evaluate(
         &loaded.model,

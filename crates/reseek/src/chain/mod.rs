@@ -148,7 +148,7 @@ impl Chain {
 fn command_of(stage: &str) -> &str {
     match stage {
         "student_base" | "student" | "student_rl" => "distil",
-other if other.starts_with("r1") => "r1",
+        other if other.starts_with("r1") => "r1",
         other => other,
     }
 }

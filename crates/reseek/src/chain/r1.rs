@@ -9,7 +9,8 @@ use reseek_rl::{Pair, RewardModel};
 use reseek_spec::SftRecipe;
 use reseek_store::DirWriter;
 use reseek_tasks::{
-    Problem, accuracy, format, general, language_share_quoting, long_readable, preference_pair, reasoning, zero_completion,
+    Problem, accuracy, format, general, language_share_quoting, long_readable, preference_pair, reasoning,
+    zero_completion,
 };
 use reseek_text::{Special, Tokenizer};
 use reseek_train::{Example, Extra, Learner, Usage, run, sft_batch, sft_settings, sft_steps};
@@ -51,7 +52,9 @@ fn cold_start(chain: &mut Chain) -> Outcome<()> {
         })
         .collect();
     if lessons.is_empty() {
-        return fail("r1_cold_start: no problem has a worked solution; hint: add \"solution\" to some lines of the problems");
+        return fail(
+            "r1_cold_start: no problem has a worked solution; hint: add \"solution\" to some lines of the problems",
+        );
     }
     let recipe = SftRecipe {
         epochs: r.cold_start_epochs,
@@ -89,7 +92,9 @@ fn rejection(chain: &mut Chain) -> Outcome<()> {
         (0..r.rejection_questions as u64).map(|i| chain.problems.train(chain.seed ^ 0x4e1ec7, i)).collect();
     let requests = problems
         .iter()
-        .map(|p| Ok(Request { prompt: prompt(&teacher.tokenizer, Style::Chat, &p.question)?, samples: r.rejection_samples }))
+        .map(|p| {
+            Ok(Request { prompt: prompt(&teacher.tokenizer, Style::Chat, &p.question)?, samples: r.rejection_samples })
+        })
         .collect::<Outcome<Vec<_>>>()?;
     let eos = teacher.tokenizer.special(Special::Eos)?;
     let sampling = Sampling::on_policy(vec![eos], r.rl.max_new_tokens);
@@ -118,9 +123,11 @@ fn rejection(chain: &mut Chain) -> Outcome<()> {
         Lesson { question: exchange.prompt, answer: exchange.response }
     }));
     if lessons.is_empty() {
-        return fail("r1_rejection: no sample was good enough and general_samples is 0; hint: sample more, or train r1_rl longer");
+        return fail(
+            "r1_rejection: no sample was good enough and general_samples is 0; hint: sample more, or train r1_rl longer",
+        );
     }
-    let rows: Vec<String> = lessons.iter().map(|lesson| serde_json::to_string(lesson)).collect::<Result<_, _>>()?;
+    let rows: Vec<String> = lessons.iter().map(serde_json::to_string).collect::<Result<_, _>>()?;
     let mut folder = DirWriter::create(work.dir.path())?;
     folder.write(LESSONS, (rows.join("\n") + "\n").as_bytes())?;
     folder.finish(json!({"reasoning": reasoning_lessons, "general": r.general_samples, "sampled": r.rejection_questions * r.rejection_samples}))?;

@@ -51,7 +51,7 @@ pub fn reinforce(
     let mut extra = Extra::default();
     let mut reference: Option<Model> = None;
     let usage = run(&work.dir, &mut learner, &mut extra, steps as u64, &mut chain.ui, |learner, extra, step| {
-        let fresh = step % recipe.reference_interval as u64 == 0;
+        let fresh = step.is_multiple_of(recipe.reference_interval as u64);
         if fresh {
             extra.buffers.insert(REFERENCE.to_string(), learner.weights.data.clone());
             extra.buffers.insert(REFERENCE_BIASES.to_string(), learner.weights.buffers.clone());
@@ -59,9 +59,8 @@ pub fn reinforce(
         if fresh || reference.is_none() {
             reference = Some(reference_model(learner, extra));
         }
-        let asks: Vec<Ask> = (0..recipe.questions as u64)
-            .map(|i| ask(&problems, seed, &stage, recipe, step, i))
-            .collect();
+        let asks: Vec<Ask> =
+            (0..recipe.questions as u64).map(|i| ask(&problems, seed, &stage, recipe, step, i)).collect();
         let prompts: Vec<Vec<u32>> =
             asks.iter().map(|ask| prompt(&tokenizer, style, ask.text())).collect::<Outcome<_>>().map_err(text_error)?;
         let name = StepName {
@@ -72,7 +71,9 @@ pub fn reinforce(
             lr: recipe.lr * ((step + 1) as f64 / recipe.warmup_steps.max(1) as f64).min(1.0),
             lanes,
         };
-        let grade = |i: usize, completion: &Completion| grade(&asks[i], completion, &tokenizer, recipe, &prompts[i], reward_model);
+        let grade = |i: usize, completion: &Completion| {
+            grade(&asks[i], completion, &tokenizer, recipe, &prompts[i], reward_model)
+        };
         let reference = (recipe.kl_beta > 0.0).then_some(reference.as_ref()).flatten();
         let report = grpo_step(learner, reference, &prompts, grade, eos, recipe, &name)?;
         Ok::<_, RlError>(row(&report, &name, &spec, prompts.iter().map(Vec::len).sum::<usize>()))

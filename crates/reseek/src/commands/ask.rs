@@ -51,7 +51,10 @@ pub fn generate_text(args: &GenerateArgs) -> Outcome<()> {
         let text = loaded.tokenizer.decode_visible(&completion.tokens);
         if args.json {
             let finish = if completion.finish == Finish::Stop { "stop" } else { "length" };
-            println!("{}", json!({"text": text, "tokens": completion.tokens, "logprobs": completion.logprobs, "finish": finish}));
+            println!(
+                "{}",
+                json!({"text": text, "tokens": completion.tokens, "logprobs": completion.logprobs, "finish": finish})
+            );
         } else {
             println!("{}{text}", args.prompt);
         }

@@ -15,12 +15,14 @@ use serde_json::{Value, json};
 use crate::cli::BenchArgs;
 use crate::error::Outcome;
 
+type Benchmark = fn() -> Outcome<Value>;
+
 /// Counted runs of a training step and of a sampling call; one more before them warms up.
 const RUNS: usize = 5;
 
 /// Prints a line for each benchmark asked for.
 pub fn bench(args: &BenchArgs) -> Outcome<()> {
-    let all: [(&str, fn() -> Outcome<Value>); 5] = [
+    let all: [(&str, Benchmark); 5] = [
         ("peak", peak),
         ("matmul", products),
         ("train-gpt", train_gpt),
@@ -50,7 +52,15 @@ fn peak() -> Outcome<Value> {
 
 /// f32 products with the right side packed, at shapes of the small models.
 fn products() -> Outcome<Value> {
-    let shapes = [(2048, 256, 1024), (2048, 256, 256), (2048, 1024, 256), (512, 64, 2048), (8, 256, 1024), (1, 576, 1536), (2048, 2048, 2048)];
+    let shapes = [
+        (2048, 256, 1024),
+        (2048, 256, 256),
+        (2048, 1024, 256),
+        (512, 64, 2048),
+        (8, 256, 1024),
+        (1, 576, 1536),
+        (2048, 2048, 2048),
+    ];
     let mut out = json!({"peak_gflops": fma_peak_gflops_of_pool(200)});
     for (m, k, n) in shapes {
         let mut stream = Stream::new(1, "bench", 0, 0);

@@ -54,7 +54,11 @@ fn stages(args: &RunArgs, names: &[&str]) -> Outcome<()> {
         println!("{}", serde_json::to_string(&summary)?);
     } else {
         print!("\n{}", table(&summary));
-        println!("\nreport: {}\nnext:   reseek chat {}", out.join("report/index.html").display(), out.join("r1").display());
+        println!(
+            "\nreport: {}\nnext:   reseek chat {}",
+            out.join("report/index.html").display(),
+            out.join("r1").display()
+        );
     }
     Ok(())
 }

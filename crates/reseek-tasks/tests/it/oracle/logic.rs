@@ -7,10 +7,7 @@ pub struct Formula(Vec<&'static str>);
 
 impl Formula {
     pub fn parse(question: &str) -> Formula {
-        let question = question
-            .replace("True or false:", "")
-            .replace("判断真假：", "")
-            .replace("的值", "");
+        let question = question.replace("True or false:", "").replace("判断真假：", "").replace("的值", "");
         let spellings = [
             ("true", "T"),
             ("false", "F"),
@@ -70,10 +67,7 @@ impl Formula {
 }
 
 fn sentences(question: &str) -> Vec<&str> {
-    question
-        .split_inclusive(['.', '?', ':', '。', '？', '：'])
-        .map(str::trim)
-        .collect()
+    question.split_inclusive(['.', '?', ':', '。', '？', '：']).map(str::trim).collect()
 }
 
 /// The order in which all comparisons hold, found by trying every order.
@@ -82,19 +76,13 @@ pub fn ordering(question: &str, english: bool) -> String {
     for sentence in sentences(question) {
         let told = ["taller", "older", "faster", "shorter", "younger", "slower"];
         let told_zh = ["高", "大", "快", "矮", "小", "慢"];
-        let (words, pattern) = if english {
-            (told, "{} is # than {}.")
-        } else {
-            (told_zh, "{}比{}#。")
-        };
+        let (words, pattern) = if english { (told, "{} is # than {}.") } else { (told_zh, "{}比{}#。") };
         let fitted = words.iter().enumerate().find_map(|(i, word)| {
-            holes(sentence, &pattern.replace('#', word)).map(|found| {
-                if i < 3 {
-                    found
-                } else {
-                    vec![found[1], found[0]]
-                }
-            })
+            holes(sentence, &pattern.replace('#', word)).map(
+                |found| {
+                    if i < 3 { found } else { vec![found[1], found[0]] }
+                },
+            )
         });
         match fitted {
             Some(pair) => above.push((pair[0], pair[1])),
@@ -104,32 +92,15 @@ pub fn ordering(question: &str, english: bool) -> String {
     let mut people: Vec<&str> = above.iter().flat_map(|&(a, b)| [a, b]).collect();
     people.sort_unstable();
     people.dedup();
-    let place = |person: &str| {
-        people
-            .iter()
-            .filter(|other| is_above(other, person, &above))
-            .count()
-    };
-    let lowest = ["short", "young", "slow", "矮", "小", "慢"]
-        .iter()
-        .any(|word| asked.contains(word));
+    let place = |person: &str| people.iter().filter(|other| is_above(other, person, &above)).count();
+    let lowest = ["short", "young", "slow", "矮", "小", "慢"].iter().any(|word| asked.contains(word));
     let rank = usize::from(asked.contains("second") || asked.contains("第二"));
-    let wanted = if lowest {
-        people.len() - 1 - rank
-    } else {
-        rank
-    };
-    people
-        .iter()
-        .find(|person| place(person) == wanted)
-        .unwrap()
-        .to_string()
+    let wanted = if lowest { people.len() - 1 - rank } else { rank };
+    people.iter().find(|person| place(person) == wanted).unwrap().to_string()
 }
 
 fn is_above(a: &str, b: &str, above: &[(&str, &str)]) -> bool {
-    above
-        .iter()
-        .any(|&(x, y)| x == a && (y == b || is_above(y, b, above)))
+    above.iter().any(|&(x, y)| x == a && (y == b || is_above(y, b, above)))
 }
 
 /// What the asked person is in every assignment that fits what is told; there must be one answer.
@@ -146,23 +117,9 @@ pub fn knights(question: &str, english: bool) -> String {
     let mut claims: Vec<(Option<usize>, usize, bool)> = Vec::new();
     let (mut speaker, mut about_both, mut asked) = (None, None, 0);
     let patterns: [&str; 6] = if english {
-        [
-            "{} says {} is a {}.",
-            "Is {} a knight or a knave?",
-            "What is {}?",
-            "{} is silent.",
-            "{} says:",
-            "{} is a {}.",
-        ]
+        ["{} says {} is a {}.", "Is {} a knight or a knave?", "What is {}?", "{} is silent.", "{} says:", "{} is a {}."]
     } else {
-        [
-            "{}说{}是{}。",
-            "{}是骑士还是无赖？",
-            "{}是什么人？",
-            "{}不说话。",
-            "{}说：",
-            "{}是{}。",
-        ]
+        ["{}说{}是{}。", "{}是骑士还是无赖？", "{}是什么人？", "{}不说话。", "{}说：", "{}是{}。"]
     };
     let rules = ["Knights tell", "Knights never", "骑士说真话", "骑士不说谎"];
     for sentence in sentences(question) {
@@ -173,10 +130,7 @@ pub fn knights(question: &str, english: bool) -> String {
             about_both = Some((sentence, speaker));
             continue;
         }
-        let fitted = patterns
-            .iter()
-            .enumerate()
-            .find_map(|(i, p)| Some((i, holes(sentence, p)?)));
+        let fitted = patterns.iter().enumerate().find_map(|(i, p)| Some((i, holes(sentence, p)?)));
         let (pattern, found) = fitted.unwrap_or_else(|| panic!("{sentence:?} is not understood"));
         let is_knight = |word: &str| word == "knight" || word == "骑士";
         match pattern {
@@ -190,25 +144,16 @@ pub fn knights(question: &str, english: bool) -> String {
     let count = people.len();
     let holds = |world: u32| {
         let is = |person: usize| world >> person & 1 == 1;
-        let told = claims
-            .iter()
-            .all(|&(speaker, whom, claimed)| match speaker {
-                None => is(whom) == claimed,
-                Some(speaker) => is(speaker) == (is(whom) == claimed),
-            });
+        let told = claims.iter().all(|&(speaker, whom, claimed)| match speaker {
+            None => is(whom) == claimed,
+            Some(speaker) => is(speaker) == (is(whom) == claimed),
+        });
         told && about_both.is_none_or(|(claim, speaker)| is(speaker) == both(claim, is(0), is(1)))
     };
-    let mut answers: Vec<bool> = (0..1 << count)
-        .filter(|&w| holds(w))
-        .map(|w| w >> asked & 1 == 1)
-        .collect();
+    let mut answers: Vec<bool> = (0..1 << count).filter(|&w| holds(w)).map(|w| w >> asked & 1 == 1).collect();
     answers.dedup();
     assert_eq!(answers.len(), 1, "{question:?} has not one answer");
-    let words = if english {
-        ["knave", "knight"]
-    } else {
-        ["无赖", "骑士"]
-    };
+    let words = if english { ["knave", "knight"] } else { ["无赖", "骑士"] };
     words[usize::from(answers[0])].to_string()
 }
 

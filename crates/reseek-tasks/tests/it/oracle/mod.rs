@@ -31,28 +31,18 @@ pub fn solve(family: Family, problem: &Problem) -> String {
         Family::Remainder => (n[0] % n[1]).to_string(),
         Family::Divisible => {
             let divides = n[0].max(n[1]) % n[0].min(n[1]) == 0;
-            let words = if english {
-                ["no", "yes"]
-            } else {
-                ["否", "是"]
-            };
+            let words = if english { ["no", "yes"] } else { ["否", "是"] };
             words[usize::from(divides)].to_string()
         }
         Family::Sequence => {
             let (first, last) = (n[1] - n[0], n[3] - n[2]);
             (n[3] + last + (last - first) / 2).to_string()
         }
-        Family::ReverseWord
-        | Family::LetterCount
-        | Family::LetterAt
-        | Family::SortLetters
-        | Family::ShiftLetters => words(family, question),
+        Family::ReverseWord | Family::LetterCount | Family::LetterAt | Family::SortLetters | Family::ShiftLetters => {
+            words(family, question)
+        }
         Family::Boolean => {
-            let words = if english {
-                ["false", "true"]
-            } else {
-                ["假", "真"]
-            };
+            let words = if english { ["false", "true"] } else { ["假", "真"] };
             words[usize::from(Formula::parse(question).value())].to_string()
         }
         Family::Ordering => ordering(question, english),
@@ -80,19 +70,11 @@ pub fn value(expression: &str) -> i64 {
             digits.push(c);
             continue;
         }
-        let number: i64 = digits
-            .parse()
-            .unwrap_or_else(|_| panic!("no expression: {expression:?}"));
+        let number: i64 = digits.parse().unwrap_or_else(|_| panic!("no expression: {expression:?}"));
         digits.clear();
         match operator {
             '*' => term *= number,
-            '/' => {
-                term = if term % number == 0 {
-                    term / number
-                } else {
-                    panic!("{expression} leaves a rest")
-                }
-            }
+            '/' => term = if term % number == 0 { term / number } else { panic!("{expression} leaves a rest") },
             sign => {
                 total += term;
                 term = if sign == '-' { -number } else { number };
@@ -107,9 +89,7 @@ fn clock(question: &str) -> String {
     let colon = question.find(':').unwrap();
     let start = question[..colon]
         .rfind(|c: char| !c.is_ascii_digit())
-        .map_or(0, |at| {
-            at + question[at..].chars().next().unwrap().len_utf8()
-        });
+        .map_or(0, |at| at + question[at..].chars().next().unwrap().len_utf8());
     let time = numbers(&question[start..colon + 3]);
     let span = numbers(&(question[..start].to_string() + " " + &question[colon + 3..]));
     let minutes = match span[..] {
@@ -126,11 +106,7 @@ fn sorted(mut numbers: Vec<i64>, question: &str) -> String {
     if question.contains("large to small") || question.contains("从大到小") {
         numbers.reverse();
     }
-    numbers
-        .iter()
-        .map(i64::to_string)
-        .collect::<Vec<_>>()
-        .join(",")
+    numbers.iter().map(i64::to_string).collect::<Vec<_>>().join(",")
 }
 
 /// What stands at the `{}` of `pattern`, where `text` fits it.
@@ -141,11 +117,7 @@ fn holes<'a>(text: &'a str, pattern: &str) -> Option<Vec<&'a str>> {
     let parts: Vec<&str> = parts.collect();
     for (i, part) in parts.iter().enumerate() {
         let is_last = i + 1 == parts.len();
-        let at = if is_last {
-            rest.len().checked_sub(part.len())?
-        } else {
-            rest.find(part)?
-        };
+        let at = if is_last { rest.len().checked_sub(part.len())? } else { rest.find(part)? };
         if !rest.is_char_boundary(at) || !rest[at..].starts_with(part) {
             return None;
         }
@@ -157,13 +129,9 @@ fn holes<'a>(text: &'a str, pattern: &str) -> Option<Vec<&'a str>> {
 
 /// The holes of the first pattern that fits; a trailing `!` swaps two holes.
 fn fit<'a>(question: &'a str, patterns: &[&str]) -> Vec<&'a str> {
-    let fitted = patterns
-        .iter()
-        .find_map(|pattern| match pattern.strip_suffix('!') {
-            Some(swapped) => {
-                holes(question, swapped).map(|found| found.into_iter().rev().collect())
-            }
-            None => holes(question, pattern),
-        });
+    let fitted = patterns.iter().find_map(|pattern| match pattern.strip_suffix('!') {
+        Some(swapped) => holes(question, swapped).map(|found| found.into_iter().rev().collect()),
+        None => holes(question, pattern),
+    });
     fitted.unwrap_or_else(|| panic!("{question:?} fits no pattern"))
 }

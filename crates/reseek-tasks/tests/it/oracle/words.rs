@@ -9,11 +9,7 @@ fn letters(text: &str) -> Vec<char> {
 }
 
 fn spelled(letters: impl IntoIterator<Item = char>) -> String {
-    letters
-        .into_iter()
-        .map(String::from)
-        .collect::<Vec<_>>()
-        .join(" ")
+    letters.into_iter().map(String::from).collect::<Vec<_>>().join(" ")
 }
 
 pub fn words(family: Family, question: &str) -> String {
@@ -44,11 +40,7 @@ pub fn words(family: Family, question: &str) -> String {
                     "数一数{}中的{}。!",
                 ],
             );
-            letters(found[1])
-                .iter()
-                .filter(|l| found[0] == l.to_string())
-                .count()
-                .to_string()
+            letters(found[1]).iter().filter(|l| found[0] == l.to_string()).count().to_string()
         }
         Family::LetterAt => letter_at(question),
         Family::SortLetters => {
@@ -89,10 +81,7 @@ fn letter_at(question: &str) -> String {
         "last" => word.len() - 1,
         "second to last" => word.len() - 2,
         "third to last" => word.len() - 3,
-        _ => match (
-            names.iter().position(|name| *name == ordinal),
-            numbers(ordinal).first(),
-        ) {
+        _ => match (names.iter().position(|name| *name == ordinal), numbers(ordinal).first()) {
             (Some(index), _) => index,
             (None, Some(&place)) if ordinal.starts_with("倒数") => word.len() - place as usize,
             (None, Some(&place)) => place as usize - 1,

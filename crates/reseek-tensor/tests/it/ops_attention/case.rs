@@ -15,26 +15,9 @@ pub struct Case {
 pub type Gradients = (Vec<f64>, Vec<f64>, Vec<f64>);
 
 impl Case {
-    pub fn new(
-        n_heads: usize,
-        n_kv_heads: usize,
-        d_qk: usize,
-        d_v: usize,
-        q_len: usize,
-        kv_len: usize,
-    ) -> Self {
+    pub fn new(n_heads: usize, n_kv_heads: usize, d_qk: usize, d_v: usize, q_len: usize, kv_len: usize) -> Self {
         let scale = 1.0 / (d_qk as f32).sqrt();
-        Self {
-            shape: AttentionShape {
-                n_heads,
-                n_kv_heads,
-                d_qk,
-                d_v,
-                scale,
-            },
-            q_len,
-            kv_len,
-        }
+        Self { shape: AttentionShape { n_heads, n_kv_heads, d_qk, d_v, scale }, q_len, kv_len }
     }
 
     pub fn q(&self) -> Vec<f32> {
@@ -70,13 +53,7 @@ impl Case {
 
     /// Weights of query i in head h, and the log-sum-exp.
     fn weights(&self, q: &[f64], k: &[f64], i: usize, h: usize) -> (Vec<f64>, f64) {
-        let AttentionShape {
-            n_heads,
-            n_kv_heads,
-            d_qk,
-            scale,
-            ..
-        } = self.shape;
+        let AttentionShape { n_heads, n_kv_heads, d_qk, scale, .. } = self.shape;
         let q = &q[(i * n_heads + h) * d_qk..][..d_qk];
         let scores: Vec<f64> = (0..=self.kv_len - self.q_len + i)
             .map(|j| {
@@ -90,55 +67,27 @@ impl Case {
     }
 
     pub fn reference(&self, q: &[f64], k: &[f64], v: &[f64]) -> (Vec<f64>, Vec<f64>) {
-        let AttentionShape {
-            n_heads,
-            n_kv_heads,
-            d_v,
-            ..
-        } = self.shape;
+        let AttentionShape { n_heads, n_kv_heads, d_v, .. } = self.shape;
         let (mut o, mut all_lse) = (Vec::new(), Vec::new());
         for (i, h) in self.rows() {
             let (weights, lse) = self.weights(q, k, i, h);
-            let value =
-                |j: usize, c: usize| v[(j * n_kv_heads + h * n_kv_heads / n_heads) * d_v + c];
-            o.extend((0..d_v).map(|c| {
-                weights
-                    .iter()
-                    .enumerate()
-                    .map(|(j, p)| p * value(j, c))
-                    .sum::<f64>()
-            }));
+            let value = |j: usize, c: usize| v[(j * n_kv_heads + h * n_kv_heads / n_heads) * d_v + c];
+            o.extend((0..d_v).map(|c| weights.iter().enumerate().map(|(j, p)| p * value(j, c)).sum::<f64>()));
             all_lse.push(lse);
         }
         (o, all_lse)
     }
 
     pub fn reference_backward(&self, d_o: &[f64], q: &[f64], k: &[f64], v: &[f64]) -> Gradients {
-        let AttentionShape {
-            n_heads,
-            n_kv_heads,
-            d_qk,
-            d_v,
-            scale,
-        } = self.shape;
+        let AttentionShape { n_heads, n_kv_heads, d_qk, d_v, scale } = self.shape;
         let (mut dq, mut dk, mut dv) = (vec![0.0; q.len()], vec![0.0; k.len()], vec![0.0; v.len()]);
         for (i, h) in self.rows() {
             let (weights, _) = self.weights(q, k, i, h);
             let row = i * n_heads + h;
             let d_o = &d_o[row * d_v..][..d_v];
             let kv = |j: usize| j * n_kv_heads + h * n_kv_heads / n_heads;
-            let d_weight = |j: usize| {
-                v[kv(j) * d_v..][..d_v]
-                    .iter()
-                    .zip(d_o)
-                    .map(|(v, d)| v * d)
-                    .sum::<f64>()
-            };
-            let delta: f64 = weights
-                .iter()
-                .enumerate()
-                .map(|(j, p)| p * d_weight(j))
-                .sum();
+            let d_weight = |j: usize| v[kv(j) * d_v..][..d_v].iter().zip(d_o).map(|(v, d)| v * d).sum::<f64>();
+            let delta: f64 = weights.iter().enumerate().map(|(j, p)| p * d_weight(j)).sum();
             for (j, p) in weights.iter().enumerate() {
                 let d_score = f64::from(scale) * p * (d_weight(j) - delta);
                 for c in 0..d_qk {
@@ -161,65 +110,24 @@ impl Case {
     pub fn check_forward(&self, tolerance: f64) {
         let (q, k, v) = (self.q(), self.k(), self.v());
         let (o, lse) = self.reference(&widen(&q), &widen(&k), &widen(&v));
-        check_at_every_level(
-            &self.name(),
-            &self.o_shape(),
-            &narrow(&o),
-            tolerance,
-            || self.forward(&q, &k, &v).0,
-        );
-        check_at_every_level(
-            &self.name(),
-            &self.o_shape()[..2],
-            &narrow(&lse),
-            tolerance,
-            || self.forward(&q, &k, &v).1,
-        );
+        check_at_every_level(&self.name(), &self.o_shape(), &narrow(&o), tolerance, || self.forward(&q, &k, &v).0);
+        check_at_every_level(&self.name(), &self.o_shape()[..2], &narrow(&lse), tolerance, || {
+            self.forward(&q, &k, &v).1
+        });
     }
 
     pub fn check_backward(&self, tolerance: f64) {
         let (q, k, v, d_o) = (self.q(), self.k(), self.v(), self.d_o());
-        let (dq, dk, dv) =
-            self.reference_backward(&widen(&d_o), &widen(&q), &widen(&k), &widen(&v));
+        let (dq, dk, dv) = self.reference_backward(&widen(&d_o), &widen(&q), &widen(&k), &widen(&v));
         let compute = || {
             let (o, lse) = self.forward(&q, &k, &v);
-            let (mut dq, mut dk, mut dv) = (
-                vec![f32::NAN; q.len()],
-                vec![f32::NAN; k.len()],
-                vec![f32::NAN; v.len()],
-            );
-            attention_backward(
-                &mut dq, &mut dk, &mut dv, &d_o, &q, &k, &v, &o, &lse, self.shape,
-            );
+            let (mut dq, mut dk, mut dv) = (vec![f32::NAN; q.len()], vec![f32::NAN; k.len()], vec![f32::NAN; v.len()]);
+            attention_backward(&mut dq, &mut dk, &mut dv, &d_o, &q, &k, &v, &o, &lse, self.shape);
             (dq, dk, dv)
         };
-        let AttentionShape {
-            n_heads,
-            n_kv_heads,
-            d_qk,
-            d_v,
-            ..
-        } = self.shape;
-        check_at_every_level(
-            "dq",
-            &[self.q_len, n_heads, d_qk],
-            &narrow(&dq),
-            tolerance,
-            || compute().0,
-        );
-        check_at_every_level(
-            "dk",
-            &[self.kv_len, n_kv_heads, d_qk],
-            &narrow(&dk),
-            tolerance,
-            || compute().1,
-        );
-        check_at_every_level(
-            "dv",
-            &[self.kv_len, n_kv_heads, d_v],
-            &narrow(&dv),
-            tolerance,
-            || compute().2,
-        );
+        let AttentionShape { n_heads, n_kv_heads, d_qk, d_v, .. } = self.shape;
+        check_at_every_level("dq", &[self.q_len, n_heads, d_qk], &narrow(&dq), tolerance, || compute().0);
+        check_at_every_level("dk", &[self.kv_len, n_kv_heads, d_qk], &narrow(&dk), tolerance, || compute().1);
+        check_at_every_level("dv", &[self.kv_len, n_kv_heads, d_v], &narrow(&dv), tolerance, || compute().2);
     }
 }

@@ -15,24 +15,12 @@ fn forward_agrees_with_the_reference() {
     for q_len in [1, 2, 7, 8, 9, 63, 64, 65, 150] {
         Case::new(2, 2, 48, 32, q_len, q_len).check_forward(2e-6);
     }
-    for (q_len, kv_len) in [
-        (1, 1),
-        (1, 64),
-        (1, 65),
-        (1, 200),
-        (5, 67),
-        (17, 64),
-        (70, 131),
-    ] {
+    for (q_len, kv_len) in [(1, 1), (1, 64), (1, 65), (1, 200), (5, 67), (17, 64), (70, 131)] {
         Case::new(4, 2, 20, 13, q_len, kv_len).check_forward(2e-6);
     }
-    for (n_heads, n_kv_heads, d_qk, d_v) in [
-        (1, 1, 1, 1),
-        (6, 2, 3, 5),
-        (8, 1, 16, 16),
-        (2, 1, 128, 80),
-        (1, 1, 33, 49),
-    ] {
+    for (n_heads, n_kv_heads, d_qk, d_v) in
+        [(1, 1, 1, 1), (6, 2, 3, 5), (8, 1, 16, 16), (2, 1, 128, 80), (1, 1, 33, 49)]
+    {
         Case::new(n_heads, n_kv_heads, d_qk, d_v, 77, 77).check_forward(2e-6);
     }
 }
@@ -56,13 +44,9 @@ fn backward_agrees_with_the_reference() {
     for len in [1, 2, 7, 8, 9, 17, 63, 64, 65, 150] {
         Case::new(2, 2, 48, 32, len, len).check_backward(3e-6);
     }
-    for (n_heads, n_kv_heads, d_qk, d_v) in [
-        (1, 1, 1, 1),
-        (6, 2, 3, 5),
-        (4, 1, 16, 16),
-        (2, 1, 128, 80),
-        (1, 1, 33, 49),
-    ] {
+    for (n_heads, n_kv_heads, d_qk, d_v) in
+        [(1, 1, 1, 1), (6, 2, 3, 5), (4, 1, 16, 16), (2, 1, 128, 80), (1, 1, 33, 49)]
+    {
         Case::new(n_heads, n_kv_heads, d_qk, d_v, 77, 77).check_backward(3e-6);
     }
 }
@@ -70,41 +54,22 @@ fn backward_agrees_with_the_reference() {
 /// Each query alone, as in decoding, with only the keys that exist then.
 #[test]
 fn a_query_alone_has_the_bits_of_the_whole_pass() {
-    for case in [
-        Case::new(4, 4, 48, 32, 140, 140),
-        Case::new(4, 2, 20, 13, 70, 70),
-        Case::new(2, 1, 16, 16, 9, 100),
-    ] {
+    for case in [Case::new(4, 4, 48, 32, 140, 140), Case::new(4, 2, 20, 13, 70, 70), Case::new(2, 1, 16, 16, 9, 100)] {
         let (q, k, v) = (case.q(), case.k(), case.v());
-        let AttentionShape {
-            n_heads,
-            n_kv_heads,
-            d_qk,
-            d_v,
-            ..
-        } = case.shape;
+        let AttentionShape { n_heads, n_kv_heads, d_qk, d_v, .. } = case.shape;
         for level in levels() {
             reseek_tensor::dispatch::with_level(level, || {
                 let (o, lse) = case.forward(&q, &k, &v);
                 for i in 0..case.q_len {
                     let kv_len = case.kv_len - case.q_len + i + 1;
-                    let alone = Case {
-                        shape: case.shape,
-                        q_len: 1,
-                        kv_len,
-                    };
+                    let alone = Case { shape: case.shape, q_len: 1, kv_len };
                     let (o_i, lse_i) = alone.forward(
                         &q[i * n_heads * d_qk..][..n_heads * d_qk],
                         &k[..kv_len * n_kv_heads * d_qk],
                         &v[..kv_len * n_kv_heads * d_v],
                     );
                     let what = format!("query {i} of {} at {level}", case.name());
-                    assert_same_bits(
-                        &what,
-                        &o_i,
-                        &o[i * n_heads * d_v..][..n_heads * d_v],
-                        &[n_heads, d_v],
-                    );
+                    assert_same_bits(&what, &o_i, &o[i * n_heads * d_v..][..n_heads * d_v], &[n_heads, d_v]);
                     assert_same_bits(&what, &lse_i, &lse[i * n_heads..][..n_heads], &[n_heads]);
                 }
             });
@@ -122,29 +87,13 @@ fn chunks_of_queries_have_the_bits_of_the_whole_pass() {
         let mut cache = AttentionCache::new(case.shape);
         for start in (0..150).step_by(size) {
             let end = (start + size).min(150);
-            let chunk = Case {
-                shape: case.shape,
-                q_len: end - start,
-                kv_len: end,
-            };
-            let (o_chunk, lse) =
-                chunk.forward(&q[start * 48..end * 48], &k[..end * 24], &v[..end * 40]);
-            assert_same_bits(
-                &chunk.name(),
-                &o_chunk,
-                &o[start * 80..end * 80],
-                &chunk.o_shape(),
-            );
+            let chunk = Case { shape: case.shape, q_len: end - start, kv_len: end };
+            let (o_chunk, lse) = chunk.forward(&q[start * 48..end * 48], &k[..end * 24], &v[..end * 40]);
+            assert_same_bits(&chunk.name(), &o_chunk, &o[start * 80..end * 80], &chunk.o_shape());
 
             cache.push(&k[start * 24..end * 24], &v[start * 40..end * 40]);
-            let (mut o_cached, mut lse_cached) =
-                (vec![f32::NAN; o_chunk.len()], vec![f32::NAN; lse.len()]);
-            attention_cached(
-                &mut o_cached,
-                &mut lse_cached,
-                &q[start * 48..end * 48],
-                &cache,
-            );
+            let (mut o_cached, mut lse_cached) = (vec![f32::NAN; o_chunk.len()], vec![f32::NAN; lse.len()]);
+            attention_cached(&mut o_cached, &mut lse_cached, &q[start * 48..end * 48], &cache);
             assert_same_bits("o from the cache", &o_cached, &o_chunk, &chunk.o_shape());
             assert_same_bits("lse from the cache", &lse_cached, &lse, &[lse.len()]);
         }
@@ -174,25 +123,13 @@ fn what_lies_ahead_cannot_be_seen() {
     let case = Case::new(1, 1, 32, 32, 100, 100);
     let (q, mut k, mut v) = (case.q(), case.k(), case.v());
     let (o, _) = case.forward(&q, &k, &v);
-    for (i, nasty) in (70..100).zip(
-        [f32::NAN, f32::INFINITY, -f32::INFINITY, 1e38, -0.0]
-            .into_iter()
-            .cycle(),
-    ) {
+    for (i, nasty) in (70..100).zip([f32::NAN, f32::INFINITY, -f32::INFINITY, 1e38, -0.0].into_iter().cycle()) {
         k[i * 32..(i + 1) * 32].fill(nasty);
         v[i * 32..(i + 1) * 32].fill(nasty);
     }
     let (changed, _) = case.forward(&q, &k, &v);
-    assert_same_bits(
-        "queries before the change",
-        &changed[..70 * 32],
-        &o[..70 * 32],
-        &[70, 32],
-    );
-    assert!(
-        changed[70 * 32..71 * 32].iter().all(|x| x.is_nan()),
-        "NaN is not lost"
-    );
+    assert_same_bits("queries before the change", &changed[..70 * 32], &o[..70 * 32], &[70, 32]);
+    assert!(changed[70 * 32..71 * 32].iter().all(|x| x.is_nan()), "NaN is not lost");
 }
 
 #[test]
@@ -214,10 +151,7 @@ fn extreme_scores() {
 
 #[test]
 fn gradients_do_not_depend_on_the_later_rows() {
-    let (long, short) = (
-        Case::new(1, 1, 48, 32, 150, 150),
-        Case::new(1, 1, 48, 32, 100, 100),
-    );
+    let (long, short) = (Case::new(1, 1, 48, 32, 150, 150), Case::new(1, 1, 48, 32, 100, 100));
     let (q, k, v, mut d_o) = (long.q(), long.k(), long.v(), long.d_o());
     d_o[100 * 32..].fill(0.0);
     let backward = |case: &Case| {
@@ -247,39 +181,13 @@ fn gradients_do_not_depend_on_the_later_rows() {
 #[test]
 #[should_panic(expected = "v has 31 values, expected 32")]
 fn names_the_wrong_length() {
-    let shape = AttentionShape {
-        n_heads: 1,
-        n_kv_heads: 1,
-        d_qk: 8,
-        d_v: 16,
-        scale: 1.0,
-    };
-    attention_forward(
-        &mut [0.0; 32],
-        &mut [0.0; 2],
-        &[0.0; 16],
-        &[0.0; 16],
-        &[0.0; 31],
-        shape,
-    );
+    let shape = AttentionShape { n_heads: 1, n_kv_heads: 1, d_qk: 8, d_v: 16, scale: 1.0 };
+    attention_forward(&mut [0.0; 32], &mut [0.0; 2], &[0.0; 16], &[0.0; 16], &[0.0; 31], shape);
 }
 
 #[test]
 #[should_panic(expected = "3 queries but only 2 keys")]
 fn refuses_more_queries_than_keys() {
-    let shape = AttentionShape {
-        n_heads: 1,
-        n_kv_heads: 1,
-        d_qk: 1,
-        d_v: 1,
-        scale: 1.0,
-    };
-    attention_forward(
-        &mut [0.0; 3],
-        &mut [0.0; 3],
-        &[0.0; 3],
-        &[0.0; 2],
-        &[0.0; 2],
-        shape,
-    );
+    let shape = AttentionShape { n_heads: 1, n_kv_heads: 1, d_qk: 1, d_v: 1, scale: 1.0 };
+    attention_forward(&mut [0.0; 3], &mut [0.0; 3], &[0.0; 3], &[0.0; 2], &[0.0; 2], shape);
 }

@@ -1,0 +1,163 @@
+//! The page: what a run made, how, what came of it, what it cost, and the published numbers beside it.
+
+use std::path::Path;
+
+use minijinja::{Environment, context};
+use reseek_store::Summary;
+use serde_json::{Value, json};
+
+use crate::charts;
+use crate::svg::{Dot, intervals};
+
+/// Why there is no page.
+#[derive(Debug, thiserror::Error)]
+pub enum ReportError {
+    /// The template and the data do not fit, which is a defect.
+    #[error("the report cannot be rendered: {0:#}; hint: this is a defect of the template")]
+    Template(#[from] minijinja::Error),
+}
+
+/// Stage, what it does, and the folder that holds its curves.
+const STAGES: [(&str, &str); 13] = [
+    ("tokenizer", "byte-level BPE on the corpus"),
+    ("pretrain", "V3's base: MLA, DeepSeekMoE, MTP"),
+    ("extend", "YaRN to four times the length"),
+    ("zero", "R1-Zero: GRPO on the base"),
+    ("r1_cold_start", "fine-tuning on long, readable chains"),
+    ("r1_rl", "reasoning RL with the language reward"),
+    ("r1_rejection", "rejection sampling and general data"),
+    ("r1_sft", "fine-tuning of the base on them"),
+    ("r1", "RL over all scenarios"),
+    ("student_base", "the dense student's base"),
+    ("student", "distilled from R1's samples"),
+    ("student_rl", "the same student by RL alone"),
+    ("eval", "held-out problems and text"),
+];
+
+const MODELS: [(&str, &str); 5] = [
+    ("base", "V3's base"),
+    ("zero", "R1-Zero"),
+    ("r1", "R1"),
+    ("student", "distilled student"),
+    ("student_rl", "student by RL alone"),
+];
+
+/// The page of the run in `run`, as HTML. Stages that have not run are shown as missing.
+///
+/// # Errors
+/// If the template does not render, which is a defect.
+pub fn render(run: &Path) -> Result<String, ReportError> {
+    let summary = Summary::read(&run.join("summary.json")).ok();
+    let mut environment = Environment::new();
+    environment.add_template("page.html", include_str!("../templates/page.html"))?;
+    let stages: Vec<Value> = STAGES.iter().map(|(name, what)| stage(run, summary.as_ref(), name, what)).collect();
+    let curves: Vec<Value> = STAGES
+        .iter()
+        .map(|(name, what)| json!({"name": name, "what": what, "html": charts::of_stage(&run.join(name))}))
+        .filter(|section| section["html"] != "")
+        .collect();
+    Ok(environment.get_template("page.html")?.render(context! {
+        name => run.file_name().map(|n| n.to_string_lossy().into_owned()),
+        summary => summary.as_ref().map(|s| serde_json::to_value(s).expect("a summary is JSON")),
+        stages,
+        curves,
+        models => models(summary.as_ref()),
+        families => families(summary.as_ref()),
+        dots => summary.as_ref().map(|s| intervals("Held-out pass@1", &dots(s))),
+        samples => samples(run),
+        totals => summary.as_ref().map(totals),
+        needle => needle(run),
+    })?)
+}
+
+fn stage(run: &Path, summary: Option<&Summary>, name: &str, what: &str) -> Value {
+    let used = summary.and_then(|s| s.stages.iter().find(|stage| stage.name == name));
+    match used {
+        Some(s) => json!({
+            "name": name, "what": what, "done": true, "seconds": s.seconds, "tokens": s.tokens,
+            "tokens_per_s": s.tokens_per_s, "gflop": s.flops / 1e9, "gflops": s.flops / s.seconds.max(1e-9) / 1e9,
+        }),
+        None => json!({"name": name, "what": what, "done": run.join(name).join("stage.json").exists()}),
+    }
+}
+
+fn models(summary: Option<&Summary>) -> Vec<Value> {
+    let Some(summary) = summary else { return Vec::new() };
+    let of = |(name, what): &(&str, &str)| {
+        let model = summary.models.get(*name)?;
+        let heldout = model.tasks.get("heldout")?;
+        Some(json!({
+            "name": name, "what": what, "heldout": heldout, "bits_per_byte": model.bits_per_byte,
+            "language_match": model.language_match,
+        }))
+    };
+    MODELS.iter().filter_map(of).collect()
+}
+
+/// A row a family, a column a model.
+fn families(summary: Option<&Summary>) -> Vec<Value> {
+    let Some(summary) = summary else { return Vec::new() };
+    let names = summary.models.values().flat_map(|m| m.tasks.keys()).filter(|name| *name != "heldout");
+    let names: std::collections::BTreeSet<&String> = names.collect();
+    let cell = |family: &str, model: &str| {
+        let score = summary.models.get(model).and_then(|m| m.tasks.get(family));
+        score.map_or(Value::Null, |t| json!(t))
+    };
+    let row = |family: &&String| {
+        let cells: Vec<Value> = MODELS.iter().map(|(model, _)| cell(family, model)).collect();
+        json!({"name": family, "cells": cells})
+    };
+    names.iter().map(row).collect()
+}
+
+fn dots(summary: &Summary) -> Vec<Dot> {
+    let of = |(name, _): &(&str, &str)| {
+        let t = summary.models.get(*name)?.tasks.get("heldout")?;
+        Some(Dot { label: name.to_string(), mean: t.pass_at_1, low: t.ci_low, high: t.ci_high })
+    };
+    MODELS.iter().filter_map(of).collect()
+}
+
+fn totals(summary: &Summary) -> Value {
+    let sum = |f: fn(&reseek_store::summary::Stage) -> f64| summary.stages.iter().map(f).sum::<f64>();
+    json!({
+        "seconds": sum(|s| s.seconds), "tokens": sum(|s| s.tokens as f64), "flops": sum(|s| s.flops),
+        "memory_gib": summary.peak_memory_bytes as f64 / (1u64 << 30) as f64,
+    })
+}
+
+/// Questions with the answers of base, R1-Zero and R1 beside each other.
+fn samples(run: &Path) -> Vec<Value> {
+    let Ok(text) = std::fs::read_to_string(run.join("eval/samples.jsonl")) else { return Vec::new() };
+    let rows: Vec<Value> = text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    let mut questions: Vec<&str> = Vec::new();
+    for row in &rows {
+        let question = row["question"].as_str().unwrap_or("");
+        if !questions.contains(&question) && questions.len() < 12 {
+            questions.push(question);
+        }
+    }
+    let answer = |question: &str, model: &str| {
+        let found =
+            rows.iter().find(|r| r["question"].as_str() == Some(question) && r["model"].as_str() == Some(model));
+        found.map_or(Value::Null, |r| {
+            let text: String = r["completion"].as_str().unwrap_or("").chars().take(600).collect();
+            json!({"model": model, "text": text, "outcome": r["outcome"]})
+        })
+    };
+    let group = |question: &&str| {
+        let gold = rows.iter().find(|r| r["question"].as_str() == Some(question)).map(|r| r["gold"].clone());
+        let answers: Vec<Value> = ["base", "zero", "r1"].iter().map(|model| answer(question, model)).collect();
+        json!({"question": question, "gold": gold, "answers": answers})
+    };
+    questions.iter().map(group).collect()
+}
+
+fn needle(run: &Path) -> Vec<Value> {
+    let text = std::fs::read_to_string(run.join("extend/needle.json")).unwrap_or_default();
+    let value: Value = serde_json::from_str(&text).unwrap_or_default();
+    let of = |when: &str, length: &str| value[when]["by_length"][length].clone();
+    let lengths = value["after"]["by_length"].as_object().map(|map| map.keys().cloned().collect::<Vec<_>>());
+    let row = |length: &String| json!({"length": length, "before": of("before", length), "after": of("after", length)});
+    lengths.unwrap_or_default().iter().map(row).collect()
+}
