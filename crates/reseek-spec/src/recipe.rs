@@ -10,6 +10,7 @@ use crate::{Scale, SpecError};
 #[serde(deny_unknown_fields)]
 pub struct RecipeSpec {
     pub scale: Scale,
+    pub tasks: TasksRecipe,
     pub tokenizer: TokenizerRecipe,
     pub pretrain: PretrainRecipe,
     pub extend: ExtendRecipe,
@@ -17,6 +18,18 @@ pub struct RecipeSpec {
     pub r1: R1Recipe,
     pub distil: DistilRecipe,
     pub eval: EvalRecipe,
+}
+
+/// Which generated problems a run trains on and is held to.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TasksRecipe {
+    /// Names of families; none for all of them.
+    pub families: Vec<String>,
+    /// Weights of the levels 1, 2, 3.
+    pub levels: Vec<f64>,
+    /// Share of problems in Chinese.
+    pub chinese_share: f64,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -180,7 +193,16 @@ impl RecipeSpec {
             ("r1.sft.sequences", self.r1.sft.sequences),
             ("distil.sft.sequences", self.distil.sft.sequences),
         ])?;
+        if self.tasks.levels.len() != 3 {
+            return wrong(
+                "tasks.levels",
+                self.tasks.levels.len() as f64,
+                "three weights",
+                "problems have levels 1 to 3",
+            );
+        }
         shares(&[
+            ("tasks.chinese_share", self.tasks.chinese_share),
             ("pretrain.ramp_fraction", p.ramp_fraction),
             ("pretrain.bias_off_fraction", p.bias_off_fraction),
             ("pretrain.mtp_switch_fraction", p.mtp_switch_fraction),

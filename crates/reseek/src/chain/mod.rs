@@ -14,9 +14,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use reseek_data::{Corpus, Problems};
-use reseek_spec::{RecipeSpec, Resolved, Scale};
+use reseek_spec::{RecipeSpec, Resolved, Scale, TasksRecipe};
 use reseek_store::{RunDir, StageDir, chain_hash};
-use reseek_tasks::TaskMix;
+use reseek_tasks::{Family, TaskMix};
 use reseek_text::Tokenizer;
 use reseek_train::{SessionError, Usage};
 use serde_json::json;
@@ -53,7 +53,7 @@ impl Chain {
             Some(folder) => Corpus::from_folder(folder)?,
             None => Corpus::embedded(),
         });
-        let problems = Arc::new(Problems::of(&corpus, TaskMix::default())?);
+        let problems = Arc::new(Problems::of(&corpus, task_mix(&resolved.recipe.tasks)?)?);
         let data_hash = corpus.sha256();
         let identity = chain_hash(&[resolved.recipe.scale.name(), &data_hash]);
         let run = RunDir::create_or_open(out, &identity, seed)?;
@@ -91,7 +91,8 @@ impl Chain {
 
     /// A stage made from its section of the recipe and the outputs of `after`; nothing if it is already done.
     fn begin(&mut self, name: &str, section: &impl serde::Serialize, after: &[&str]) -> Outcome<Option<Work>> {
-        let mut parts = vec![name.to_string(), serde_json::to_string(section)?, self.data_hash.clone()];
+        let tasks = serde_json::to_string(&self.recipe.tasks)?;
+        let mut parts = vec![name.to_string(), serde_json::to_string(section)?, self.data_hash.clone(), tasks];
         for stage in after {
             let dir = self.run.stage(stage)?;
             let hash = dir.outputs_hash().map_err(|error| {
@@ -115,7 +116,10 @@ impl Chain {
     /// Records what came out of a stage and what it used.
     fn finish(&mut self, work: Work, outputs: &[&str], usage: Usage) -> Outcome<()> {
         let name = work.dir.name().to_string();
-        let used = json!({"seconds": usage.seconds, "tokens": usage.tokens, "flops": usage.flops});
+        let used = json!({
+            "seconds": usage.seconds, "tokens": usage.tokens, "flops": usage.flops,
+            "peak_memory_bytes": reseek_store::peak_memory_bytes(),
+        });
         self.run.write(&format!("{name}/usage.json"), used.to_string().as_bytes())?;
         work.dir.mark_done(&work.inputs, outputs)?;
         work.dir.state()?.clear()?;
@@ -142,6 +146,16 @@ impl Chain {
         folder::save(work.dir.path(), weights, &tokenizer, style, meta)?;
         self.finish(work, &["."], usage)
     }
+}
+
+/// The generated problems that the recipe asks for.
+fn task_mix(recipe: &TasksRecipe) -> Outcome<TaskMix> {
+    let families = match recipe.families.as_slice() {
+        [] => Family::ALL.to_vec(),
+        names => names.iter().map(|name| name.parse::<Family>()).collect::<Result<_, _>>()?,
+    };
+    let levels = [recipe.levels[0], recipe.levels[1], recipe.levels[2]];
+    Ok(TaskMix { families, levels, chinese_share: recipe.chinese_share })
 }
 
 /// The command that makes a stage, sub-stages included.

@@ -42,10 +42,14 @@ pub fn report(chain: &mut Chain) -> Outcome<()> {
     Ok(())
 }
 
+fn usage_json(chain: &Chain, stage: &str) -> Value {
+    let text = std::fs::read_to_string(chain.path(stage).join("usage.json")).unwrap_or_default();
+    serde_json::from_str(&text).unwrap_or_default()
+}
+
 /// What a finished stage used; nothing of one that never ran.
 pub fn stage_usage(chain: &Chain, stage: &str) -> Usage {
-    let text = std::fs::read_to_string(chain.path(stage).join("usage.json")).unwrap_or_default();
-    let value: Value = serde_json::from_str(&text).unwrap_or_default();
+    let value = usage_json(chain, stage);
     let number = |key: &str| value[key].as_f64().unwrap_or(0.0);
     Usage { seconds: number("seconds"), tokens: number("tokens") as u64, flops: number("flops") }
 }
@@ -76,7 +80,11 @@ fn summarise(chain: &Chain) -> Outcome<Summary> {
         config_hash: chain.config_hash.clone(),
         seed: chain.seed,
         machine: Machine::detect(),
-        peak_memory_bytes: peak_memory_bytes(),
+        // A run may have taken several processes: the largest of them counts.
+        peak_memory_bytes: RUN
+            .iter()
+            .filter_map(|stage| usage_json(chain, stage)["peak_memory_bytes"].as_u64())
+            .fold(peak_memory_bytes(), u64::max),
         gflops: Gflops { achieved: flops / f64::max(seconds, 1e-9) / 1e9, peak: fma_peak_gflops_of_pool(200) },
         stages,
         comparisons: compare(&cards),

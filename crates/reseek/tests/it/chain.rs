@@ -1,0 +1,120 @@
+//! A chain from end to end: what it leaves behind, and that the same command again does nothing.
+
+use std::fs;
+
+use serde_json::Value;
+
+use crate::common::{bytes_of, finished, stage, succeed};
+
+const STAGES: [&str; 13] = [
+    "tokenizer",
+    "pretrain",
+    "extend",
+    "zero",
+    "r1_cold_start",
+    "r1_rl",
+    "r1_rejection",
+    "r1_sft",
+    "r1",
+    "student_base",
+    "student",
+    "student_rl",
+    "eval",
+];
+
+#[test]
+fn the_summary_has_every_field() {
+    let run = finished();
+    let text = fs::read_to_string(run.out.join("summary.json")).unwrap();
+    let summary: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(serde_json::from_str::<Value>(&run.stdout).unwrap(), summary, "--json prints another summary");
+
+    assert_eq!(summary["seed"], 1);
+    assert_eq!(summary["config_hash"].as_str().unwrap().len(), 64);
+    assert!(summary["machine"].is_object());
+    let names: Vec<&str> = summary["stages"].as_array().unwrap().iter().map(|s| s["name"].as_str().unwrap()).collect();
+    assert_eq!(names, STAGES);
+    for stage in summary["stages"].as_array().unwrap() {
+        for field in ["seconds", "tokens", "tokens_per_s", "flops"] {
+            assert!(stage[field].as_f64().unwrap() >= 0.0, "{field} of {stage}");
+        }
+        assert!(stage["seconds"].as_f64().unwrap() > 0.0, "{stage}");
+    }
+    for name in ["base", "zero", "r1", "student", "student_rl"] {
+        let model = &summary["models"][name];
+        let bits = model["bits_per_byte"].as_f64().unwrap();
+        assert!((0.5..8.0).contains(&bits), "{name}: {bits} bits per byte");
+        assert!((0.0..=1.0).contains(&model["language_match"].as_f64().unwrap()));
+        let tasks = model["tasks"].as_object().unwrap();
+        assert!(tasks.len() > 1 && tasks.contains_key("heldout"), "{name}: tasks {:?}", tasks.keys());
+        for (task, score) in tasks {
+            let number = |field: &str| {
+                score[field].as_f64().unwrap_or_else(|| panic!("{name}.{task}.{field} is {}", score[field]))
+            };
+            assert!(number("ci_low") <= number("pass_at_1") && number("pass_at_1") <= number("ci_high"), "{score}");
+            assert!((0.0..=1.0).contains(&number("cons_at_k")) && number("mean_tokens") > 0.0, "{score}");
+            assert_eq!(number("k"), 2.0);
+        }
+        let families: f64 = tasks.iter().filter(|(t, _)| *t != "heldout").map(|(_, s)| s["n"].as_f64().unwrap()).sum();
+        assert_eq!((tasks["heldout"]["n"].as_f64(), families), (Some(6.0), 6.0));
+    }
+}
+
+#[test]
+fn the_report_shows_every_stage_and_needs_nothing_from_outside() {
+    let run = finished();
+    let page = fs::read_to_string(run.out.join("report/index.html")).unwrap();
+    for stage in STAGES {
+        assert!(page.contains(stage), "the page lacks {stage}");
+    }
+    assert!(page.matches("<svg").count() >= 10, "{} pictures", page.matches("<svg").count());
+    for outside in ["<script src", "<link rel=\"stylesheet\"", "@import", "<img src=\"http"] {
+        assert!(!page.contains(outside), "the page loads {outside}");
+    }
+    assert!(!page.contains("NaN"), "a number on the page is not one");
+}
+
+#[test]
+fn metrics_rise_by_step_and_rl_starts_on_policy() {
+    let run = finished();
+    for stage in ["pretrain", "extend", "zero", "r1_cold_start", "r1_rl", "r1_sft", "r1", "student", "student_rl"] {
+        let text = fs::read_to_string(run.out.join(stage).join("metrics.jsonl")).unwrap();
+        let rows: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert!(!rows.is_empty(), "{stage} has no row");
+        for (i, row) in rows.iter().enumerate() {
+            assert_eq!(row["step"], i, "{stage}");
+            assert!(row["loss"].is_number() && row["grad_norm"].is_number(), "{stage}: {row}");
+            if row.get("kl").is_some() {
+                assert_eq!(row["ratio_max_first"], 1.0, "{stage}: sampler and trainer differ: {row}");
+            }
+        }
+        if stage == "zero" {
+            // The smoke recipe copies the reference before every second step.
+            (0..rows.len()).step_by(2).for_each(|i| assert_eq!(rows[i]["kl"], 0.0, "a fresh reference at step {i}"));
+        }
+    }
+}
+
+#[test]
+fn the_same_command_again_changes_nothing() {
+    let run = finished();
+    let before = bytes_of(&run.out);
+    for name in ["replicate", "pretrain", "r1", "eval"] {
+        succeed(&mut stage(&run.scratch, name, &run.text, &run.out));
+    }
+    assert!(before == bytes_of(&run.out));
+}
+
+#[test]
+fn a_changed_setting_makes_its_stage_and_what_follows_again() {
+    let run = finished();
+    let out = run.scratch.join("changed");
+    crate::common::copy(&run.out, &out);
+    let mut command = stage(&run.scratch, "distil", &run.text, &out);
+    succeed(command.args(["--set", "distil.sft.lr=0.002"]));
+    let (before, after) = (bytes_of(&run.out), bytes_of(&out));
+    let same = |name: &str| before[name] == after[name];
+    assert!(same("student_base/model.safetensors") && same("zero/model.safetensors"));
+    assert!(!same("student/model.safetensors"));
+    fs::remove_dir_all(out).unwrap();
+}

@@ -1,0 +1,11 @@
+//! The built program, from outside: whole chains at the smallest size that still has every stage.
+
+mod answers;
+mod chain;
+mod common;
+mod own_data;
+#[cfg(unix)]
+mod resume;
+mod wrong;
+#[cfg(unix)]
+mod wrong_disk;
