@@ -12,7 +12,8 @@ fn own_text_and_problems_run_the_chain() {
     let data = scratch.join("mine");
     fs::create_dir_all(data.join("notes")).unwrap();
     for document in 0..20 {
-        fs::write(data.join(format!("notes/{document}.md")), format!("# Note {document}\n\n{}", prose(document))).unwrap();
+        fs::write(data.join(format!("notes/{document}.md")), format!("# Note {document}\n\n{}", prose(document)))
+            .unwrap();
     }
     fs::write(data.join("picture.png"), [137, 80, 78, 71, 0, 255]).unwrap();
     let problems: Vec<String> = (0..40).map(problem).collect();

@@ -1,0 +1,7 @@
+//! The models against Hugging Face's transformers, against themselves in other modes, and against slow references.
+
+mod decode;
+mod fixture;
+mod lanes;
+
+mod parity;
