@@ -27,7 +27,8 @@ pub fn mean_of_shares(shares: &[f64]) -> Interval {
     let n = shares.len().max(1) as f64;
     let centre = (mean + Z * Z / (2.0 * n)) / (1.0 + Z * Z / n);
     let half = Z / (1.0 + Z * Z / n) * (mean * (1.0 - mean) / n + Z * Z / (4.0 * n * n)).sqrt();
-    Interval { mean, low: (centre - half).max(0.0), high: (centre + half).min(1.0) }
+    // At 0 and 1 an end is the mean itself but for rounding.
+    Interval { mean, low: (centre - half).clamp(0.0, mean), high: (centre + half).clamp(mean, 1.0) }
 }
 
 /// The mean of a − b over problems that both were given, so that the problems' difficulty cancels.

@@ -23,7 +23,7 @@ pub enum UserProblemError {
     NotAnObject { file: String, line: usize, message: String },
     #[error("{file}:{line}: field `{field}` is missing\n  hint: each line is {EXAMPLE}")]
     Missing { file: String, line: usize, field: &'static str },
-    #[error("{file}:{line}: field `{field}` is {found}, expected {expected}")]
+    #[error("{file}:{line}: field `{field}` is {found}, expected {expected}\n  hint: each line is {EXAMPLE}")]
     Invalid { file: String, line: usize, field: &'static str, found: String, expected: &'static str },
     #[error("{file}: no problem in the file\n  hint: each line is {EXAMPLE}")]
     Empty { file: String },

@@ -1,7 +1,8 @@
 //! Decoding against the training pass: the same bits with the expanded cache, rounding only with the latent one, and no trace of
 //! what else is in the batch.
 
-use reseek_model::{CacheMode, KvCache, Model, Rows};
+use reseek_model::{CacheMode, KvCache, Model, Rows, Weights};
+use reseek_spec::{ModelSpec, Scale};
 
 use crate::fixture::{CASES, Fixture, errors};
 
@@ -16,6 +17,21 @@ fn the_expanded_cache_has_the_bits_of_training() {
             let decoded = decode(&model, tokens, &chunks, CacheMode::Expanded);
             assert!(same_bits(&decoded, &trained), "{case}: chunks {chunks:?} change bits");
         }
+    }
+}
+
+/// Longer than a tile of keys, with chunks that end inside of one.
+#[test]
+fn long_sequences_have_the_bits_of_training() {
+    let weights = Weights::init(ModelSpec::ladder(Scale::Smoke, 512), 5).expect("the smallest model");
+    let model = Model::new(&weights);
+    let tokens: Vec<u32> = (0..230).map(|i| (i * i * 31 + i * 7) % 512).collect();
+    let trained = hidden(&model, &[&tokens]);
+    for chunks in [vec![1; 230], vec![63, 1, 1, 64, 2, 99], vec![100, 130]] {
+        let decoded = decode(&model, &tokens, &chunks, CacheMode::Expanded);
+        assert!(same_bits(&decoded, &trained), "chunks {chunks:?} change bits");
+        let (l2, worst) = errors(&decode(&model, &tokens, &chunks, CacheMode::Latent), &trained);
+        assert!(l2 < 1e-5 && worst < 1e-5, "latents are off by {l2:e}, one by {worst:e}");
     }
 }
 

@@ -3,5 +3,7 @@
 mod decode;
 mod fixture;
 mod lanes;
-
+mod mtp;
 mod parity;
+mod reference;
+mod router;

@@ -1,10 +1,11 @@
 //! A chain from end to end: what it leaves behind, and that the same command again does nothing.
 
 use std::fs;
+use std::path::Path;
 
 use serde_json::Value;
 
-use crate::common::{bytes_of, finished, stage, succeed};
+use crate::common::{Scratch, assert_same_bytes, bytes_of, copy, finished, stage, succeed};
 
 const STAGES: [&str; 13] = [
     "tokenizer",
@@ -98,23 +99,29 @@ fn metrics_rise_by_step_and_rl_starts_on_policy() {
 #[test]
 fn the_same_command_again_changes_nothing() {
     let run = finished();
-    let before = bytes_of(&run.out);
+    let scratch = Scratch::new();
+    let out = scratch.join("again");
+    copy(&run.out, &out);
     for name in ["replicate", "pretrain", "r1", "eval"] {
-        succeed(&mut stage(&run.scratch, name, &run.text, &run.out));
+        succeed(&mut stage(&scratch, name, &run.text, &out));
     }
-    assert!(before == bytes_of(&run.out));
+    assert_same_bytes(&out, &run.out);
+    let stages = |out: &Path| {
+        let summary: Value = serde_json::from_slice(&fs::read(out.join("summary.json")).unwrap()).unwrap();
+        summary["stages"].clone()
+    };
+    assert_eq!(stages(&out), stages(&run.out), "a skipped stage lost the time that it took");
 }
 
 #[test]
 fn a_changed_setting_makes_its_stage_and_what_follows_again() {
     let run = finished();
-    let out = run.scratch.join("changed");
-    crate::common::copy(&run.out, &out);
-    let mut command = stage(&run.scratch, "distil", &run.text, &out);
-    succeed(command.args(["--set", "distil.sft.lr=0.002"]));
+    let scratch = Scratch::new();
+    let out = scratch.join("changed");
+    copy(&run.out, &out);
+    succeed(stage(&scratch, "distil", &run.text, &out).args(["--set", "distil.sft.lr=0.002"]));
     let (before, after) = (bytes_of(&run.out), bytes_of(&out));
     let same = |name: &str| before[name] == after[name];
     assert!(same("student_base/model.safetensors") && same("zero/model.safetensors"));
     assert!(!same("student/model.safetensors"));
-    fs::remove_dir_all(out).unwrap();
 }

@@ -17,6 +17,7 @@ impl Scratch {
         let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("chain-{}-{number}", std::process::id()));
         let _ = fs::remove_dir_all(&path);
         fs::create_dir_all(&path).unwrap();
+        fs::write(path.join("tiny.toml"), TINY).unwrap();
         Self(path)
     }
 
@@ -61,7 +62,7 @@ pub fn prose(document: u64) -> String {
 }
 
 /// The smoke recipe made smaller: every stage has work, none has much.
-pub const TINY: &str = r#"
+const TINY: &str = r#"
 [tokenizer]
 vocab_size = 400
 sample_bytes = 30000
@@ -133,10 +134,8 @@ pub fn reseek() -> Command {
 
 /// A stage's command, or `replicate`, with the tiny recipe on `data`.
 pub fn stage(scratch: &Scratch, name: &str, data: &Path, out: &Path) -> Command {
-    let recipe = scratch.join("tiny.toml");
-    fs::write(&recipe, TINY).unwrap();
     let mut command = reseek();
-    command.args([name, "--quiet", "--scale", "smoke", "--recipe"]).arg(recipe);
+    command.args([name, "--quiet", "--scale", "smoke", "--recipe"]).arg(scratch.join("tiny.toml"));
     command.arg("--data").arg(data).arg("--out").arg(out);
     command
 }
@@ -164,9 +163,9 @@ pub fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-/// A finished chain with its text, shared by the tests that only read it.
+/// A finished chain with its text. Tests share it, so they only read it; what writes works on a [`copy`].
 pub struct Finished {
-    pub scratch: Scratch,
+    _scratch: Scratch,
     pub out: PathBuf,
     pub text: PathBuf,
     /// What `replicate --json` printed.
@@ -183,7 +182,7 @@ pub fn finished() -> Arc<Finished> {
     let scratch = Scratch::new();
     let (text, out) = (scratch.text(), scratch.join("run"));
     let stdout = succeed(stage(&scratch, "replicate", &text, &out).arg("--json"));
-    let finished = Arc::new(Finished { out, text, stdout, scratch });
+    let finished = Arc::new(Finished { _scratch: scratch, out, text, stdout });
     *shared = Arc::downgrade(&finished);
     finished
 }

@@ -1,5 +1,6 @@
 //! A run that was cut down or stopped goes on and ends in the bytes of an undisturbed one.
 
+use std::fs;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -26,7 +27,7 @@ fn killed_at_several_moments_it_ends_in_the_same_bytes() {
     let mut cut = 0;
     for (name, delay) in moments {
         let mut child = spawn(stage(&scratch, "replicate", &run.text, &out));
-        wait_for(&mut child, &out.join(name).join("begun.json"));
+        wait_for(&mut child, &out, &format!("{name}/begun.json"));
         std::thread::sleep(Duration::from_millis(delay));
         // Child::kill is SIGKILL: nothing gets to tidy up.
         child.kill().unwrap();
@@ -45,7 +46,7 @@ fn ctrl_c_saves_and_says_how_to_go_on() {
     let mut within = 0;
     for name in ["pretrain", "extend", "zero", "r1_rl", "r1", "student_rl"] {
         let mut child = spawn(stage(&scratch, "replicate", &run.text, &out));
-        wait_for(&mut child, &out.join(name).join("metrics.jsonl"));
+        wait_for(&mut child, &out, &format!("{name}/metrics.jsonl"));
         signal(&child, "INT");
         let output = child.wait_with_output().unwrap();
         let message = stderr(&output);
@@ -89,11 +90,12 @@ fn spawn(mut command: Command) -> Child {
     command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
 }
 
-/// Waits until `path` is there, or the process has ended by itself.
-fn wait_for(child: &mut Child, path: &Path) {
+/// Waits until this process works in the run and `file` is there, or it has ended by itself.
+fn wait_for(child: &mut Child, run: &Path, file: &str) {
     let start = Instant::now();
-    while !path.exists() && child.try_wait().unwrap().is_none() {
-        assert!(start.elapsed() < Duration::from_secs(120), "{} never came", path.display());
+    let works = |id: u32| fs::read_to_string(run.join("lock")).is_ok_and(|text| text.trim() == id.to_string());
+    while !(works(child.id()) && run.join(file).exists()) && child.try_wait().unwrap().is_none() {
+        assert!(start.elapsed() < Duration::from_secs(120), "{file} never came");
         std::thread::sleep(Duration::from_millis(1));
     }
 }

@@ -145,10 +145,9 @@ fn a_loss_that_is_not_a_number_stops_the_stage_and_can_be_mended() {
     refuse(&mut wild, &["pretrain", "step ", "lower the learning rate"]);
     refuse(&mut wild, &["pretrain", "step ", "lower the learning rate"]);
     succeed(&mut stage(&scratch, "pretrain", &text, &out));
-    let mut wild = stage(&scratch, "zero", &text, &out);
     succeed(&mut stage(&scratch, "extend", &text, &out));
-    refuse(wild.args(["--set", "zero.lr=1e30"]), &["zero"]);
-    succeed(&mut stage(&scratch, "zero", &text, &out));
+    refuse(stage(&scratch, "r1", &text, &out).args(["--set", "r1.cold_start_lr=1e30"]), &["r1_cold_start", "step "]);
+    succeed(&mut stage(&scratch, "r1", &text, &out));
 }
 
 #[test]

@@ -1,0 +1,73 @@
+//! A completion depends on its own prompt and its own random stream, on nothing that runs beside it; and its log-probabilities are
+//! the trainer's.
+
+use reseek_engine::{Completion, GenerateOptions, Request, Sampling, score};
+use reseek_model::CacheMode;
+use reseek_tensor::pool::set_threads;
+
+use crate::common::{draw, model, requests, specs, v3};
+
+#[test]
+fn slots_and_threads_change_no_bit() {
+    let requests = requests(&[3, 20, 7, 1, 33, 12, 5]);
+    let sampling = Sampling::on_policy(vec![2, 3], 24);
+    for (what, spec) in specs() {
+        let model = model(spec);
+        for mode in [CacheMode::Latent, CacheMode::Expanded] {
+            let with = |slots: usize, threads: usize| {
+                set_threads(threads);
+                draw(&model, &requests, &sampling, GenerateOptions { mode, slots, on_token: None })
+            };
+            let reference = with(64, 1);
+            for (slots, threads) in [(1, 1), (3, 1), (64, 2), (2, 4), (5, 3), (0, 2)] {
+                assert!(with(slots, threads) == reference, "{what}, {mode:?}: {slots} slots, {threads} threads");
+            }
+        }
+    }
+}
+
+#[test]
+fn what_else_is_asked_changes_no_bit() {
+    let model = model(v3());
+    let requests = requests(&[9, 30, 2, 14, 5]);
+    let sampling = Sampling::on_policy(vec![2], 16);
+    let together = draw(&model, &requests, &sampling, GenerateOptions::default());
+    // Request 0 has the same number, and so the same random streams, in every batch.
+    for n in 1..requests.len() {
+        assert_eq!(draw(&model, &requests[..n], &sampling, GenerateOptions::default()), together[..n]);
+    }
+    // Nothing is drawn at temperature 0, so each request may stand alone.
+    let greedy = Sampling { temperature: 0.0, ..sampling };
+    let together = draw(&model, &requests, &greedy, GenerateOptions::default());
+    for (request, expect) in requests.iter().zip(&together) {
+        assert_eq!(draw(&model, std::slice::from_ref(request), &greedy, GenerateOptions::default())[0], *expect);
+        assert_eq!(expect[0], expect[1]);
+    }
+}
+
+#[test]
+fn sampled_logprobs_are_those_of_a_training_pass() {
+    let requests = requests(&[1, 6, 40, 100]);
+    let sampling = Sampling::on_policy(vec![2], 40);
+    for (what, spec) in specs() {
+        let model = model(spec);
+        let gap = |mode: CacheMode| {
+            let drawn = draw(&model, &requests, &sampling, GenerateOptions { mode, ..GenerateOptions::default() });
+            let gaps = requests.iter().zip(&drawn).flat_map(|(request, group)| {
+                group.iter().flat_map(|completion| gaps(&model, request, completion)).collect::<Vec<f32>>()
+            });
+            gaps.fold(0.0, f32::max)
+        };
+        assert_eq!(gap(CacheMode::Expanded), 0.0, "{what}: strict mode has other bits");
+        let latent = gap(CacheMode::Latent);
+        assert!(latent <= 1e-5, "{what}: {latent}");
+    }
+}
+
+fn gaps(model: &reseek_model::Model, request: &Request, completion: &Completion) -> Vec<f32> {
+    let all = [request.prompt.as_slice(), &completion.tokens].concat();
+    let scores = score(model, &all).unwrap();
+    assert_eq!(scores.len(), all.len() - 1);
+    let scores = &scores[request.prompt.len() - 1..];
+    scores.iter().zip(&completion.logprobs).map(|(a, b)| (a - b).abs()).collect()
+}

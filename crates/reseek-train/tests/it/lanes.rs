@@ -1,0 +1,106 @@
+//! How a batch is dealt to lanes, and that lanes and threads do not change what it says.
+
+use reseek_tensor::cross_entropy::IGNORE;
+use reseek_tensor::pool::set_threads;
+use reseek_train::{Gradients, LossWeights, deal, mtp_targets};
+
+use crate::common::{bits, learner, sequences, student, v3};
+
+#[test]
+fn the_mtp_module_predicts_the_token_after_the_next() {
+    let i = IGNORE;
+    assert_eq!(mtp_targets(&[2, 3, 4, 5], &[4]), [3, 4, 5, i]);
+    assert_eq!(mtp_targets(&[2, 3, 4, 5], &[2, 2]), [3, i, 5, i], "nothing from the next segment");
+    assert_eq!(mtp_targets(&[i, 3, 4, i], &[4]), [i, 4, i, i], "the next token itself is unknown");
+    assert_eq!(mtp_targets(&[2, i, 4, 5], &[4]), [i, i, 5, i]);
+    assert_eq!(mtp_targets(&[7], &[1]), [i]);
+    assert!(mtp_targets(&[], &[]).is_empty());
+}
+
+#[test]
+fn every_row_is_dealt_once_and_in_order() {
+    let shapes: [&[usize]; 7] =
+        [&[1], &[64; 16], &[256; 9], &[1500, 3, 2000], &[5, 900, 200, 7, 1, 1024, 30], &[3; 400], &[1024, 1]];
+    for lens in shapes {
+        let batch = sequences(lens, 2);
+        let total: usize = lens.iter().sum();
+        for lanes in [0, 1, 2, 3, 8, 500] {
+            let dealt = deal(&batch, lanes, true);
+            assert_eq!(dealt.len(), lanes.max(1), "the recipe's number of lanes, empty ones too");
+            let (mut tokens, mut targets, mut segments) = (Vec::new(), Vec::new(), Vec::new());
+            for chunk in dealt.iter().flatten() {
+                assert_eq!(chunk.first, tokens.len(), "rows are numbered as in the batch");
+                assert_eq!(chunk.rows.len(), chunk.targets.len());
+                assert!(chunk.rows.len() <= 1024 || chunk.rows.segments.len() == 1, "a chunk of {}", chunk.rows.len());
+                assert!(chunk.mtp && !chunk.rows.is_empty());
+                tokens.extend_from_slice(&chunk.rows.tokens);
+                targets.extend_from_slice(&chunk.targets);
+                segments.extend_from_slice(&chunk.rows.segments);
+            }
+            assert_eq!(segments, lens, "{lanes} lanes");
+            assert_eq!(tokens, batch.iter().flat_map(|(t, _)| t.clone()).collect::<Vec<_>>());
+            assert_eq!(targets, batch.iter().flat_map(|(_, t)| t.clone()).collect::<Vec<_>>());
+            let longest = *lens.iter().max().unwrap();
+            let share = total.div_ceil(lanes.max(1));
+            for lane in &dealt {
+                let rows: usize = lane.iter().map(|chunk| chunk.rows.len()).sum();
+                assert!(rows <= share + longest, "{rows} rows in a lane for a share of {share}");
+            }
+        }
+    }
+}
+
+#[test]
+fn equal_sequences_make_equal_lanes() {
+    let rows = |n: usize, lanes: usize| -> Vec<usize> {
+        let dealt = deal(&sequences(&vec![128; n], 1), lanes, false);
+        dealt.iter().map(|lane| lane.iter().map(|chunk| chunk.rows.len() / 128).sum()).collect()
+    };
+    assert_eq!(rows(8, 2), [4, 4]);
+    assert_eq!(rows(16, 4), [4; 4]);
+    assert_eq!(rows(3, 3), [1; 3]);
+}
+
+#[test]
+fn threads_change_no_bit_and_lanes_only_rounding() {
+    let batch = sequences(&[40, 90, 7, 64, 64, 33], 4);
+    for (what, spec, mtp) in [("v3", v3(), true), ("student", student(), false)] {
+        let model = learner(spec).model;
+        let with = |lanes: usize, threads: usize| {
+            set_threads(threads);
+            let mut gradients = Gradients::default();
+            let weights = LossWeights { mtp: 0.3 / 200.0, balance: 1e-3 / 298.0 };
+            let (grads, stats) =
+                gradients.compute(&model, deal(&batch, lanes, mtp), weights, |row, _| -1.0 / (200.0 + row as f32));
+            (grads.to_vec(), stats)
+        };
+        let (reference, stats) = with(2, 1);
+        let norm = |values: &mut dyn Iterator<Item = f32>| values.map(|v| (v as f64).powi(2)).sum::<f64>().sqrt();
+        let size = norm(&mut reference.iter().copied());
+        for (lanes, threads) in [(2, 2), (2, 5), (1, 2), (3, 2), (6, 1), (9, 2)] {
+            let (grads, seen) = with(lanes, threads);
+            let rows: Vec<(usize, u32)> = seen.logprobs.iter().map(|&(row, l)| (row, l.to_bits())).collect();
+            let expect: Vec<(usize, u32)> = stats.logprobs.iter().map(|&(row, l)| (row, l.to_bits())).collect();
+            assert_eq!(rows, expect, "{what}: {lanes} lanes change a log-probability");
+            assert_eq!(seen.expert_counts, stats.expert_counts);
+            assert_eq!((seen.targets, seen.mtp_targets, seen.rows), (stats.targets, stats.mtp_targets, stats.rows));
+            if lanes == 2 {
+                assert!(bits(&grads) == bits(&reference), "{what}: {threads} threads change a gradient");
+            }
+            let gap = norm(&mut grads.iter().zip(&reference).map(|(a, b)| a - b));
+            assert!(gap < 1e-5 * size, "{what}: {lanes} lanes are off by {gap} of {size}");
+        }
+    }
+}
+
+#[test]
+fn buffers_of_a_wider_batch_leave_nothing_behind() {
+    let model = learner(v3()).model;
+    let mut used = Gradients::default();
+    let run = |gradients: &mut Gradients, lanes: usize| {
+        let batch = deal(&sequences(&[30, 30, 30, 30], 7), lanes, true);
+        bits(gradients.compute(&model, batch, LossWeights { mtp: 0.01, balance: 0.0 }, |_, _| -0.01).0)
+    };
+    run(&mut used, 4);
+    assert!(run(&mut used, 2) == run(&mut Gradients::default(), 2));
+}

@@ -1,0 +1,72 @@
+//! AdamW over the flat buffer: the clip, what decays, and what it refuses.
+
+use reseek_train::{Hyper, Optimizer, TrainError};
+
+use crate::common::{bits, learner, v3};
+
+const HYPER: Hyper = Hyper { lr: 1e-2, beta1: 0.9, beta2: 0.95, weight_decay: 0.1, clip: 1.0 };
+
+fn gradient(n: usize) -> Vec<f32> {
+    (0..n).map(|i| ((i * 37 % 101) as f32 - 50.0) * 1e-3).collect()
+}
+
+#[test]
+fn a_gradient_that_is_not_finite_changes_nothing() {
+    let mut weights = learner(v3()).weights;
+    let n = weights.data.len();
+    let mut optimizer = Optimizer::new(n);
+    optimizer.update(&mut weights, &gradient(n), &HYPER).unwrap();
+    let state = |w: &reseek_model::Weights, o: &Optimizer| (bits(&w.data), bits(&o.m), bits(&o.v), o.step);
+    let before = state(&weights, &optimizer);
+    for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+        for place in [0, n / 2, n - 1] {
+            let mut grads = gradient(n);
+            grads[place] = bad;
+            let error = optimizer.update(&mut weights, &grads, &HYPER).unwrap_err();
+            let TrainError::Diverged { what, step, .. } = &error;
+            assert_eq!((*what, *step), ("gradient norm", 2));
+            assert!(error.to_string().contains("hint: lower the learning rate"), "{error}");
+            assert!(state(&weights, &optimizer) == before, "{bad} at {place} left something behind");
+        }
+    }
+}
+
+#[test]
+fn the_first_step_is_adams() {
+    let mut weights = learner(v3()).weights;
+    let (before, layout) = (weights.data.clone(), weights.layout.clone());
+    let grads = gradient(before.len());
+    let norm = grads.iter().map(|&g| (g as f64).powi(2)).sum::<f64>().sqrt();
+    let hyper = Hyper { clip: f64::MAX, ..HYPER };
+    let got = Optimizer::new(before.len()).update(&mut weights, &grads, &hyper).unwrap();
+    assert!((got - norm).abs() < 1e-9 * norm);
+    for (tensor, range) in layout.tensors().filter(|(tensor, _)| !tensor.role.buffer) {
+        for i in range {
+            // m/(1 − β1) = g and v/(1 − β2) = g², so the step is lr·sign(g); only matrices decay.
+            let decay = if tensor.shape.len() > 1 { 0.1 } else { 0.0 };
+            let (p, g) = (before[i] as f64, grads[i] as f64);
+            let expect = p - 1e-2 * (g / (g.abs() + 1e-8) + decay * p);
+            assert!((weights.data[i] as f64 - expect).abs() < 1e-6, "{}: {} for {expect}", tensor.name, weights.data[i]);
+        }
+    }
+}
+
+#[test]
+fn the_clip_scales_the_whole_gradient_to_its_norm() {
+    let start = learner(v3()).weights;
+    let grads = gradient(start.data.len());
+    let norm = grads.iter().map(|&g| (g as f64).powi(2)).sum::<f64>().sqrt();
+    let moments = |clip: f64| {
+        let mut optimizer = Optimizer::new(grads.len());
+        let reported = optimizer.update(&mut start.clone(), &grads, &Hyper { clip, ..HYPER }).unwrap();
+        assert!((reported - norm).abs() < 1e-9 * norm, "the norm is reported as it was before the clip");
+        optimizer
+    };
+    let (free, clipped) = (moments(2.0 * norm), moments(norm / 4.0));
+    for (a, b) in free.m.iter().zip(&clipped.m) {
+        assert!((a / 4.0 - b).abs() <= 1e-6 * a.abs());
+    }
+    for (a, b) in free.v.iter().zip(&clipped.v) {
+        assert!((a / 16.0 - b).abs() <= 1e-6 * a.abs());
+    }
+}
