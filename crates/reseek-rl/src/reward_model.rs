@@ -139,3 +139,65 @@ fn last_row(hidden: &[f32], d: usize) -> &[f32] {
 fn dot(a: &[f32], b: &[f32]) -> f32 {
     a.iter().zip(b).map(|(a, b)| a * b).sum()
 }
+
+#[cfg(test)]
+mod tests {
+    use reseek_spec::{ModelSpec, Scale};
+
+    use super::*;
+
+    /// The loss of one pair with all its gradients, of weights and of the head.
+    fn gradients(weights: &Weights, head: &[f32], pair: &Pair) -> (f64, Vec<f32>, Vec<f32>) {
+        let model = Model::new(weights);
+        let (mut grads, mut head_grad) = (vec![0.0; model.parameters()], vec![0.0; head.len()]);
+        let mut report = PairReport::default();
+        pair_gradients(&model, head, pair, 1, &mut grads, &mut head_grad, &mut report);
+        (report.loss, grads, head_grad)
+    }
+
+    #[test]
+    fn the_gradient_is_the_slope_of_the_loss() {
+        for spec in [ModelSpec::student(Scale::Smoke, 32), ModelSpec::ladder(Scale::Smoke, 32)] {
+            let weights = Weights::init(spec, 2).unwrap();
+            let d = weights.spec.hidden_size;
+            let head: Vec<f32> = (0..d).map(|i| ((i * 29 % 17) as f32 - 8.0) * 0.02).collect();
+            let pair = Pair { chosen: vec![0, 5, 9, 3, 11], rejected: vec![0, 5, 9, 30] };
+            let (_, grads, head_grad) = gradients(&weights, &head, &pair);
+            let norm = |g: &[f32]| g.iter().map(|&g| g as f64 * g as f64).sum::<f64>().sqrt();
+            // Along its own direction a gradient has its norm as slope; f32 leaves about three digits of it.
+            let step = 2e-3;
+            let (size, head_size) = (norm(&grads), norm(&head_grad));
+            let moved = |sign: f64| {
+                let mut moved = weights.clone();
+                moved.data.iter_mut().zip(&grads).for_each(|(w, g)| *w += (sign * step * *g as f64 / size) as f32);
+                gradients(&moved, &head, &pair).0
+            };
+            let slope = (moved(1.0) - moved(-1.0)) / (2.0 * step);
+            assert!((slope - size).abs() < 0.02 * size, "weights: slope {slope}, gradient {size}");
+            let moved = |sign: f64| {
+                let along = |(h, g): (&f32, &f32)| h + (sign * step * *g as f64 / head_size) as f32;
+                gradients(&weights, &head.iter().zip(&head_grad).map(along).collect::<Vec<_>>(), &pair).0
+            };
+            let slope = (moved(1.0) - moved(-1.0)) / (2.0 * step);
+            assert!((slope - head_size).abs() < 0.01 * head_size, "head: slope {slope}, gradient {head_size}");
+        }
+    }
+
+    #[test]
+    fn the_loss_is_bradley_terrys_at_any_margin() {
+        let weights = Weights::init(ModelSpec::student(Scale::Smoke, 32), 2).unwrap();
+        let pair = Pair { chosen: vec![0, 5, 9], rejected: vec![0, 5, 4] };
+        let model = Model::new(&weights);
+        let row =
+            |tokens: &[u32]| last_row(model.forward(Rows::new(tokens, &[tokens.len()]), None).hidden(), 64).to_vec();
+        let difference: Vec<f32> = row(&pair.chosen).iter().zip(row(&pair.rejected)).map(|(a, b)| a - b).collect();
+        for scale in [0.0, 1.0, -1.0, 50.0, -50.0] {
+            let head: Vec<f32> = difference.iter().map(|d| scale * d).collect();
+            let margin = head.iter().zip(&difference).map(|(h, d)| (h * d) as f64).sum::<f64>();
+            let expect = if margin > 0.0 { (-margin).exp().ln_1p() } else { margin.exp().ln_1p() - margin };
+            let (loss, grads, _) = gradients(&weights, &head, &pair);
+            assert!((loss - expect).abs() < 1e-3 * (1.0 + expect), "margin {margin}: {loss} for {expect}");
+            assert!(grads.iter().all(|g| g.is_finite()));
+        }
+    }
+}

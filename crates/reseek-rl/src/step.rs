@@ -257,3 +257,27 @@ impl Sums {
         report.grad_norm /= minibatches as f64;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sampler_that_is_not_the_trainer_stops_the_run() {
+        let name = |fresh_reference| StepName { seed: 1, stage: "t", step: 3, fresh_reference, lr: 0.1, lanes: 1 };
+        let check = |ratio: f32, kl: f32, fresh: bool| {
+            let terms = [1.0, ratio].map(|ratio| TokenLoss { loss: 0.0, gradient: 0.0, kl, ratio, clipped: false });
+            let mut report = StepReport::default();
+            let result = check_on_policy(&terms, &name(fresh), &mut report);
+            assert_eq!(report.first_ratio_gap, (ratio - 1.0).abs() as f64);
+            result
+        };
+        assert!(check(1.0, 0.0, true).is_ok());
+        assert!(check(1.0 + 5e-6, 0.3, false).is_ok());
+        for ratio in [1.001, 0.999, 0.0, f32::INFINITY] {
+            let error = check(ratio, 0.0, true).unwrap_err();
+            assert!(matches!(error, RlError::OffPolicy { step: 3, .. }), "{error}");
+        }
+        assert!(matches!(check(1.0, 1e-9, true), Err(RlError::StaleReference { step: 3, .. })));
+    }
+}

@@ -77,6 +77,8 @@ pub struct PretrainRecipe {
     pub conversation_share: f64,
     /// Of these, the share whose chain is in the other language than the question, as web text mixes them.
     pub mixed_language_share: f64,
+    /// Of the problems in the R1-Zero template, the share that gives the answer without working it out.
+    pub direct_share: f64,
     /// Fixed shares of a batch whose gradients are summed in order: more than the threads that serve them is harmless.
     pub lanes: usize,
 }
@@ -210,6 +212,7 @@ impl RecipeSpec {
             ("pretrain.problem_share", p.problem_share),
             ("pretrain.conversation_share", p.conversation_share),
             ("pretrain.mixed_language_share", p.mixed_language_share),
+            ("pretrain.direct_share", p.direct_share),
             ("extend.needle_share", self.extend.needle_share),
         ])?;
         let lengths = p.warmup_fraction + p.constant_fraction + p.cosine_fraction + p.decay_fraction;

@@ -52,11 +52,14 @@ pub struct FormMix {
     pub conversation_share: f64,
     /// Share of problems whose chain is in the other language than the question.
     pub mixed_language_share: f64,
+    /// Of the problems in the R1-Zero template, the share that blurts out the answer instead of working it out. People do both, so a
+    /// base model does; which of the two pays is what RL can find out.
+    pub direct_share: f64,
 }
 
 impl Default for FormMix {
     fn default() -> FormMix {
-        FormMix { conversation_share: 0.3, mixed_language_share: 0.2 }
+        FormMix { conversation_share: 0.3, mixed_language_share: 0.2, direct_share: 0.0 }
     }
 }
 
@@ -72,7 +75,16 @@ pub fn document(problem: &Problem, seed: u64, index: u64, forms: &FormMix) -> St
         _ if problem.solution.is_empty() => &problem.answer,
         _ => &problem.solution,
     };
-    if is_conversation {
+    // Drawn last, so that the other choices do not depend on this share.
+    let is_direct = stream.chance(forms.direct_share);
+    if is_conversation && is_direct {
+        let answer = &problem.answer;
+        let blurted = match problem.language {
+            Language::English => format!("The answer is {answer}."),
+            Language::Chinese => format!("答案是{answer}。"),
+        };
+        zero_prompt(&problem.question) + &zero_completion(&blurted, answer)
+    } else if is_conversation {
         zero_prompt(&problem.question) + &zero_completion(solution, &problem.answer)
     } else {
         textbook(problem, solution, form)

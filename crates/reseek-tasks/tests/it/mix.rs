@@ -58,7 +58,7 @@ fn a_small_world_gives_what_it_has() {
 
 #[test]
 fn documents_have_the_forms_of_the_mixture() {
-    let forms = FormMix { conversation_share: 0.5, mixed_language_share: 0.3 };
+    let forms = FormMix { conversation_share: 0.5, mixed_language_share: 0.3, ..FormMix::default() };
     let (mut conversations, mut mixed) = (0, 0);
     for i in 0..600 {
         let problem = sample(1, i, Split::Train, &TaskMix::default());

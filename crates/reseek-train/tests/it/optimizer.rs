@@ -46,7 +46,12 @@ fn the_first_step_is_adams() {
             let decay = if tensor.shape.len() > 1 { 0.1 } else { 0.0 };
             let (p, g) = (before[i] as f64, grads[i] as f64);
             let expect = p - 1e-2 * (g / (g.abs() + 1e-8) + decay * p);
-            assert!((weights.data[i] as f64 - expect).abs() < 1e-6, "{}: {} for {expect}", tensor.name, weights.data[i]);
+            assert!(
+                (weights.data[i] as f64 - expect).abs() < 1e-6,
+                "{}: {} for {expect}",
+                tensor.name,
+                weights.data[i]
+            );
         }
     }
 }

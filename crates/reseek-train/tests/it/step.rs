@@ -32,9 +32,8 @@ fn the_packed_model_follows_the_weights() {
     let batch = sequences(&[30, 20], 1);
     learner.step(&batch, &SETTINGS).unwrap();
     let fresh = reseek_model::Model::new(&learner.weights);
-    let hidden = |model: &reseek_model::Model| {
-        bits(model.forward(reseek_model::Rows::new(&[1, 2, 3], &[3]), None).hidden())
-    };
+    let hidden =
+        |model: &reseek_model::Model| bits(model.forward(reseek_model::Rows::new(&[1, 2, 3], &[3]), None).hidden());
     assert_eq!(hidden(&learner.model), hidden(&fresh));
 }
 
@@ -65,8 +64,7 @@ fn without_its_loss_the_mtp_module_rests() {
     let mut learner = learner(v3());
     let before = learner.weights.clone();
     let hyper = Hyper { weight_decay: 0.0, ..SETTINGS.hyper };
-    let report =
-        learner.step(&sequences(&[50; 2], 3), &StepSettings { mtp_lambda: 0.0, hyper, ..SETTINGS }).unwrap();
+    let report = learner.step(&sequences(&[50; 2], 3), &StepSettings { mtp_lambda: 0.0, hyper, ..SETTINGS }).unwrap();
     assert_eq!((report.loss_mtp, report.expert_counts.len()), (0.0, 1));
     let mut moved = 0;
     for (tensor, range) in before.layout.tensors().filter(|(tensor, _)| !tensor.role.buffer) {

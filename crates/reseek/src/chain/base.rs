@@ -208,6 +208,7 @@ fn mixture_spec(recipe: &PretrainRecipe, needles: NeedleSpec) -> MixtureSpec {
         forms: FormMix {
             conversation_share: recipe.conversation_share,
             mixed_language_share: recipe.mixed_language_share,
+            direct_share: recipe.direct_share,
         },
         needles,
     }

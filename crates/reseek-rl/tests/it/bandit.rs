@@ -1,0 +1,90 @@
+//! A reward that a policy can find by trying: it must be found, by the right prompt, and held against the pull of the reference.
+
+use reseek_engine::Completion;
+use reseek_model::Model;
+use reseek_spec::RlRecipe;
+
+use crate::common::{PROMPTS, grade, policy, recipe, specs, step};
+
+/// One arm for each prompt: the first token must be even for prompts 0 and 2, odd for the others.
+fn pulls_its_arm(prompt: usize, completion: &Completion) -> bool {
+    completion.tokens[0] as usize % 2 == prompt % 2
+}
+
+#[test]
+fn a_bandit_is_learnt_in_a_few_steps() {
+    for (what, spec) in specs() {
+        for minibatches in [1, 2] {
+            let recipe = RlRecipe { minibatches, ..recipe() };
+            let mut policy = policy(spec.clone());
+            let reports: Vec<_> = (0..40)
+                .map(|i| {
+                    let grade = |prompt: usize, c: &Completion| grade(Some(f64::from(pulls_its_arm(prompt, c))));
+                    step(&mut policy, None, &recipe, i, grade).unwrap()
+                })
+                .collect();
+            let (first, last) = (&reports[0], &reports[36..]);
+            assert!((first.reward - 0.5).abs() < 0.3, "{what}: reward {} at first", first.reward);
+            let reward = last.iter().map(|r| r.reward).sum::<f64>() / last.len() as f64;
+            assert!(reward > 0.9, "{what}, {minibatches} mini-batches: reward {reward} at last");
+            // Sampler and trainer are the same bits in every step, not in the first alone.
+            assert!(reports.iter().all(|r| r.first_ratio_gap == 0.0), "{what}: off-policy");
+            assert!(last[0].entropy < first.entropy);
+        }
+    }
+}
+
+#[test]
+fn a_strong_pull_to_the_reference_holds_the_policy() {
+    let learnt = |kl_beta: f64| {
+        let (_, spec) = specs().into_iter().next().unwrap();
+        let mut policy = policy(spec);
+        let start = Model::new(&policy.weights);
+        let recipe = RlRecipe { kl_beta, ..recipe() };
+        let mut reward = 0.0;
+        for i in 0..30 {
+            let grade = |prompt: usize, c: &Completion| grade(Some(f64::from(pulls_its_arm(prompt, c))));
+            let report = held(&mut policy, &start, &recipe, i, grade);
+            reward += if i >= 25 { report.reward / 5.0 } else { 0.0 };
+        }
+        reward
+    };
+    let (free, held) = (learnt(0.0), learnt(10.0));
+    assert!(free > 0.85 && held < 0.75, "{free} without the pull, {held} with it");
+}
+
+/// A step against a reference of long ago.
+fn held(
+    policy: &mut reseek_train::Learner,
+    reference: &Model,
+    recipe: &RlRecipe,
+    step: u64,
+    grade: impl Fn(usize, &Completion) -> reseek_rl::Grade + Sync + Send,
+) -> reseek_rl::StepReport {
+    let name = reseek_rl::StepName { seed: 1, stage: "test", step, fresh_reference: false, lr: recipe.lr, lanes: 2 };
+    let prompts = crate::common::prompts();
+    reseek_rl::grpo_step(policy, Some(reference), &prompts, grade, crate::common::STOP, recipe, &name).unwrap()
+}
+
+#[test]
+fn the_report_counts_what_happened() {
+    let (_, spec) = specs().into_iter().next().unwrap();
+    let recipe = recipe();
+    let report = step(&mut policy(spec), None, &recipe, 0, |prompt, c| reseek_rl::Grade {
+        reward: Some(if prompt == 0 { 2.0 } else { f64::from(pulls_its_arm(prompt, c)) }),
+        accuracy: None,
+        format: 0.5,
+        language: 0.25,
+    })
+    .unwrap();
+    let samples = (PROMPTS * recipe.group) as f64;
+    assert_eq!((report.format, report.language, report.accuracy), (0.5, 0.25, 0.0));
+    assert!(report.frac_reward_zero_std >= 0.25, "prompt 0's rewards are all the same");
+    assert!(report.reward >= 0.5 && report.reward_std > 0.0);
+    assert_eq!(report.response_length, report.sampled_tokens as f64 / samples);
+    assert!(report.response_length <= 6.0 && report.truncated > 0.0);
+    // Prompts of three tokens, of which two predict nothing that is learnt.
+    assert_eq!(report.trained_rows, report.sampled_tokens + 2 * samples as usize);
+    assert!((report.entropy - (crate::common::VOCAB as f64).ln()).abs() < 0.2);
+    assert_eq!((report.kl, report.clip_fraction), (0.0, 0.0));
+}

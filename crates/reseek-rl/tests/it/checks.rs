@@ -1,0 +1,119 @@
+//! What is asserted at run time, and what gives no gradient.
+
+use reseek_engine::Completion;
+use reseek_model::Model;
+use reseek_rl::RlError;
+use reseek_spec::RlRecipe;
+use reseek_tensor::pool::set_threads;
+use reseek_train::TrainError;
+
+use crate::common::{grade, policy, recipe, specs, step, weights};
+
+fn bits(values: &[f32]) -> Vec<u32> {
+    values.iter().map(|value| value.to_bits()).collect()
+}
+
+fn parity(_: usize, completion: &Completion) -> reseek_rl::Grade {
+    grade(Some(f64::from(completion.tokens[0].is_multiple_of(2))))
+}
+
+#[test]
+fn before_the_first_update_all_three_policies_are_one() {
+    for (what, spec) in specs() {
+        for (minibatches, temperature) in [(1, 1.0), (3, 1.0), (2, 0.7)] {
+            let recipe = RlRecipe { minibatches, temperature, kl_beta: 0.1, ..recipe() };
+            let mut policy = policy(spec.clone());
+            for i in 0..3 {
+                let reference = Model::new(&policy.weights);
+                let report = step(&mut policy, Some(&reference), &recipe, i, parity).unwrap();
+                assert_eq!(report.first_ratio_gap, 0.0, "{what}: sampler and trainer differ");
+                // The later mini-batches of a step come after an update: their KL is above 0 and shows in the mean.
+                assert_eq!(report.kl == 0.0, minibatches == 1, "{what}: KL {}", report.kl);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_reference_that_is_said_to_be_fresh_and_is_not_stops_the_run() {
+    let (_, spec) = specs().into_iter().next().unwrap();
+    let mut other = weights(spec.clone());
+    let head = other.layout.range("lm_head.weight");
+    other.data[head].iter_mut().for_each(|w| *w *= 1.5);
+    let error = step(&mut policy(spec), Some(&Model::new(&other)), &recipe(), 7, parity).unwrap_err();
+    assert!(matches!(error, RlError::StaleReference { step: 7, kl } if kl > 0.0), "{error}");
+    assert!(error.to_string().contains("hint: "));
+}
+
+#[test]
+fn samples_without_a_verdict_give_no_gradient() {
+    for (what, spec) in specs() {
+        let mut policy = policy(spec);
+        let before = bits(&policy.weights.data);
+        let report = step(&mut policy, None, &recipe(), 0, |_, _| grade(None)).unwrap();
+        assert_eq!(report.grad_norm, 0.0, "{what}");
+        assert!(bits(&policy.weights.data) == before, "{what}: an outage became an update");
+        assert_eq!((report.reward, report.reward_std), (0.0, 0.0));
+        // Equal rewards say nothing about which answer is better.
+        let report = step(&mut policy, None, &recipe(), 1, |_, _| grade(Some(1.0))).unwrap();
+        assert_eq!((report.grad_norm, report.reward, report.frac_reward_zero_std), (0.0, 1.0, 1.0), "{what}");
+        assert!(bits(&policy.weights.data) == before, "{what}");
+    }
+}
+
+#[test]
+fn a_group_with_an_outage_teaches_nothing_and_the_others_do() {
+    let (_, spec) = specs().into_iter().next().unwrap();
+    let graded = |outage: bool| {
+        let mut policy = policy(spec.clone());
+        let report = step(&mut policy, None, &recipe(), 0, |prompt, c| match (prompt, outage) {
+            (0, true) => grade(None),
+            (0, false) => grade(Some(0.25)),
+            _ => parity(prompt, c),
+        })
+        .unwrap();
+        (bits(&policy.weights.data), report.grad_norm)
+    };
+    // A group that was not graded weighs as much as one whose rewards are all equal: nothing.
+    let (with, norm) = graded(true);
+    assert!(norm > 0.0);
+    assert!(with == graded(false).0);
+}
+
+#[test]
+fn threads_change_no_bit_of_a_step() {
+    for (what, spec) in specs() {
+        let run = |threads: usize| {
+            set_threads(threads);
+            let mut policy = policy(spec.clone());
+            let reference = Model::new(&policy.weights);
+            let recipe = RlRecipe { minibatches: 2, kl_beta: 0.01, ..recipe() };
+            let first = step(&mut policy, Some(&reference), &recipe, 0, parity).unwrap();
+            let second = step(&mut policy, None, &recipe, 1, parity).unwrap();
+            (bits(&policy.weights.data), format!("{first:?} {second:?}"))
+        };
+        let one = run(1);
+        for threads in [2, 5] {
+            assert!(run(threads) == one, "{what}: {threads} threads");
+        }
+    }
+}
+
+#[test]
+fn a_reward_that_is_not_a_number_is_refused() {
+    let (_, spec) = specs().into_iter().next().unwrap();
+    let mut policy = policy(spec);
+    let before = bits(&policy.weights.data);
+    let error = step(&mut policy, None, &recipe(), 0, |_, _| grade(Some(f64::NAN))).unwrap_err();
+    assert!(matches!(error, RlError::Train(TrainError::Diverged { .. })), "{error}");
+    assert!(bits(&policy.weights.data) == before);
+}
+
+#[test]
+fn prompts_without_room_are_refused() {
+    let (_, spec) = specs().into_iter().next().unwrap();
+    let context = spec.max_position_embeddings;
+    let name = reseek_rl::StepName { seed: 1, stage: "t", step: 0, fresh_reference: false, lr: 0.1, lanes: 1 };
+    let error = reseek_rl::grpo_step(&mut policy(spec), None, &[vec![0; context]], parity, 1, &recipe(), &name);
+    assert!(matches!(error, Err(RlError::Engine(_))));
+}

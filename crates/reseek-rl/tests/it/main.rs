@@ -1,0 +1,6 @@
+//! Reinforcement learning on problems small enough to be learnt in a few steps.
+
+mod bandit;
+mod checks;
+mod common;
+mod preferences;
