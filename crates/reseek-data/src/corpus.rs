@@ -123,6 +123,19 @@ impl Corpus {
         }
     }
 
+    /// The same corpus with its training documents cut into passages of at most `bytes_max` bytes, at the end of a paragraph,
+    /// line or word where there is one in the second half. Sequences do not see beyond their ends, so what is lost is little;
+    /// what is won is that a batch mixes many sources as a batch of V3's thousands of sequences does, where a document of
+    /// thirty thousand bytes would fill several batches of the nano scale on its own.
+    pub fn passages(&self, bytes_max: usize) -> Self {
+        let cut = |document: &Document| {
+            let passages = passages(&document.text, bytes_max.max(4));
+            let source = document.source.clone();
+            passages.into_iter().map(move |text| Document { text: text.to_owned(), source: source.clone() }).collect()
+        };
+        Self { documents: self.documents.iter().flat_map::<Vec<_>, _>(cut).collect(), ..self.clone() }
+    }
+
     /// Bytes of text to train on.
     pub fn bytes(&self) -> usize {
         self.documents.iter().map(|document| document.text.len()).sum()
@@ -146,5 +159,40 @@ impl Corpus {
             field(&serde_json::to_vec(problem).expect("a problem can be written"));
         }
         hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
+/// `text` in pieces of at most `bytes_max` (at least 4) bytes that together are the text.
+fn passages(mut text: &str, bytes_max: usize) -> Vec<&str> {
+    let mut found = Vec::new();
+    while text.len() > bytes_max {
+        let end = text.floor_char_boundary(bytes_max);
+        let middle = text.floor_char_boundary(bytes_max / 2);
+        let boundary = |mark: &str| text[middle..end].rfind(mark).map(|at| middle + at + mark.len());
+        let end = boundary("\n\n").or_else(|| boundary("\n")).or_else(|| boundary(" ")).unwrap_or(end);
+        let (passage, rest) = text.split_at(end);
+        found.push(passage);
+        text = rest;
+    }
+    if !text.is_empty() {
+        found.push(text);
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::passages;
+
+    #[test]
+    fn passages_are_the_text_and_end_where_a_reader_would_stop() {
+        let text = "One line.\nAnother line of words\n\nA paragraph, 然後是一段沒有空格的中文。";
+        for bytes_max in 4..80 {
+            let cut = passages(text, bytes_max);
+            assert_eq!(cut.concat(), text);
+            assert!(cut.iter().all(|p| !p.is_empty() && p.len() <= bytes_max), "{bytes_max}: {cut:?}");
+        }
+        assert_eq!(passages("first words. second words.\nthird", 28), ["first words. second words.\n", "third"]);
+        assert_eq!(passages("", 8), Vec::<&str>::new());
     }
 }

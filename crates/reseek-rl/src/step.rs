@@ -212,16 +212,19 @@ fn check_on_policy(terms: &[TokenLoss], name: &StepName, report: &mut StepReport
 fn describe(samples: &[Sample], group: usize) -> StepReport {
     let n = samples.len() as f64;
     let mean = |f: &dyn Fn(&Sample) -> f64| samples.iter().map(f).sum::<f64>() / n;
+    // What was not graded has no part in a mean of grades: an outage must not look like a policy that got worse.
+    let graded: Vec<f64> = samples.iter().filter_map(|s| s.grade.accuracy).collect();
     let groups: Vec<(f64, f64)> = samples
         .chunks(group)
+        .filter(|group| group.iter().any(|s| s.grade.reward.is_some()))
         .map(|group| mean_std(&group.iter().map(|s| s.grade.reward).collect::<Vec<_>>()))
         .collect();
-    let over_groups = |f: &dyn Fn(&(f64, f64)) -> f64| groups.iter().map(f).sum::<f64>() / groups.len() as f64;
+    let over_groups = |f: &dyn Fn(&(f64, f64)) -> f64| groups.iter().map(f).sum::<f64>() / groups.len().max(1) as f64;
     StepReport {
         reward: over_groups(&|g| g.0),
         reward_std: over_groups(&|g| g.1),
         frac_reward_zero_std: over_groups(&|g| f64::from(g.1 == 0.0)),
-        accuracy: mean(&|s| s.grade.accuracy.unwrap_or(0.0)),
+        accuracy: graded.iter().sum::<f64>() / graded.len().max(1) as f64,
         format: mean(&|s| s.grade.format),
         language: mean(&|s| s.grade.language),
         response_length: mean(&|s| s.completion.tokens.len() as f64),

@@ -91,22 +91,21 @@ pub fn document(problem: &Problem, seed: u64, index: u64, forms: &FormMix) -> St
     }
 }
 
-/// The chain of R1's cold start, in the question's language: the question in its own words, the steps, a check, a
-/// summary. None where the problem has no worked solution; a user's problem has no check.
+/// The chain of R1's cold start, in the question's language: the steps, a check, a summary. None where the problem has no worked solution; a user's problem has no check.
 pub fn long_readable(problem: &Problem) -> Option<String> {
     if problem.solution.is_empty() {
         return None;
     }
-    let (question, solution, answer) = (&problem.question, &problem.solution, &problem.answer);
+    let (solution, answer) = (&problem.solution, &problem.answer);
     let check = problem.check.as_deref();
     Some(match problem.language {
         Language::English => {
             let check = check.map_or(String::new(), |check| format!("Check: {check}\n"));
-            format!("The question: {question}\nSteps: {solution}\n{check}Summary: the answer is {answer}.")
+            format!("{solution}\n{check}Summary: the answer is {answer}.")
         }
         Language::Chinese => {
             let check = check.map_or(String::new(), |check| format!("检查：{check}\n"));
-            format!("题目：{question}\n步骤：{solution}\n{check}总结：答案为{answer}。")
+            format!("{solution}\n{check}总结：答案为{answer}。")
         }
     })
 }

@@ -79,7 +79,7 @@ pub fn pretrain_model(
     let spec = weights.spec.clone();
     let schedule = PretrainSchedule::new(recipe);
     let plan = batch_plan(&schedule, recipe);
-    let mixture = mixture(chain, mixture_spec(recipe, NeedleSpec::default()))?;
+    let mixture = mixture(chain, mixture_spec(recipe, NeedleSpec::default()), recipe.seq_len)?;
     let mut learner = Learner::new(weights);
     let mut extra = Extra { cursor: json!(Cursor::default()), ..Extra::default() };
     let mut batches: Option<PackedBatches> = None;
@@ -131,7 +131,7 @@ pub fn extend(chain: &mut Chain) -> Outcome<()> {
     let mut mixtures = Vec::new();
     for length in phases {
         let needles = NeedleSpec { share: recipe.needle_share, tokens: length * 3 / 4, ..NeedleSpec::default() };
-        mixtures.push(mixture(chain, mixture_spec(&pretrain, needles))?);
+        mixtures.push(mixture(chain, mixture_spec(&pretrain, needles), length)?);
     }
     let mut learner = Learner::new(respec(&base, long)?);
     let mut extra = Extra { cursor: json!(Cursor::default()), ..Extra::default() };
@@ -214,9 +214,14 @@ fn mixture_spec(recipe: &PretrainRecipe, needles: NeedleSpec) -> MixtureSpec {
     }
 }
 
-fn mixture(chain: &Chain, spec: MixtureSpec) -> Outcome<Mixture> {
+/// Bytes of text a token, about: passages as long as a sequence need no better.
+const BYTES_PER_TOKEN: usize = 4;
+
+/// The mixture for sequences of `seq_len` tokens.
+fn mixture(chain: &Chain, spec: MixtureSpec, seq_len: usize) -> Outcome<Mixture> {
     let tokenizer = chain.tokenizer()?;
-    let documents = Arc::new(TokenizedCorpus::new(chain.corpus.clone(), &tokenizer)?);
+    let corpus = Arc::new(chain.corpus.passages(seq_len * BYTES_PER_TOKEN));
+    let documents = Arc::new(TokenizedCorpus::new(corpus, &tokenizer)?);
     Ok(Mixture::new(documents, chain.problems.clone(), tokenizer, spec, chain.seed)?)
 }
 
