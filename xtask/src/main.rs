@@ -8,7 +8,7 @@ use std::process::{Command, ExitCode};
 use serde_json::Value;
 
 /// Room and the rooms that it may read, beside nothing.
-const ROOMS: [(&str, &[&str]); 13] = [
+const ROOMS: [(&str, &[&str]); 15] = [
     ("reseek-spec", &[]),
     ("reseek-tensor", &[]),
     ("reseek-tasks", &[]),
@@ -21,9 +21,14 @@ const ROOMS: [(&str, &[&str]); 13] = [
     ("reseek-rl", &["spec", "tensor", "model", "engine", "train", "tasks"]),
     ("reseek-eval", &["spec", "tensor", "model", "engine", "tasks"]),
     ("reseek-report", &["spec", "store"]),
+    ("reseek-sim", &["spec"]),
+    ("reseek-claims", &["spec", "sim"]),
     (
         "reseek",
-        &["spec", "tensor", "tasks", "text", "data", "model", "store", "train", "engine", "rl", "eval", "report"],
+        &[
+            "spec", "tensor", "tasks", "text", "data", "model", "store", "train", "engine", "rl", "eval", "report",
+            "sim", "claims",
+        ],
     ),
 ];
 

@@ -1,29 +1,141 @@
-//! What a model runs on.
+//! What a model runs on: accelerators as their vendors describe them, and how many.
 
-/// One kind of accelerator; rates are the vendor's dense peaks.
+use crate::SpecError;
+
+/// One kind of accelerator with its node and network. Peaks are dense, bandwidths of one direction, as the data sheets give them;
+/// how much of them is reached is the simulator's business.
 #[derive(Clone, Debug, PartialEq)]
 pub struct GpuSpec {
     pub name: &'static str,
+    /// Streaming multiprocessors.
+    pub sms: u32,
     /// bf16, in FLOP/s.
     pub bf16_flops: f64,
-    /// fp8, in FLOP/s.
-    pub fp8_flops: f64,
+    /// fp8, in FLOP/s; `None` where the chip has none.
+    pub fp8_flops: Option<f64>,
+    /// Whether the tensor cores scale blocks of 32 (MX formats) themselves.
+    pub has_mx: bool,
     /// Memory, in bytes.
     pub memory_bytes: u64,
+    /// Memory bandwidth, in bytes/s.
+    pub hbm_bytes_per_s: f64,
+    /// Links inside of a domain, a GPU and direction, in bytes/s.
+    pub nvlink_bytes_per_s: f64,
+    /// GPUs in a domain of such links.
+    pub nvlink_domain: usize,
+    /// Network between domains, a GPU and direction, in bytes/s.
+    pub network_bytes_per_s: f64,
+    /// Board power, in W.
+    pub power_w: f64,
 }
 
-/// A number of them.
+/// The accelerators that have rates. NVIDIA's data sheets: A100 (2021), H100 and H200 SXM, B200 and GB200/GB300 NVL72; H800: Insights,
+/// table 5 (NVLink 400 GB/s both ways). Networks: HDR with the A100, NDR with the others, XDR (800 Gb/s) with the GB300.
+pub const GPUS: [GpuSpec; 8] = [
+    hopper("h100", 80_000_000_000, 3.35e12, 450e9),
+    hopper("h800", 80_000_000_000, 3.35e12, 200e9),
+    hopper("h200", 141_000_000_000, 4.8e12, 450e9),
+    ampere("a100-80", 80_000_000_000, 2.039e12),
+    ampere("a100-40", 40_000_000_000, 1.555e12),
+    blackwell("b200", 2.25e15, 180_000_000_000, 8, 50e9, 1000.0),
+    blackwell("gb200", 2.5e15, 186_000_000_000, 72, 50e9, 1200.0),
+    blackwell("gb300", 2.5e15, 279_000_000_000, 72, 100e9, 1400.0),
+];
+
+const fn hopper(name: &'static str, memory_bytes: u64, hbm_bytes_per_s: f64, nvlink_bytes_per_s: f64) -> GpuSpec {
+    GpuSpec {
+        name,
+        sms: 132,
+        bf16_flops: 989e12,
+        fp8_flops: Some(1979e12),
+        has_mx: false,
+        memory_bytes,
+        hbm_bytes_per_s,
+        nvlink_bytes_per_s,
+        nvlink_domain: 8,
+        network_bytes_per_s: 50e9,
+        power_w: 700.0,
+    }
+}
+
+const fn ampere(name: &'static str, memory_bytes: u64, hbm_bytes_per_s: f64) -> GpuSpec {
+    GpuSpec {
+        name,
+        sms: 108,
+        bf16_flops: 312e12,
+        fp8_flops: None,
+        has_mx: false,
+        memory_bytes,
+        hbm_bytes_per_s,
+        nvlink_bytes_per_s: 300e9,
+        nvlink_domain: 8,
+        network_bytes_per_s: 25e9,
+        power_w: 400.0,
+    }
+}
+
+const fn blackwell(
+    name: &'static str,
+    bf16_flops: f64,
+    memory_bytes: u64,
+    nvlink_domain: usize,
+    network_bytes_per_s: f64,
+    power_w: f64,
+) -> GpuSpec {
+    GpuSpec {
+        name,
+        sms: 148,
+        bf16_flops,
+        fp8_flops: Some(2.0 * bf16_flops),
+        has_mx: true,
+        memory_bytes,
+        hbm_bytes_per_s: 8e12,
+        nvlink_bytes_per_s: 900e9,
+        nvlink_domain,
+        network_bytes_per_s,
+        power_w,
+    }
+}
+
+/// A number of accelerators of one kind.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ClusterSpec {
     pub gpu: GpuSpec,
     pub gpus: usize,
 }
 
+/// More than anybody has; keeps products of sizes in range.
+const GPUS_MAX: usize = 1 << 24;
+
 impl ClusterSpec {
-    /// DeepSeek's: 2,048 H800 (V3 report, 3.1), 989 and 1,979 TFLOPS, 80 GB.
+    /// DeepSeek's: 2,048 H800 (V3 report, 3.1).
     pub fn h800x2048() -> Self {
-        let gpu = GpuSpec { name: "H800", bf16_flops: 989e12, fp8_flops: 1979e12, memory_bytes: 80_000_000_000 };
-        Self { gpu, gpus: 2048 }
+        Self { gpu: GPUS[1].clone(), gpus: 2048 }
+    }
+
+    /// Reads `GPUxN`, such as `h800x2048`, in lower or upper case.
+    ///
+    /// # Errors
+    /// An unknown GPU, no number, none or too many of them.
+    pub fn parse(text: &str) -> Result<Self, SpecError> {
+        let shown: String = text.chars().take(40).collect();
+        let known = || GPUS.map(|gpu| gpu.name).join(", ");
+        let lower = text.trim().to_ascii_lowercase();
+        let Some((name, number)) = lower.rsplit_once('x') else {
+            let hint = "write GPUxN, such as h800x2048";
+            return Err(SpecError::clash(format!("cluster \"{shown}\""), "a GPU and a number", hint));
+        };
+        let Some(gpu) = GPUS.iter().find(|gpu| gpu.name == name) else {
+            let hint = format!("there are {}", known());
+            return Err(SpecError::clash(format!("GPU \"{shown}\""), "one with known rates", &hint));
+        };
+        match number.parse() {
+            Ok(gpus @ 1..=GPUS_MAX) => Ok(Self { gpu: gpu.clone(), gpus }),
+            _ => {
+                let hint = "write GPUxN, such as h800x2048";
+                Err(SpecError::clash(format!("cluster \"{shown}\""), "1 to 16777216 GPUs", hint))
+            }
+        }
     }
 
     /// Model FLOPs utilisation against the bf16 peak: `flops_per_token` for `tokens` in `step_s` seconds.

@@ -15,8 +15,9 @@ mod presets;
 mod recipe;
 mod resolve;
 mod rope;
+pub mod schedule;
 
-pub use cluster::{ClusterSpec, GpuSpec};
+pub use cluster::{ClusterSpec, GPUS, GpuSpec};
 pub use count::{ParamCounts, TrainFlops, TrainMemory};
 pub use model::{Family, MlaSpec, ModelSpec, MoeSpec, Role, RopeScaling, Scoring, TensorSpec};
 pub use presets::{PRESETS, Scale, preset};

@@ -157,7 +157,44 @@ impl ModelSpec {
                 "4 makes four times the length",
             ));
         }
-        self.moe.as_ref().map_or(Ok(()), |moe| moe.validate(self.num_hidden_layers))
+        if let Some(mla) = &self.mla {
+            mla.validate()?;
+        }
+        if let Some(moe) = &self.moe {
+            moe.validate(self.num_hidden_layers)?;
+        }
+        self.validate_total()
+    }
+
+    /// Sizes that are each in range can still have a product that no counter holds.
+    fn validate_total(&self) -> Result<(), SpecError> {
+        const LAYERS_MAX: usize = 1 << 14;
+        let layers = self.num_hidden_layers.saturating_add(self.num_nextn_predict_layers);
+        if layers > LAYERS_MAX {
+            let what = format!("{layers} layers");
+            return Err(SpecError::clash(what, &format!("at most {LAYERS_MAX}"), "is num_hidden_layers misread?"));
+        }
+        let width = self.num_attention_heads.max(self.num_key_value_heads) as f64 * self.head_dim as f64;
+        let (q, kv) = self.mla.as_ref().map_or((0.0, 0.0), |m| {
+            let up = m.qk_nope_head_dim + m.qk_rope_head_dim + m.v_head_dim;
+            let heads = (self.num_attention_heads * up) as f64;
+            ((m.q_lora_rank.unwrap_or(0) as f64) * heads, m.kv_lora_rank as f64 * heads)
+        });
+        let d = self.hidden_size as f64;
+        let experts = self
+            .moe
+            .as_ref()
+            .map_or(0.0, |moe| (moe.n_routed_experts + moe.n_shared_experts) as f64 * moe.moe_intermediate_size as f64);
+        let layer = 4.0 * d * width + q + kv + 3.0 * d * (self.intermediate_size as f64 + experts);
+        let total = layers as f64 * layer + 2.0 * d * self.vocab_size as f64;
+        match total < 1e16 {
+            true => Ok(()),
+            false => Err(SpecError::clash(
+                format!("about {total:.1e} parameters"),
+                "fewer than 1e16",
+                "one of the sizes is misread: compare them with the model's report",
+            )),
+        }
     }
 
     /// Width of the rotated part of a query or key.
@@ -272,6 +309,25 @@ impl ModelSpec {
     }
 }
 
+impl MlaSpec {
+    fn validate(&self) -> Result<(), SpecError> {
+        let sizes = [
+            ("q_lora_rank", self.q_lora_rank.unwrap_or(1)),
+            ("kv_lora_rank", self.kv_lora_rank),
+            ("qk_nope_head_dim", self.qk_nope_head_dim),
+            ("qk_rope_head_dim", self.qk_rope_head_dim),
+            ("v_head_dim", self.v_head_dim),
+        ];
+        match sizes.into_iter().find(|(_, value)| !(1..=1 << 20).contains(value)) {
+            None => Ok(()),
+            Some((key, value)) => {
+                let hint = "V3 has ranks of 1536 and 512 and heads of 128, 64 and 128";
+                Err(SpecError::clash(format!("{key} = {value}"), "1 to 1048576", hint))
+            }
+        }
+    }
+}
+
 impl MoeSpec {
     fn validate(&self, layers: usize) -> Result<(), SpecError> {
         let sizes = [
@@ -280,6 +336,8 @@ impl MoeSpec {
             ("moe_intermediate_size", self.moe_intermediate_size),
             ("n_group", self.n_group),
             ("topk_group", self.topk_group),
+            // There may be none.
+            ("n_shared_experts", self.n_shared_experts.max(1)),
         ];
         for (key, value) in sizes {
             if value == 0 || value > 1 << 20 {

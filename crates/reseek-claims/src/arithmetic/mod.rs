@@ -1,0 +1,29 @@
+//! Claims that follow, or do not, from other published numbers.
+
+mod counts;
+mod money;
+mod network;
+
+use crate::claim::{Check, Claim, Finding, Report, Tolerance};
+use crate::inputs::Inputs;
+
+pub(crate) use counts::COUNTS;
+pub(crate) use money::MONEY;
+pub(crate) use network::NETWORK;
+
+/// Printed to a digit: half a unit of it, in the claim's unit.
+const fn printed(by: f64) -> Tolerance {
+    Tolerance::Absolute { by, why: "half a unit of the last printed digit" }
+}
+
+const fn claim(
+    id: &'static str,
+    (report, place): (Report, &'static str),
+    statement: &'static str,
+    (published, unit): (f64, &'static str),
+    tolerance: Tolerance,
+    check: fn(&Inputs) -> Result<Finding, String>,
+) -> Claim {
+    let check = Check::Arithmetic(check);
+    Claim { id, report, place, statement, published: Some(published), unit, tolerance, check }
+}

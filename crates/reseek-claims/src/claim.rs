@@ -1,0 +1,182 @@
+//! What a claim is.
+
+use serde::ser::{Serialize, SerializeStruct, Serializer};
+
+use crate::{Inputs, SimulatedFacts};
+
+/// A claim in our words, with what it takes to check it.
+#[derive(Clone, Copy, Debug)]
+pub struct Claim {
+    pub id: &'static str,
+    pub report: Report,
+    /// Section, table or file.
+    pub place: &'static str,
+    pub statement: &'static str,
+    /// The published value, where the claim is one number.
+    pub published: Option<f64>,
+    pub unit: &'static str,
+    pub tolerance: Tolerance,
+    pub check: Check,
+}
+
+/// Where it was said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+pub enum Report {
+    /// DeepSeek-V3 technical report, arXiv 2412.19437.
+    V3,
+    /// R1, arXiv 2501.12948 and its version in Nature.
+    R1,
+    /// Insights into DeepSeek-V3, ISCA 2025, arXiv 2505.09343.
+    Insights,
+    /// DeepSeek's public repositories.
+    #[serde(rename = "repos")]
+    Repos,
+}
+
+/// How a claim can be checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Class {
+    Arithmetic,
+    Simulation,
+    Experiment,
+    CannotBeChecked,
+}
+
+/// How far a result may be from the published one, and why that far. Stated with the claim, before any check.
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Tolerance {
+    /// In the claim's unit, either way.
+    Absolute { by: f64, why: &'static str },
+    /// As a share of the published value, either way.
+    Relative { by: f64, why: &'static str },
+    /// Between the published value divided by this and multiplied by this.
+    Factor { by: f64, why: &'static str },
+    /// Less than the published value.
+    Below { why: &'static str },
+    /// The published value lies in the interval that is found.
+    Interval { why: &'static str },
+    /// The rule of an experiment.
+    Test { rule: &'static str },
+    /// Nothing to compare.
+    None { why: &'static str },
+}
+
+/// The check as code or, where there is none yet, what it will be.
+#[derive(Clone, Copy, Debug)]
+pub enum Check {
+    Arithmetic(fn(&Inputs) -> Result<Finding, String>),
+    Simulation(fn(&SimulatedFacts) -> Result<Finding, String>),
+    Experiment(Plan),
+    CannotBeChecked { reason: &'static str },
+}
+
+/// An experiment to be run, stated beforehand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Plan {
+    pub command: &'static str,
+    /// Which way the claim says that the result goes.
+    pub direction: &'static str,
+    /// Statistic and decision; what satisfies neither side is inconclusive.
+    pub test: &'static str,
+    pub seeds_min: u32,
+}
+
+/// What a check found, in the claim's unit, with the formula and the inputs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Finding {
+    pub value: f64,
+    /// Ends, where the check has them.
+    pub interval: Option<(f64, f64)>,
+    pub working: String,
+}
+
+impl Finding {
+    pub(crate) fn of(value: f64, working: String) -> Result<Self, String> {
+        Ok(Self { value, interval: None, working })
+    }
+}
+
+impl Claim {
+    pub fn class(&self) -> Class {
+        match self.check {
+            Check::Arithmetic(_) => Class::Arithmetic,
+            Check::Simulation(_) => Class::Simulation,
+            Check::Experiment(_) => Class::Experiment,
+            Check::CannotBeChecked { .. } => Class::CannotBeChecked,
+        }
+    }
+
+    /// What an experiment will be run by.
+    pub fn plan(&self) -> Option<&Plan> {
+        match &self.check {
+            Check::Experiment(plan) => Some(plan),
+            _ => None,
+        }
+    }
+}
+
+impl Tolerance {
+    /// Why this wide, or the rule.
+    pub fn why(&self) -> &'static str {
+        match self {
+            Self::Absolute { why, .. } | Self::Relative { why, .. } | Self::Factor { why, .. } => why,
+            Self::Below { why } | Self::Interval { why } | Self::None { why } => why,
+            Self::Test { rule } => rule,
+        }
+    }
+
+    /// Distance of `found` from `published` in the tolerance's own terms: the claim's unit, or a share.
+    pub fn deviation(&self, published: f64, found: f64) -> f64 {
+        match self {
+            Self::Absolute { .. } => found - published,
+            _ => found / published - 1.0,
+        }
+    }
+
+    /// Whether a finding is near enough to the published value.
+    pub fn allows(&self, published: f64, finding: &Finding) -> bool {
+        // Room for the rounding of our own sums, a billionth of the value.
+        let slack = 1e-9 * published.abs();
+        let found = finding.value;
+        match *self {
+            Self::Absolute { by, .. } => (found - published).abs() <= by + slack,
+            Self::Relative { by, .. } => (found - published).abs() <= by * published.abs() + slack,
+            Self::Factor { by, .. } => found >= published / by && found <= published * by,
+            Self::Below { .. } => found < published,
+            Self::Interval { .. } => finding.interval.is_some_and(|(low, high)| low <= published && published <= high),
+            Self::Test { .. } | Self::None { .. } => false,
+        }
+    }
+}
+
+impl std::fmt::Display for Tolerance {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        match self {
+            Self::Absolute { by, why } => write!(f, "±{by} ({why})"),
+            Self::Relative { by, why } => write!(f, "±{} % ({why})", (by * 1e6).round() / 1e4),
+            Self::Factor { by, why } => write!(f, "within a factor of {by} ({why})"),
+            Self::Below { why } => write!(f, "below ({why})"),
+            Self::Interval { why } => write!(f, "inside the interval ({why})"),
+            Self::Test { rule } => write!(f, "{rule}"),
+            Self::None { why } => write!(f, "none ({why})"),
+        }
+    }
+}
+
+impl Serialize for Claim {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut claim = serializer.serialize_struct("Claim", 9)?;
+        claim.serialize_field("id", self.id)?;
+        claim.serialize_field("report", &self.report)?;
+        claim.serialize_field("place", self.place)?;
+        claim.serialize_field("statement", self.statement)?;
+        claim.serialize_field("class", &self.class())?;
+        claim.serialize_field("published", &self.published)?;
+        claim.serialize_field("unit", self.unit)?;
+        claim.serialize_field("tolerance", &self.tolerance)?;
+        claim.serialize_field("plan", &self.plan())?;
+        claim.end()
+    }
+}

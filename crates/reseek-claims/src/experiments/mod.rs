@@ -1,0 +1,33 @@
+//! Claims that need an experiment. Each says beforehand by which command it is run, which way the result should go, and which test decides.
+//! Effects as small as the reports' (0.005 nats) are below the noise of seeds at nano scale, so every test has room for "inconclusive".
+
+mod learning;
+mod machinery;
+
+use crate::claim::{Check, Claim, Plan, Report, Tolerance};
+
+pub(crate) use learning::LEARNING;
+pub(crate) use machinery::MACHINERY;
+
+/// Fewest seeds of a comparison.
+const SEEDS_MIN: u32 = 3;
+
+const NOT_WORSE: &str = "Paired difference of validation loss over seeds: holds if the upper end of its 95 % t-interval is below +0.5 %, fails if \
+                         the lower end is above, else inconclusive.";
+const LOWER_LOSS: &str = "Paired difference of validation loss over seeds: holds if its 95 % t-interval is below 0, fails if above, else \
+                          inconclusive.";
+const HIGHER_SCORE: &str = "Paired difference of pass@1 over seeds, clustered by problem: holds if its 95 % interval is above 0, fails if below, \
+                            else inconclusive.";
+
+const fn experiment(
+    id: &'static str,
+    (report, place): (Report, &'static str),
+    statement: &'static str,
+    command: &'static str,
+    direction: &'static str,
+    test: &'static str,
+) -> Claim {
+    let plan = Plan { command, direction, test, seeds_min: SEEDS_MIN };
+    let tolerance = Tolerance::Test { rule: test };
+    Claim { id, report, place, statement, published: None, unit: "", tolerance, check: Check::Experiment(plan) }
+}

@@ -1,0 +1,124 @@
+//! The published numbers that arithmetic starts from. A test changes each and sees the verdicts turn.
+
+use reseek_spec::{ClusterSpec, ModelSpec, SpecError, preset};
+
+/// Inputs of the arithmetic checks, as published.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Inputs {
+    pub v3: ModelSpec,
+    pub v2: ModelSpec,
+    pub llama_405b: ModelSpec,
+    pub qwen_72b: ModelSpec,
+    /// 2,048 H800 (V3, 3.1).
+    pub cluster: ClusterSpec,
+
+    /// GPU-hours of pre-training, context extension and post-training (V3, table 1).
+    pub hours: [f64; 3],
+    pub usd_per_hour: f64,
+    /// Tokens of pre-training (V3, 4.2).
+    pub tokens: f64,
+    /// GPU-hours a trillion tokens (V3, 1).
+    pub hours_per_t: f64,
+
+    /// Seconds of a step (Insights, table 4).
+    pub step_s: f64,
+    /// The same on a multi-rail network (Insights, table 4; yet to be read again there).
+    pub step_mrft_s: f64,
+    /// 1F, bubble, 1B, 1W, 1F1B, optimizer, in seconds (Insights, table 4).
+    pub step_parts_s: [f64; 6],
+    /// Sequences of a step (V3, 4.2).
+    pub sequences: f64,
+    pub seq_len: usize,
+
+    /// Reached by NVLink and InfiniBand, GB/s a GPU and direction (V3, 3.2.2).
+    pub nvlink_gb_s: f64,
+    pub ib_gb_s: f64,
+
+    pub serving: Serving,
+
+    /// GPUs of R1-Zero's and R1's training (R1 in Nature, supplement).
+    pub r1_gpus: f64,
+    /// Hours by the clock of R1-Zero and of R1.
+    pub r1_wall_h: [f64; 2],
+    /// GPU-hours of R1-Zero, the fine-tuning data and R1.
+    pub r1_hours: [f64; 3],
+    pub r1_zero_steps: f64,
+    pub r1_zero_questions_a_step: f64,
+    /// Listed prompts: mathematics, code, repairs, science, logic.
+    pub r1_prompts: [f64; 5],
+}
+
+/// The day of serving (open-infra-index, day 6).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Serving {
+    pub nodes: f64,
+    pub gpus_a_node: f64,
+    /// Tokens of the day.
+    pub input: f64,
+    pub input_cached: f64,
+    pub output: f64,
+    /// USD a million tokens: input from the cache, other input, output.
+    pub usd_per_m: [f64; 3],
+    pub revenue_usd: f64,
+    /// Tokens a second and node in prefill (cached ones counted) and in decoding.
+    pub rates: [f64; 2],
+}
+
+impl Inputs {
+    /// What DeepSeek published.
+    ///
+    /// # Errors
+    /// Only if a built-in configuration is broken.
+    pub fn published() -> Result<Self, SpecError> {
+        Ok(Self {
+            v3: preset("v3-671b")?,
+            v2: preset("v2-236b")?,
+            llama_405b: preset("llama-3.1-405b")?,
+            qwen_72b: qwen_72b()?,
+            cluster: ClusterSpec::h800x2048(),
+            hours: [2_664e3, 119e3, 5e3],
+            usd_per_hour: 2.0,
+            tokens: 14.8e12,
+            hours_per_t: 180e3,
+            step_s: 19.926,
+            step_mrft_s: 19.946,
+            step_parts_s: [1.13, 2.06, 1.99, 0.48, 13.95, 0.29],
+            sequences: 15_360.0,
+            seq_len: 4096,
+            nvlink_gb_s: 160.0,
+            ib_gb_s: 50.0,
+            serving: Serving {
+                nodes: 226.75,
+                gpus_a_node: 8.0,
+                input: 608e9,
+                input_cached: 342e9,
+                output: 168e9,
+                usd_per_m: [0.14, 0.55, 2.19],
+                revenue_usd: 562_027.0,
+                rates: [73.7e3, 14.8e3],
+            },
+            r1_gpus: 512.0,
+            r1_wall_h: [198.0, 80.0],
+            r1_hours: [101e3, 5e3, 41e3],
+            r1_zero_steps: 10_400.0,
+            r1_zero_questions_a_step: 32.0,
+            r1_prompts: [26e3, 17e3, 8e3, 22e3, 15e3],
+        })
+    }
+
+    /// Tokens of a step.
+    pub fn step_tokens(&self) -> f64 {
+        self.sequences * self.seq_len as f64
+    }
+}
+
+/// Qwen2.5 72B, whose family's 32B is a preset: wider and deeper (its config.json).
+fn qwen_72b() -> Result<ModelSpec, SpecError> {
+    Ok(ModelSpec {
+        hidden_size: 8192,
+        num_hidden_layers: 80,
+        num_attention_heads: 64,
+        intermediate_size: 29_568,
+        ..preset("r1-distill-qwen-32b")?
+    })
+}

@@ -1,0 +1,24 @@
+//! The ledger: every claim of DeepSeek's reports that can be stated as one sentence, how it can be checked from outside, the tolerance
+//! stated before the check, and the verdict. Pure, no I/O.
+//!
+//! ```
+//! let evidence = reseek_claims::verify_one("insights-kv-ratio-llama", None)?;
+//! assert_eq!(evidence.verdict, reseek_claims::Verdict::Fails);
+//! # Ok::<(), reseek_claims::ClaimError>(())
+//! ```
+//!
+//! Arithmetic is checked from the published inputs ([`Inputs`]), simulation from [`SimulatedFacts`] that the caller fills. An experiment is
+//! open until its command has run: this crate never calls one verified.
+
+mod arithmetic;
+mod claim;
+mod experiments;
+mod inputs;
+mod simulation;
+mod unknowable;
+mod verify;
+
+pub use claim::{Check, Claim, Class, Finding, Plan, Report, Tolerance};
+pub use inputs::{Inputs, Serving};
+pub use simulation::SimulatedFacts;
+pub use verify::{ClaimError, Evidence, Verdict, evidence, find, list, verify, verify_one, verify_with};

@@ -1,0 +1,205 @@
+//! Claims that a simulation of the run can answer. The simulator is elsewhere: a caller fills [`SimulatedFacts`].
+
+use serde::{Deserialize, Serialize};
+
+use crate::claim::{Check, Claim, Finding, Report, Tolerance};
+
+/// What a simulation of V3's training on 2,048 H800 says.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SimulatedFacts {
+    /// A step of 15,360 sequences of 4,096 tokens, in s.
+    pub step_s: f64,
+    /// All forward and backward work of the step, overlapped or not: Insights' 1F + 1B + 1W + 1F1B, in s.
+    pub forward_backward_s: f64,
+    pub bubble_s: f64,
+    pub optimizer_s: f64,
+    pub gpu_hours_per_t_tokens: f64,
+    /// Share of an overlapped pair in which communication is not hidden, 0 to 1.
+    pub exposed_comm_share: f64,
+    /// Computation and communication of an overlapped pair, each as if it were alone, in s.
+    pub compute_s: f64,
+    pub communication_s: f64,
+    /// Idle time of a rank in a step under three schedules with the same work, in s.
+    pub dualpipe_bubble_s: f64,
+    pub one_f_one_b_bubble_s: f64,
+    pub zb1p_bubble_s: f64,
+    /// Step time by the SMs that communication is given.
+    pub step_s_by_comm_sms: Vec<(u32, f64)>,
+    /// Both phases of context extension.
+    pub extension_gpu_hours: f64,
+    /// Low, middle, high over the unpublished lengths of answers.
+    pub r1_zero_gpu_hours: (f64, f64, f64),
+}
+
+/// The SMs that the report gives to communication.
+const COMM_SMS: u32 = 20;
+
+/// An interval wider than this factor answers nothing.
+const INTERVAL_FACTOR_MAX: f64 = 20.0;
+
+pub(crate) static SIMULATION: &[Claim] = &[
+    claim(
+        "insights-step",
+        (Report::Insights, "table 4"),
+        "A step takes 19.926 s.",
+        (19.926, "s"),
+        Tolerance::Relative { by: 0.05, why: "the project's accuracy for V3's step" },
+        |s| found("step_s", s.step_s),
+    ),
+    claim(
+        "insights-step-pairs",
+        (Report::Insights, "table 4"),
+        "Of a step 17.55 s are forward and backward work (1F 1.13, 1B 1.99, 1W 0.48, 1F1B 13.95).",
+        (17.55, "s"),
+        Tolerance::Relative { by: 0.15, why: "the project's accuracy for parts of the step" },
+        |s| found("forward_backward_s", s.forward_backward_s),
+    ),
+    claim(
+        "insights-step-bubble",
+        (Report::Insights, "table 4"),
+        "Of a step 2.06 s are bubble.",
+        (2.06, "s"),
+        Tolerance::Relative { by: 0.15, why: "the project's accuracy for parts of the step" },
+        |s| found("bubble_s", s.bubble_s),
+    ),
+    claim(
+        "insights-step-optimizer",
+        (Report::Insights, "table 4"),
+        "Of a step 0.29 s are the optimizer's.",
+        (0.29, "s"),
+        Tolerance::Relative { by: 0.15, why: "the project's accuracy for parts of the step" },
+        |s| found("optimizer_s", s.optimizer_s),
+    ),
+    claim(
+        "v3-hours-per-t-simulated",
+        (Report::V3, "section 1"),
+        "A trillion tokens take 180K H800 hours.",
+        (180_000.0, "GPU-hours"),
+        Tolerance::Relative { by: 0.05, why: "the project's accuracy for V3's step" },
+        |s| found("gpu_hours_per_t_tokens", s.gpu_hours_per_t_tokens),
+    ),
+    claim(
+        "v3-communication-hidden",
+        (Report::V3, "section 3.2.1; value: the public training trace"),
+        "All-to-all communication is hidden behind computation; in the public trace 3.3 % of a pair is not.",
+        (3.3, "% of a pair"),
+        Tolerance::Absolute { by: 3.0, why: "the project's accuracy for exposed communication" },
+        |s| found("exposed_comm_share in %", 100.0 * s.exposed_comm_share),
+    ),
+    claim(
+        "v3-dualpipe-1f1b",
+        (Report::V3, "section 3.2.1, table 2"),
+        "DualPipe idles less than 1F1B.",
+        (1.0, "ratio of bubbles"),
+        Tolerance::Below { why: "less is less" },
+        |s| bubbles(s.dualpipe_bubble_s, "1F1B", s.one_f_one_b_bubble_s),
+    ),
+    claim(
+        "v3-dualpipe-zb1p",
+        (Report::V3, "section 3.2.1, table 2"),
+        "DualPipe idles less than ZB1P.",
+        (1.0, "ratio of bubbles"),
+        Tolerance::Below { why: "less is less" },
+        |s| bubbles(s.dualpipe_bubble_s, "ZB1P", s.zb1p_bubble_s),
+    ),
+    claim(
+        "v3-20-sms",
+        (Report::V3, "section 3.2.2"),
+        "20 of 132 SMs suffice for communication: no other number makes a step faster.",
+        (1.0, "of the fastest step"),
+        Tolerance::Relative { by: 0.02, why: "a gain below 2 % is within the simulator's error" },
+        twenty_sms,
+    ),
+    claim(
+        "v3-one-to-one",
+        (Report::V3, "section 3.2.1"),
+        "Computation and communication of expert parallelism take about equally long.",
+        (1.0, "ratio"),
+        Tolerance::Factor { by: 1.5, why: "\"approximately\" read as 2:3 to 3:2" },
+        |s| {
+            let (compute, communication) =
+                (positive("compute_s", s.compute_s)?, positive("communication_s", s.communication_s)?);
+            Finding::of(compute / communication, format!("{compute} s / {communication} s"))
+        },
+    ),
+    claim(
+        "v3-extension-hours",
+        (Report::V3, "section 1, table 1"),
+        "Extending the context to 128K takes 119K H800 hours.",
+        (119_000.0, "GPU-hours"),
+        Tolerance::Relative { by: 0.25, why: "the plan of the extension is not published" },
+        |s| found("extension_gpu_hours", s.extension_gpu_hours),
+    ),
+    claim(
+        "r1-zero-hours-simulated",
+        (Report::R1, "version in Nature, supplement: training cost"),
+        "R1-Zero takes 101K H800 hours.",
+        (101_000.0, "GPU-hours"),
+        Tolerance::Interval { why: "lengths of answers are not published step by step" },
+        r1_zero,
+    ),
+];
+
+const fn claim(
+    id: &'static str,
+    (report, place): (Report, &'static str),
+    statement: &'static str,
+    (published, unit): (f64, &'static str),
+    tolerance: Tolerance,
+    check: fn(&SimulatedFacts) -> Result<Finding, String>,
+) -> Claim {
+    let check = Check::Simulation(check);
+    Claim { id, report, place, statement, published: Some(published), unit, tolerance, check }
+}
+
+fn positive(name: &str, value: f64) -> Result<f64, String> {
+    if value.is_finite() && value > 0.0 {
+        Ok(value)
+    } else {
+        Err(format!("{name} is {value} where a positive number is expected; hint: fill it from the simulator"))
+    }
+}
+
+fn found(name: &str, value: f64) -> Result<Finding, String> {
+    if value.is_finite() && value >= 0.0 {
+        Finding::of(value, format!("{name} of the simulation"))
+    } else {
+        Err(format!("{name} is {value} where a number from 0 is expected; hint: fill it from the simulator"))
+    }
+}
+
+fn bubbles(dualpipe: f64, name: &str, other: f64) -> Result<Finding, String> {
+    let (dualpipe, other) = (positive("dualpipe_bubble_s", dualpipe)?, positive(name, other)?);
+    Finding::of(dualpipe / other, format!("DualPipe {dualpipe} s / {name} {other} s"))
+}
+
+fn twenty_sms(s: &SimulatedFacts) -> Result<Finding, String> {
+    for (sms, step_s) in &s.step_s_by_comm_sms {
+        positive(&format!("the step at {sms} SMs"), *step_s)?;
+    }
+    let at = s.step_s_by_comm_sms.iter().find(|(sms, _)| *sms == COMM_SMS);
+    let best = s.step_s_by_comm_sms.iter().min_by(|a, b| a.1.total_cmp(&b.1));
+    let (Some((_, at)), Some((sms, best))) = (at, best) else {
+        return Err(format!("step_s_by_comm_sms has no {COMM_SMS} SMs; hint: simulate {COMM_SMS} and others"));
+    };
+    if s.step_s_by_comm_sms.len() < 3 {
+        return Err(
+            "step_s_by_comm_sms has fewer than three entries; hint: simulate fewer and more than 20 SMs".to_string()
+        );
+    }
+    Finding::of(at / best, format!("{at} s with {COMM_SMS} SMs / {best} s with {sms}, the fastest"))
+}
+
+fn r1_zero(s: &SimulatedFacts) -> Result<Finding, String> {
+    let (low, mid, high) = s.r1_zero_gpu_hours;
+    let low = positive("r1_zero_gpu_hours, low", low)?;
+    let high = positive("r1_zero_gpu_hours, high", high)?;
+    if !(low <= mid && mid <= high) {
+        return Err(format!("r1_zero_gpu_hours {low}, {mid}, {high} do not rise; hint: give low, middle, high"));
+    }
+    if high > INTERVAL_FACTOR_MAX * low {
+        return Err(format!("{low} to {high} GPU-hours is too wide to say anything; hint: narrow the lengths"));
+    }
+    Ok(Finding { value: mid, interval: Some((low, high)), working: format!("simulated {low} to {high} GPU-hours") })
+}

@@ -1,0 +1,5 @@
+//! The ledger as a whole: complete, and every verdict as expected, and no verdict that its inputs do not make.
+
+mod arithmetic;
+mod ledger;
+mod simulation;

@@ -1,0 +1,18 @@
+//! What a run takes, from first principles and measured kernel rates. Pure functions, no I/O.
+
+pub mod bill;
+pub mod comm;
+mod error;
+pub mod layout;
+pub mod memory;
+pub mod ops;
+pub mod plan;
+pub mod rates;
+pub mod step;
+pub mod timeline;
+pub mod validate;
+
+pub use error::SimError;
+pub use plan::{Kernels, Plan, Precision, Recompute};
+pub use rates::Rates;
+pub use step::{StepReport, pair, step};

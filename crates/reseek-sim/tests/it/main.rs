@@ -1,0 +1,4 @@
+//! The simulator and the bill, as tests.
+
+mod bill;
+mod timeline;
