@@ -8,6 +8,8 @@ pub mod memory;
 pub mod ops;
 pub mod plan;
 pub mod rates;
+pub mod rollout;
+pub mod run;
 pub mod step;
 pub mod timeline;
 pub mod validate;

@@ -1,0 +1,269 @@
+//! Whole runs: phases of training and of reinforcement learning, failures, energy and money.
+
+use reseek_spec::schedule::ScheduleKind;
+use reseek_spec::{ClusterSpec, ModelSpec};
+use serde::Serialize;
+
+use crate::rates::Rates;
+use crate::rollout::{Lengths, Sampler, rollout};
+use crate::step::step;
+use crate::{Plan, SimError};
+
+/// What a run does.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Work {
+    /// So many tokens by a plan, with the batch ramped from its first value over a number of tokens.
+    Train { tokens: f64, ramp: Option<Ramp> },
+    /// Rollouts and updates.
+    Reinforce(Reinforce),
+}
+
+/// Batch sizes that grow at the start of pre-training.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Ramp {
+    pub first_batch: usize,
+    pub tokens: f64,
+}
+
+/// Reinforcement learning in rounds: sample, score under the reference, update.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Reinforce {
+    pub steps: f64,
+    /// Answers of an update, and updates of a rollout.
+    pub batch: f64,
+    pub updates_per_rollout: f64,
+    pub sampler: Sampler,
+    /// Lengths over the run: share of the steps and their lengths.
+    pub lengths: Vec<(f64, Lengths)>,
+    /// Of training's rate, what updates of unequal sequences reach.
+    pub update_share: f64,
+}
+
+/// A part of a run.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Phase {
+    pub name: &'static str,
+    pub plan: Plan,
+    pub work: Work,
+}
+
+/// What a phase takes.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct PhaseReport {
+    pub name: &'static str,
+    pub tokens: f64,
+    /// Wall-clock hours, failures included.
+    pub hours: f64,
+    pub gpu_hours: f64,
+    /// Of the hours, those spent sampling.
+    pub rollout_hours: f64,
+    /// Of these, waiting for the longest answers.
+    pub tail_hours: f64,
+}
+
+/// What a run takes.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct RunReport {
+    pub phases: Vec<PhaseReport>,
+    pub goodput: f64,
+    pub hours: f64,
+    pub days: f64,
+    pub gpu_hours: f64,
+    pub cost_usd: f64,
+    pub energy_mwh: f64,
+}
+
+/// Power of a GPU with its share of the node and the hall over its board power at full load: Llama 3's report and DGX manuals give about 10.2 kW for
+/// eight boards of 700 W, and data centres add a tenth.
+const POWER_OVER_BOARD: f64 = 10.2 / 5.6 * 1.1;
+/// Mean power in training over the maximum.
+const POWER_USED: f64 = 0.75;
+
+/// Simulates `phases` one after another.
+///
+/// # Errors
+/// A phase whose plan does not fit; a price or a number of tokens that is not positive.
+pub fn run(
+    model: &ModelSpec,
+    cluster: &ClusterSpec,
+    phases: &[Phase],
+    rates: &Rates,
+    gpu_hour_usd: f64,
+) -> Result<RunReport, SimError> {
+    if !(gpu_hour_usd > 0.0 && gpu_hour_usd.is_finite()) {
+        let found = format!("a price of {gpu_hour_usd} USD for a GPU-hour");
+        return Err(SimError::plan(found, "a positive number", "DeepSeek assumes 2"));
+    }
+    let goodput = rates.goodput(cluster.gpus);
+    let gpus = cluster.gpus as f64;
+    let mut reports = Vec::with_capacity(phases.len());
+    for phase in phases {
+        let mut report = match &phase.work {
+            Work::Train { tokens, ramp } => train(model, cluster, phase, *tokens, *ramp, rates)?,
+            Work::Reinforce(reinforce) => self::reinforce(model, cluster, phase, reinforce, rates)?,
+        };
+        report.hours /= goodput;
+        report.gpu_hours = report.hours * gpus;
+        reports.push(report);
+    }
+    let gpu_hours: f64 = reports.iter().map(|phase| phase.gpu_hours).sum();
+    let hours: f64 = reports.iter().map(|phase| phase.hours).sum();
+    Ok(RunReport {
+        phases: reports,
+        goodput,
+        hours,
+        days: hours / 24.0,
+        gpu_hours,
+        cost_usd: gpu_hours * gpu_hour_usd,
+        energy_mwh: gpu_hours * cluster.gpu.power_w * POWER_OVER_BOARD * POWER_USED / 1e6,
+    })
+}
+
+fn positive(what: &str, value: f64) -> Result<(), SimError> {
+    match value > 0.0 && value.is_finite() {
+        true => Ok(()),
+        false => {
+            Err(SimError::plan(format!("{value} {what}"), "a positive number", "V3 was trained on 14.8e12 tokens"))
+        }
+    }
+}
+
+/// Batch sizes of a ramp's pieces.
+const RAMP_PIECES: usize = 4;
+
+fn train(
+    model: &ModelSpec,
+    cluster: &ClusterSpec,
+    phase: &Phase,
+    tokens: f64,
+    ramp: Option<Ramp>,
+    rates: &Rates,
+) -> Result<PhaseReport, SimError> {
+    positive("tokens", tokens)?;
+    let rate = |plan: &Plan| step(model, cluster, plan, rates).map(|s| s.report.tokens_per_step / s.report.step_s);
+    let mut seconds = 0.0;
+    let mut rest = tokens;
+    if let Some(ramp) = ramp {
+        let each = phase.plan.dp * phase.plan.micro_batch;
+        let ramped = ramp.tokens.min(tokens);
+        for piece in 0..RAMP_PIECES {
+            let grown = (phase.plan.global_batch - ramp.first_batch.min(phase.plan.global_batch)) * piece / RAMP_PIECES;
+            let batch = ((ramp.first_batch + grown) / each).max(1) * each;
+            let plan = Plan { global_batch: batch, ..phase.plan.clone() };
+            // A bidirectional pipeline needs more micro-batches than a small batch has.
+            let small = Plan { schedule: ScheduleKind::OneFOneB, ..plan.clone() };
+            seconds += ramped / RAMP_PIECES as f64 / rate(&plan).or_else(|_| rate(&small))?;
+        }
+        rest -= ramped;
+    }
+    if rest > 0.0 {
+        seconds += rest / rate(&phase.plan)?;
+    }
+    let hours = seconds / 3600.0;
+    Ok(PhaseReport { name: phase.name, tokens, hours, gpu_hours: 0.0, rollout_hours: 0.0, tail_hours: 0.0 })
+}
+
+fn reinforce(
+    model: &ModelSpec,
+    cluster: &ClusterSpec,
+    phase: &Phase,
+    work: &Reinforce,
+    rates: &Rates,
+) -> Result<PhaseReport, SimError> {
+    positive("steps", work.steps)?;
+    let report = step(model, cluster, &phase.plan, rates)?.report;
+    let train_rate = report.tokens_per_step / report.step_s * work.update_share;
+    let rollouts = work.steps / work.updates_per_rollout;
+    let (mut tokens, mut sampling_s, mut tail_s, mut update_s) = (0.0, 0.0, 0.0, 0.0);
+    for (share, lengths) in &work.lengths {
+        let rounds = rollouts * share;
+        let found = rollout(model, cluster, rates, &work.sampler, work.batch * work.updates_per_rollout, lengths)?;
+        tokens += rounds * found.tokens;
+        sampling_s += rounds * found.seconds;
+        tail_s += rounds * (found.seconds - found.busy_s).max(0.0);
+        // Forward of the old policy and of the reference beside the update's three passes.
+        update_s += rounds * found.tokens * (1.0 + 2.0 / 3.0) / train_rate;
+    }
+    Ok(PhaseReport {
+        name: phase.name,
+        tokens,
+        hours: (sampling_s + update_s) / 3600.0,
+        gpu_hours: 0.0,
+        rollout_hours: sampling_s / 3600.0,
+        tail_hours: tail_s / 3600.0,
+    })
+}
+
+/// The recipes that have a name.
+pub const RECIPES: [&str; 5] = ["v3", "r1-zero", "r1", "sft", "pretrain"];
+
+/// Phases of V3's own training (report, 4.2 and 4.3): pre-training with its ramp and both extensions. `plan` is that of pre-training.
+pub fn v3(plan: &Plan, tokens: f64) -> Vec<Phase> {
+    let long = |factor: usize, global_batch: usize| {
+        // How the extension was divided is not published: context parallelism takes ranks from data parallelism.
+        let cp = factor.min(plan.dp);
+        Plan { cp, dp: plan.dp / cp, seq: plan.seq * 8 * factor / 4, global_batch, ..plan.clone() }
+    };
+    let phases = [long(4, 1920), long(16, 480)];
+    let steps = 1000.0;
+    let of = |plan: &Plan| steps * (plan.global_batch * plan.seq) as f64;
+    let ramp = Ramp { first_batch: 3072.min(plan.global_batch), tokens: (469e9f64).min(tokens) };
+    vec![
+        Phase { name: "pre-training", plan: plan.clone(), work: Work::Train { tokens, ramp: Some(ramp) } },
+        Phase {
+            name: "extension to 32K",
+            work: Work::Train { tokens: of(&phases[0]), ramp: None },
+            plan: phases[0].clone(),
+        },
+        Phase {
+            name: "extension to 128K",
+            work: Work::Train { tokens: of(&phases[1]), ramp: None },
+            plan: phases[1].clone(),
+        },
+    ]
+}
+
+/// R1-Zero (R1 report, 2.2): 10,400 steps of 512 answers, rollouts of 8,192, at most 32,768 tokens and 65,536 after step 8,200. The lengths'
+/// medians are read from the report's figure; `length` scales them, as their distribution is not published.
+pub fn r1_zero(plan: &Plan, length: f64) -> Vec<Phase> {
+    let lengths = |median: f64, max: f64| Lengths { prompt: 300.0, median: median * length, spread: 0.9, max };
+    let work = Reinforce {
+        steps: 10_400.0,
+        batch: 512.0,
+        updates_per_rollout: 16.0,
+        sampler: Sampler::r1(),
+        lengths: vec![
+            (0.25, lengths(1500.0, 32_768.0)),
+            (0.25, lengths(4000.0, 32_768.0)),
+            (0.29, lengths(6500.0, 32_768.0)),
+            (0.21, lengths(10_000.0, 65_536.0)),
+        ],
+        update_share: 0.6,
+    };
+    vec![Phase { name: "R1-Zero", plan: plan.clone(), work: Work::Reinforce(work) }]
+}
+
+/// R1 (R1 report, 2.3): reasoning RL, fine-tuning on 800K answers for two epochs, RL over all scenarios (1,700 steps). The first RL's number of
+/// steps is not published: an assumption of 3,000.
+pub fn r1(plan: &Plan, length: f64) -> Vec<Phase> {
+    let lengths = Lengths { prompt: 300.0, median: 5000.0 * length, spread: 0.9, max: 32_768.0 };
+    let rl = |steps| Reinforce {
+        steps,
+        batch: 512.0,
+        updates_per_rollout: 16.0,
+        sampler: Sampler::r1(),
+        lengths: vec![(1.0, lengths)],
+        update_share: 0.6,
+    };
+    let sft = 800e3 * 2.0 * (lengths.mean() + lengths.prompt);
+    vec![
+        Phase { name: "reasoning RL", plan: plan.clone(), work: Work::Reinforce(rl(3000.0)) },
+        Phase { name: "fine-tuning", plan: plan.clone(), work: Work::Train { tokens: sft, ramp: None } },
+        Phase { name: "RL over all scenarios", plan: plan.clone(), work: Work::Reinforce(rl(1700.0)) },
+    ]
+}
+
+/// V3's plan on the 512 GPUs of R1: 32 sequences a rank, two stages' worth of micro-batches.
+pub fn r1_plan() -> Plan {
+    Plan { dp: 32, ep: 32, global_batch: 2048, ..Plan::v3() }
+}
