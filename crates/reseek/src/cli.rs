@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use reseek_spec::Scale;
 
+use crate::cli_scale::{ClaimsCommand, CostArgs, SimCommand};
+
 /// From raw text to a reasoning model, the way DeepSeek made V3 and R1.
 #[derive(Parser)]
 #[command(name = "reseek", version, about, after_help = "Example: reseek replicate --scale smoke --out runs/first")]
@@ -50,6 +52,17 @@ pub enum Command {
     /// Count a model: parameters, operations a token, bytes of cache
     #[command(after_help = "Example: reseek params v3-671b --json")]
     Params(ParamsArgs),
+    /// What a full-scale run takes: step time, memory, hours, money
+    #[command(subcommand, after_help = "Example: reseek sim run v3-671b --cluster h800x2048 --recipe v3")]
+    Sim(SimCommand),
+    /// What a model cost, item by item, and the debate's positions
+    #[command(
+        after_help = "Examples: reseek cost\n          reseek cost --preset everything --price gpu_hour_usd=1.5:2:4\n          reseek cost --subject deepseek-v3-r1 --subject llama-3.1-405b"
+    )]
+    Cost(CostArgs),
+    /// The ledger: what DeepSeek's reports claim and what we found
+    #[command(subcommand, after_help = "Example: reseek claims verify")]
+    Claims(ClaimsCommand),
     /// Log-probabilities of a text's tokens under a model
     #[command(after_help = "Example: reseek score runs/nano/r1 --text 'Add 2 and 3.' --json")]
     Score(ScoreArgs),

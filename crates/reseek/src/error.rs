@@ -7,6 +7,8 @@ use std::fmt::Display;
 pub enum Failure {
     /// The user stopped it; everything is saved. Exit code 130.
     Interrupted(String),
+    /// The answer was printed, and it is no. Exit code 1.
+    No,
     /// Exit code 2.
     Error(String),
 }

@@ -2,9 +2,11 @@
 
 mod chain;
 mod cli;
+mod cli_scale;
 mod commands;
 mod error;
 mod folder;
+mod out;
 mod ui;
 
 use std::process::ExitCode;
@@ -25,6 +27,7 @@ fn main() -> ExitCode {
             eprintln!("{message}\nhint: the same command again goes on from there");
             ExitCode::from(130)
         }
+        Err(Failure::No) => ExitCode::from(1),
         Err(Failure::Error(message)) => {
             eprintln!("error: {message}");
             ExitCode::from(2)

@@ -36,7 +36,7 @@ impl Ui {
             if flag.swap(true, Ordering::SeqCst) {
                 std::process::exit(130);
             }
-            eprintln!("\nstopping after this step; Ctrl-C again stops at once");
+            let _ = writeln!(std::io::stderr(), "\nstopping after this step; Ctrl-C again stops at once");
         });
         Self { stop, live: std::io::stderr().is_terminal(), quiet, last: None }
     }
@@ -50,13 +50,13 @@ impl Ui {
     pub fn line(&mut self, text: &str) {
         if !self.quiet {
             self.clear();
-            eprintln!("{text}");
+            let _ = writeln!(std::io::stderr(), "{text}");
         }
     }
 
     fn clear(&mut self) {
         if self.live {
-            eprint!("\r\x1b[2K");
+            let _ = write!(std::io::stderr(), "\r\x1b[2K");
         }
     }
 
@@ -70,10 +70,10 @@ impl Ui {
         }
         self.last = Some(Instant::now());
         if self.live {
-            eprint!("\r\x1b[2K{text}");
+            let _ = write!(std::io::stderr(), "\r\x1b[2K{text}");
             let _ = std::io::stderr().flush();
         } else {
-            eprintln!("{text}");
+            let _ = writeln!(std::io::stderr(), "{text}");
         }
     }
 }
@@ -102,7 +102,7 @@ impl Observer for Ui {
 
     fn warn(&mut self, message: &str) {
         self.clear();
-        eprintln!("warning: {message}");
+        let _ = writeln!(std::io::stderr(), "warning: {message}");
     }
 }
 

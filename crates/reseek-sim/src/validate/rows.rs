@@ -196,6 +196,8 @@ fn llama() -> Vec<Row> {
         pp: 16,
         dp,
         zero: 2,
+        // "Proactively deallocate tensors that will not be used" (3.3.2): what can be made again is not kept.
+        recompute: Recompute::Selective,
         schedule: ScheduleKind::Interleaved { virtual_stages: 8 },
         ..Plan::data_parallel(dp, batch, seq)
     };

@@ -183,6 +183,7 @@ fn row(report: &StepReport, name: &StepName, spec: &ModelSpec, prompt_tokens: us
 fn text_error(failure: crate::error::Failure) -> RlError {
     let message = match failure {
         crate::error::Failure::Error(message) | crate::error::Failure::Interrupted(message) => message,
+        crate::error::Failure::No => "refused".to_string(),
     };
     RlError::Prompt { message }
 }

@@ -25,14 +25,14 @@ pub fn score(args: &ScoreArgs) -> Outcome<()> {
     let logprobs = reseek_engine::score(&loaded.model, &tokens)?;
     let values: Vec<Option<f32>> = std::iter::once(None).chain(logprobs.into_iter().map(Some)).collect();
     if args.json {
-        println!("{}", json!({"tokens": tokens, "logprobs": values}));
+        crate::say!("{}", json!({"tokens": tokens, "logprobs": values}));
         return Ok(());
     }
     for (token, logprob) in tokens.iter().zip(&values) {
         let text = loaded.tokenizer.decode(&[*token]);
         match logprob {
-            Some(logprob) => println!("{token:>7} {logprob:>10.4}  {text:?}"),
-            None => println!("{token:>7} {:>10}  {text:?}", ""),
+            Some(logprob) => crate::say!("{token:>7} {logprob:>10.4}  {text:?}"),
+            None => crate::say!("{token:>7} {:>10}  {text:?}", ""),
         }
     }
     Ok(())
@@ -51,12 +51,12 @@ pub fn generate_text(args: &GenerateArgs) -> Outcome<()> {
         let text = loaded.tokenizer.decode_visible(&completion.tokens);
         if args.json {
             let finish = if completion.finish == Finish::Stop { "stop" } else { "length" };
-            println!(
+            crate::say!(
                 "{}",
                 json!({"text": text, "tokens": completion.tokens, "logprobs": completion.logprobs, "finish": finish})
             );
         } else {
-            println!("{}{text}", args.prompt);
+            crate::say!("{}{text}", args.prompt);
         }
     }
     Ok(())
@@ -87,7 +87,7 @@ pub fn chat(args: &ChatArgs) -> Outcome<()> {
         let prompt = template.encode(&loaded.tokenizer, &messages, GenerationPrompt::Assistant)?;
         let text = reply(args, &loaded, prompt, turn)?;
         if args.json {
-            println!("{}", json!({"question": question, "answer": text}));
+            crate::say!("{}", json!({"question": question, "answer": text}));
         }
         messages.push(Message::assistant(text));
     }
@@ -100,8 +100,7 @@ fn reply(args: &ChatArgs, loaded: &Loaded, prompt: Vec<u32>, turn: u64) -> Outco
     let eos = loaded.tokenizer.special(Special::Eos)?;
     let print = |_: usize, _: usize, token: u32| {
         if !args.json && token != eos {
-            print!("{}", decoder.lock().expect("one lane prints").push(token));
-            let _ = std::io::stdout().flush();
+            crate::out::write(format_args!("{}", decoder.lock().expect("one lane prints").push(token)));
         }
     };
     let options = GenerateOptions { on_token: Some(&print), ..GenerateOptions::default() };
@@ -109,7 +108,7 @@ fn reply(args: &ChatArgs, loaded: &Loaded, prompt: Vec<u32>, turn: u64) -> Outco
     let requests = [Request { prompt, samples: 1 }];
     let completion = generate(&loaded.model, &requests, &sampling, &stream, options)?.remove(0).remove(0);
     if !args.json {
-        println!();
+        crate::say!();
     }
     Ok(loaded.tokenizer.decode_visible(&completion.tokens).trim().to_string())
 }

@@ -33,16 +33,16 @@ pub fn bench(args: &BenchArgs) -> Outcome<()> {
         if args.name.as_deref().is_none_or(|wanted| wanted == name) {
             let mut result = run()?;
             result["name"] = json!(name);
-            if args.json { println!("{result}") } else { print_human(name, &result) }
+            if args.json { crate::say!("{result}") } else { print_human(name, &result) }
         }
     }
     Ok(())
 }
 
 fn print_human(name: &str, result: &Value) {
-    println!("{name}");
+    crate::say!("{name}");
     for (key, value) in result.as_object().into_iter().flatten().filter(|(key, _)| *key != "name") {
-        println!("  {key:<28} {value}");
+        crate::say!("  {key:<28} {value}");
     }
 }
 

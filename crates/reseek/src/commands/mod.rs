@@ -2,7 +2,11 @@
 
 mod ask;
 mod bench;
+mod claims;
+mod cost;
 mod params;
+mod plan;
+mod sim;
 
 use std::path::PathBuf;
 
@@ -26,6 +30,9 @@ pub fn dispatch(cli: Cli) -> Outcome<()> {
         Command::Distil(args) => stages(&args, &["distil"]),
         Command::Eval(args) => stages(&args, &["eval"]),
         Command::Report(args) => stages(&args, &["report"]),
+        Command::Sim(command) => sim::sim(&command),
+        Command::Cost(args) => cost::cost(&args),
+        Command::Claims(command) => claims::claims(&command),
         Command::Config(args) => config(&args),
         Command::Params(args) => params::params(&args),
         Command::Score(args) => ask::score(&args),
@@ -45,16 +52,16 @@ fn stages(args: &RunArgs, names: &[&str]) -> Outcome<()> {
     let summary = out.join("summary.json");
     if names.last() != Some(&"report") {
         if args.config.json {
-            println!("{}", serde_json::json!({"done": names, "out": out}));
+            crate::say!("{}", serde_json::json!({"done": names, "out": out}));
         }
         return Ok(());
     }
     let summary = Summary::read(&summary)?;
     if args.config.json {
-        println!("{}", serde_json::to_string(&summary)?);
+        crate::say!("{}", serde_json::to_string(&summary)?);
     } else {
-        print!("\n{}", table(&summary));
-        println!(
+        crate::out::write(format_args!("\n{}", table(&summary)));
+        crate::say!(
             "\nreport: {}\nnext:   reseek chat {}",
             out.join("report/index.html").display(),
             out.join("r1").display()
@@ -66,9 +73,9 @@ fn stages(args: &RunArgs, names: &[&str]) -> Outcome<()> {
 fn config(args: &ConfigArgs) -> Outcome<()> {
     let resolved = resolved(args)?;
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&resolved.recipe)?);
+        crate::say!("{}", serde_json::to_string_pretty(&resolved.recipe)?);
     } else {
-        print!("{}", resolved.toml);
+        crate::out::write(format_args!("{}", resolved.toml));
     }
     Ok(())
 }

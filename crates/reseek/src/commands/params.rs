@@ -21,10 +21,10 @@ pub fn params(args: &ParamsArgs) -> Outcome<()> {
             "model": args.model, "seq": args.seq, "parameters": counts, "train_flops_per_token": flops,
             "kv_bytes_per_token": kv, "train_memory_bytes_f32": memory,
         });
-        println!("{}", serde_json::to_string_pretty(&out)?);
+        crate::say!("{}", serde_json::to_string_pretty(&out)?);
         return Ok(());
     }
-    let row = |name: &str, value: String| println!("{name:<38} {value:>22}");
+    let row = |name: &str, value: String| crate::say!("{name:<38} {value:>22}");
     row("parameters", thousands(counts.total));
     row("  active a token", thousands(counts.active));
     row("  active without the input embedding", thousands(counts.active_without_embedding));
@@ -39,7 +39,8 @@ pub fn params(args: &ParamsArgs) -> Outcome<()> {
     Ok(())
 }
 
-fn find(model: &str) -> Outcome<ModelSpec> {
+/// The model called `model`: a preset, a config.json, or a folder with one.
+pub fn find(model: &str) -> Outcome<ModelSpec> {
     let path = Path::new(model);
     let file = if path.is_dir() { path.join("config.json") } else { path.to_path_buf() };
     if !file.is_file() {
@@ -53,7 +54,7 @@ fn find(model: &str) -> Outcome<ModelSpec> {
     }
 }
 
-fn thousands(n: u64) -> String {
+pub fn thousands(n: u64) -> String {
     let digits = n.to_string();
     let mut out = String::new();
     for (i, digit) in digits.chars().enumerate() {

@@ -1,0 +1,143 @@
+//! `reseek claims`: the ledger.
+
+use reseek_claims::{Claim, Evidence, SimulatedFacts, Verdict, find, list, verify, verify_one};
+use reseek_sim::run::{r1_plan, r1_zero, run, v3};
+use reseek_sim::{Plan, Rates, StepReport, pair, step};
+use reseek_spec::schedule::ScheduleKind;
+use reseek_spec::{ClusterSpec, preset};
+use serde_json::json;
+
+use crate::cli_scale::ClaimsCommand;
+use crate::error::{Failure, Outcome};
+
+/// Runs a command of the group.
+pub fn claims(command: &ClaimsCommand) -> Outcome<()> {
+    match command {
+        ClaimsCommand::List(args) => list_claims(args.json),
+        ClaimsCommand::Show { id, json } => show(id, *json),
+        ClaimsCommand::Verify { id: Some(id), json } => {
+            let evidence = verify_one(id, Some(&simulated_facts()?))?;
+            match json {
+                true => crate::say!("{}", serde_json::to_string_pretty(&evidence)?),
+                false => print_evidence(find(id)?, &evidence),
+            }
+            if evidence.verdict == Verdict::Fails { Err(Failure::No) } else { Ok(()) }
+        }
+        ClaimsCommand::Verify { id: None, json } => verify_all(*json),
+    }
+}
+
+fn list_claims(json: bool) -> Outcome<()> {
+    if json {
+        crate::say!("{}", serde_json::to_string_pretty(&list())?);
+        return Ok(());
+    }
+    for claim in list() {
+        crate::say!("{:<34} {:<18} {:<9} {}", claim.id, word(&claim.class())?, word(&claim.report)?, claim.statement);
+    }
+    Ok(())
+}
+
+/// The JSON name of a unit variant.
+fn word(value: &impl serde::Serialize) -> Outcome<String> {
+    Ok(serde_json::to_value(value)?.as_str().unwrap_or_default().replace('_', " "))
+}
+
+fn show(id: &str, json: bool) -> Outcome<()> {
+    let claim = find(id)?;
+    if json {
+        crate::say!("{}", serde_json::to_string_pretty(claim)?);
+        return Ok(());
+    }
+    crate::say!("{}\n  {}", claim.id, claim.statement);
+    crate::say!("  where      {}, {}", word(&claim.report)?, claim.place);
+    crate::say!("  class      {}", word(&claim.class())?);
+    if let Some(published) = claim.published {
+        crate::say!("  published  {published} {}", claim.unit);
+    }
+    crate::say!("  tolerance  {}", claim.tolerance.why());
+    if let Some(plan) = claim.plan() {
+        crate::say!(
+            "  command    {}\n  expected   {}\n  test       {}, {} seeds or more",
+            plan.command,
+            plan.direction,
+            plan.test,
+            plan.seeds_min
+        );
+    }
+    Ok(())
+}
+
+fn verify_all(json: bool) -> Outcome<()> {
+    let evidence = verify(&simulated_facts()?)?;
+    if json {
+        crate::say!("{}", serde_json::to_string_pretty(&evidence)?);
+        return Ok(());
+    }
+    for one in &evidence {
+        let number = |value: Option<f64>| value.map_or(String::new(), |value| format!("{value:.6}"));
+        crate::say!(
+            "{:<34} {:<18} {:>20} {:>20} {}",
+            one.claim,
+            word(&one.verdict)?,
+            number(one.published),
+            number(one.found),
+            one.unit
+        );
+    }
+    let count = |verdict| evidence.iter().filter(|one| one.verdict == verdict).count();
+    crate::say!(
+        "\n{} hold, {} fail, {} inconclusive, {} open (experiments), {} cannot be checked from outside",
+        count(Verdict::Holds),
+        count(Verdict::Fails),
+        count(Verdict::Inconclusive),
+        count(Verdict::Open),
+        count(Verdict::CannotBeChecked)
+    );
+    Ok(())
+}
+
+fn print_evidence(claim: &Claim, evidence: &Evidence) {
+    crate::say!("{}", claim.statement);
+    crate::say!("{}", json!({"published": evidence.published, "found": evidence.found, "unit": evidence.unit}));
+    crate::say!("{}\nverdict: {:?}", evidence.working, evidence.verdict);
+}
+
+/// What the simulator says of V3 and R1, for the claims that it can check.
+pub fn simulated_facts() -> Outcome<SimulatedFacts> {
+    let model = preset("v3-671b")?;
+    let cluster = ClusterSpec::h800x2048();
+    let rates = Rates::of(&cluster.gpu);
+    let report = |plan: &Plan| -> Outcome<StepReport> { Ok(step(&model, &cluster, plan, &rates)?.report) };
+    let ours = report(&Plan::v3())?;
+    let parts = &ours.parts;
+    // The public trace has balanced routing.
+    let balanced = Rates { expert_load_cv: 0.0, ..rates.clone() };
+    let (trace, _) = pair(&model, &cluster, &Plan::v3(), &balanced, 4);
+    let bubble = |schedule| Ok::<f64, Failure>(report(&Plan { schedule, ..Plan::v3() })?.bubble_s);
+    let sms = [8, 12, 16, 20, 24, 28, 32, 40];
+    let step_s_by_comm_sms = sms
+        .into_iter()
+        .map(|comm_sms| Ok((comm_sms, report(&Plan { comm_sms, ..Plan::v3() })?.step_s)))
+        .collect::<Outcome<Vec<_>>>()?;
+    let whole = run(&model, &cluster, &v3(&Plan::v3(), 14.8e12), &rates, 2.0)?;
+    let r1_cluster = ClusterSpec::parse("h800x512")?;
+    let r1_zero_hours =
+        |length: f64| run(&model, &r1_cluster, &r1_zero(&r1_plan(), length), &rates, 2.0).map(|found| found.gpu_hours);
+    Ok(SimulatedFacts {
+        step_s: ours.step_s,
+        forward_backward_s: parts.forward_s + parts.backward_s + parts.weight_s + parts.forward_backward_s,
+        bubble_s: ours.bubble_s,
+        optimizer_s: parts.optimizer_s,
+        gpu_hours_per_t_tokens: ours.gpu_hours_per_t_tokens,
+        exposed_comm_share: trace.exposed_s / trace.pair_s,
+        compute_s: trace.compute_s,
+        communication_s: trace.communication_s,
+        dualpipe_bubble_s: ours.bubble_s,
+        one_f_one_b_bubble_s: bubble(ScheduleKind::OneFOneB)?,
+        zb1p_bubble_s: bubble(ScheduleKind::Zb1p)?,
+        step_s_by_comm_sms,
+        extension_gpu_hours: whole.phases.iter().skip(1).map(|phase| phase.gpu_hours).sum(),
+        r1_zero_gpu_hours: (r1_zero_hours(0.5)?, r1_zero_hours(1.0)?, r1_zero_hours(2.0)?),
+    })
+}

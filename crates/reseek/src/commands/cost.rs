@@ -1,0 +1,156 @@
+//! `reseek cost`: the bill.
+
+use reseek_sim::bill::{Agreement, Bill, Prices, Range, Selection, bill, catalog, compare, published_table};
+use serde_json::json;
+
+use crate::cli_scale::{CostArgs, CostCommand};
+use crate::error::{Outcome, fail};
+
+/// Prints a bill, several side by side, or every position of the debate.
+pub fn cost(args: &CostArgs) -> Outcome<()> {
+    let prices = prices(&args.price)?;
+    if let Some(CostCommand::Positions(positions)) = &args.command {
+        return positions_table(&prices, positions.json);
+    }
+    if args.subject.len() > 1 {
+        return side_by_side(&args.subject, &prices, args.json);
+    }
+    let items: Vec<&str> = args.items.iter().map(String::as_str).collect();
+    let subject = &args.subject[0];
+    // The report's preset is of DeepSeek's items; another subject's bill counts all of its own unless told otherwise.
+    let selection = match () {
+        () if !items.is_empty() => Selection::Items(&items),
+        () if args.preset == "report" && subject != "deepseek-v3-r1" => Selection::All,
+        () => Selection::Preset(&args.preset),
+    };
+    let bill = bill(subject, &prices, &selection)?;
+    if args.json {
+        crate::say!("{}", serde_json::to_string_pretty(&bill)?);
+    } else {
+        print_bill(&bill)?;
+    }
+    Ok(())
+}
+
+fn prices(settings: &[String]) -> Outcome<Prices> {
+    let mut prices = Prices::default();
+    for setting in settings {
+        let wrong = || fail(format!("--price {setting}; hint: write gpu_hour_usd=3 or gpu_hour_usd=1.5:2:4"));
+        let Some((key, values)) = setting.split_once('=') else { return wrong() };
+        let numbers: Result<Vec<f64>, _> = values.split(':').map(|value| value.trim().parse()).collect();
+        let range = match numbers.as_deref() {
+            Ok([value]) => Range::exact(*value),
+            Ok([low, mid, high]) => Range::new(*low, *mid, *high),
+            _ => return wrong(),
+        };
+        prices.set(key.trim(), range)?;
+    }
+    Ok(prices)
+}
+
+fn usd(value: f64) -> String {
+    match value.abs() {
+        v if v >= 1e9 => format!("{:.3}B", value / 1e9),
+        v if v >= 1e6 => format!("{:.3}M", value / 1e6),
+        v if v >= 1e3 => format!("{:.0}K", value / 1e3),
+        _ => format!("{value:.0}"),
+    }
+}
+
+fn print_bill(bill: &Bill) -> Outcome<()> {
+    crate::say!("{} by \"{}\"\n", bill.title, bill.selection);
+    crate::say!("  {:<64} {:>12} {:>10} {:>10} {:>10}", "item", "GPU-hours", "low $", "mid $", "high $");
+    let mut group = "";
+    for line in &bill.lines {
+        if line.item.group != group {
+            group = &line.item.group;
+            crate::say!("{group}");
+        }
+        let mark = if line.counted { '×' } else { ' ' };
+        let hours = line.gpu_hours.map_or(String::new(), |hours| format!("{:.0}", hours.mid));
+        let title: String = line.item.title.chars().take(62).collect();
+        crate::say!("{mark} {title:<64} {hours:>12} {}", columns(line.usd));
+    }
+    crate::say!("\n  {:<64} {:>12.0} {}", "counted (×)", bill.total.gpu_hours.mid, columns(bill.total.usd));
+    crate::say!("  {:<64} {:>12.0} {}", "left out", bill.left_out.gpu_hours.mid, columns(bill.left_out.usd));
+    for figure in &bill.figures {
+        let agreement = agreement(figure.agreement);
+        let (ours, published) = (usd(figure.usd.mid), usd(figure.figure.published_usd.mid));
+        crate::say!(
+            "\n{}: published ${published}, ours ${ours}: {agreement}\n  {}",
+            figure.figure.title,
+            figure.figure.source
+        );
+    }
+    for note in &bill.notes {
+        crate::say!("note: {note}");
+    }
+    if bill.subject == "deepseek-v3-r1" && bill.selection == "report" {
+        crate::say!("\nThe report's own table at $2 an hour:");
+        for row in published_table(2.0)? {
+            let same = if row.agrees { "the same" } else { "differs" };
+            let (found, published) = (usd(row.derived_usd), usd(row.published_usd));
+            crate::say!("  {:<20} {:>10.0} h  ${found:<8} published ${published:<8} {same}", row.title, row.gpu_hours);
+        }
+    }
+    Ok(())
+}
+
+fn columns(range: Range) -> String {
+    format!("{:>10} {:>10} {:>10}", usd(range.low), usd(range.mid), usd(range.high))
+}
+
+fn agreement(agreement: Agreement) -> &'static str {
+    match agreement {
+        Agreement::Agrees => "agrees",
+        Agreement::Disagrees => "disagrees",
+        Agreement::ByConstruction => "agrees, as an item was taken from the position itself",
+    }
+}
+
+fn side_by_side(subjects: &[String], prices: &Prices, json: bool) -> Outcome<()> {
+    let names: Vec<&str> = subjects.iter().map(String::as_str).collect();
+    let found = compare(&names, prices)?;
+    if json {
+        crate::say!("{}", serde_json::to_string_pretty(&found)?);
+        return Ok(());
+    }
+    for subject in found {
+        crate::say!("{} ({})", subject.title, subject.gpu);
+        crate::say!("  {:<50} {}", "published", columns(subject.published.usd));
+        for (group, range) in &subject.groups {
+            crate::say!("  {group:<50} {}", columns(*range));
+        }
+        crate::say!("  {:<50} {}\n", "everything", columns(subject.everything.usd));
+    }
+    Ok(())
+}
+
+fn positions_table(prices: &Prices, json: bool) -> Outcome<()> {
+    let mut rows = Vec::new();
+    for preset in &catalog()?.presets {
+        let subject = preset.subject.as_deref().unwrap_or("deepseek-v3-r1");
+        let found = bill(subject, prices, &Selection::Preset(&preset.id))?;
+        rows.push((preset, found));
+    }
+    if json {
+        let rows: Vec<_> = rows
+            .iter()
+            .map(|(preset, bill)| json!({"preset": preset.id, "title": preset.title, "total": bill.total, "figures": bill.figures}))
+            .collect();
+        crate::say!("{}", serde_json::to_string_pretty(&rows)?);
+        return Ok(());
+    }
+    crate::say!("{:<14} {:<46} {:>12} {:>10}  agreement", "preset", "figure", "published $", "ours $");
+    for (preset, bill) in &rows {
+        if bill.figures.is_empty() {
+            crate::say!("{:<14} {:<46} {:>12} {:>10}", preset.id, "", "", usd(bill.total.usd.mid));
+        }
+        for figure in &bill.figures {
+            let title: String = figure.figure.title.chars().take(45).collect();
+            let (published, ours) = (usd(figure.figure.published_usd.mid), usd(figure.usd.mid));
+            crate::say!("{:<14} {title:<46} {published:>12} {ours:>10}  {}", preset.id, agreement(figure.agreement));
+        }
+    }
+    Ok(())
+}

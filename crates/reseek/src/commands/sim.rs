@@ -1,0 +1,183 @@
+//! `reseek sim`: full-scale runs from first principles.
+
+use reseek_sim::run::{Phase, RunReport, Work, r1, r1_zero, run, v3};
+use reseek_sim::validate::{MEAN_MAX, WORST_MAX, validate};
+use reseek_sim::{Rates, StepReport, step};
+use serde_json::{Value, json};
+
+use super::plan::{Subject, check_memory, subject};
+use crate::cli_scale::{RecipeName, SimCommand, SimRunArgs};
+use crate::error::{Failure, Outcome, fail};
+
+/// Tokens that V3 was pre-trained on.
+const V3_TOKENS: f64 = 14.8e12;
+
+/// Runs a command of the group.
+pub fn sim(command: &SimCommand) -> Outcome<()> {
+    match command {
+        SimCommand::Run(args) => sim_run(args),
+        SimCommand::Validate(args) => sim_validate(args.json),
+    }
+}
+
+fn phases(subject: &Subject, recipe: Option<RecipeName>, tokens: f64) -> Vec<Phase> {
+    match recipe {
+        Some(RecipeName::V3) => v3(&subject.plan, tokens),
+        Some(RecipeName::R1Zero) => r1_zero(&subject.plan, 1.0),
+        Some(RecipeName::R1) => r1(&subject.plan, 1.0),
+        Some(RecipeName::Pretrain) | None => {
+            let work = Work::Train { tokens, ramp: None };
+            vec![Phase { name: "pre-training", plan: subject.plan.clone(), work }]
+        }
+    }
+}
+
+fn sim_run(args: &SimRunArgs) -> Outcome<()> {
+    let subject = subject(&args.plan)?;
+    let tokens = args.tokens.unwrap_or(V3_TOKENS);
+    if !(tokens > 0.0 && tokens.is_finite()) {
+        return fail(format!("--tokens {tokens} where a positive number is expected; hint: V3 was trained on 14.8e12"));
+    }
+    if !(args.gpu_hour_usd > 0.0 && args.gpu_hour_usd.is_finite()) {
+        let usd = args.gpu_hour_usd;
+        return fail(format!("--gpu-hour-usd {usd} where a positive price is expected; hint: DeepSeek assumes 2"));
+    }
+    let rates = Rates::of(&subject.cluster.gpu);
+    let simulated = step(&subject.model, &subject.cluster, &subject.plan, &rates)?;
+    check_memory(&subject, simulated.report.memory_peak_bytes, args.plan.ignore_memory)?;
+    let phases = phases(&subject, args.plan.recipe, tokens);
+    let whole = run(&subject.model, &subject.cluster, &phases, &rates, args.gpu_hour_usd)?;
+    if args.json {
+        crate::say!("{}", serde_json::to_string_pretty(&run_json(&simulated.report, &whole)?)?);
+    } else {
+        print_run(&subject, &simulated.report, &whole);
+    }
+    Ok(())
+}
+
+fn run_json(report: &StepReport, whole: &RunReport) -> Outcome<Value> {
+    let mut out = serde_json::to_value(report)?;
+    for (key, value) in [
+        ("gpu_hours", json!(whole.gpu_hours)),
+        ("cost_usd", json!(whole.cost_usd)),
+        ("days", json!(whole.days)),
+        ("energy_mwh", json!(whole.energy_mwh)),
+        ("goodput", json!(whole.goodput)),
+        ("phases", serde_json::to_value(&whole.phases)?),
+    ] {
+        out[key] = value;
+    }
+    Ok(out)
+}
+
+fn print_run(subject: &Subject, report: &StepReport, whole: &RunReport) {
+    let parts = &report.parts;
+    crate::say!("step {:.3} s, {:.0} tokens/s a GPU", report.step_s, report.tokens_per_s_per_gpu);
+    for (name, seconds) in [
+        ("forward alone", parts.forward_s),
+        ("backward alone", parts.backward_s),
+        ("weight gradients", parts.weight_s),
+        ("forward and backward in pairs", parts.forward_backward_s),
+        ("bubble", parts.bubble_s),
+        ("optimizer", parts.optimizer_s),
+    ] {
+        crate::say!("  {name:<30} {seconds:>9.3} s  {:>5.1} %", 100.0 * seconds / report.step_s);
+    }
+    crate::say!("exposed communication            {:>9.3} s of {:.3} s", report.exposed_comm_s, report.comm_s);
+    crate::say!(
+        "TFLOPS a GPU                     {:>9.1} causal, {:.1} non-causal",
+        report.tflops_per_gpu,
+        report.tflops_per_gpu_noncausal
+    );
+    crate::say!(
+        "MFU of the bf16 peak             {:>9.2} % causal, {:.2} % non-causal",
+        100.0 * report.mfu_causal,
+        100.0 * report.mfu_noncausal
+    );
+    crate::say!("GPU-hours for 10¹² tokens        {:>9.0}", report.gpu_hours_per_t_tokens);
+    let memory = &report.memory;
+    crate::say!(
+        "memory of the fullest rank       {:>9.1} GB of {:.0}: weights {:.1}, gradients {:.1}, optimizer {:.1}, activations {:.1}, buffers {:.1}",
+        report.memory_peak_bytes / 1e9,
+        subject.cluster.gpu.memory_bytes as f64 / 1e9,
+        memory.weights_bytes / 1e9,
+        memory.gradients_bytes / 1e9,
+        memory.optimizer_bytes / 1e9,
+        memory.activations_bytes / 1e9,
+        memory.buffers_bytes / 1e9,
+    );
+    crate::say!(
+        "\n{:<24} {:>12} {:>10} {:>12} {:>10} {:>10}",
+        "phase",
+        "tokens",
+        "hours",
+        "GPU-hours",
+        "sampling",
+        "its tail"
+    );
+    for phase in &whole.phases {
+        crate::say!(
+            "{:<24} {:>12.3e} {:>10.1} {:>12.0} {:>10.1} {:>10.1}",
+            phase.name,
+            phase.tokens,
+            phase.hours,
+            phase.gpu_hours,
+            phase.rollout_hours,
+            phase.tail_hours
+        );
+    }
+    crate::say!(
+        "\n{:.0} GPU-hours, {:.1} days, ${:.0}, {:.0} MWh; {:.1} % of the time makes steps that count",
+        whole.gpu_hours,
+        whole.days,
+        whole.cost_usd,
+        whole.energy_mwh,
+        100.0 * whole.goodput
+    );
+}
+
+fn sim_validate(json: bool) -> Outcome<()> {
+    let found = validate()?;
+    if json {
+        crate::say!("{}", serde_json::to_string_pretty(&found)?);
+    } else {
+        crate::say!(
+            "{:<27} {:<22} {:>11} {:>11} {:>8} {:>6}  ",
+            "run",
+            "quantity",
+            "published",
+            "simulated",
+            "error",
+            "within"
+        );
+        for row in &found.rows {
+            let sign = if row.unit == "points" { "pt" } else { "% " };
+            let mark = match (row.counts, row.passes) {
+                (false, _) => "shown only",
+                (true, true) => "",
+                (true, false) => "out of tolerance",
+            };
+            let set = if row.sets_rates { "a rate was set with it" } else { "" };
+            let quantity = format!("{}, {}", row.quantity, row.unit);
+            crate::say!(
+                "{:<27} {quantity:<22} {:>11.2} {:>11.2} {:>+6.1} {sign} {:>5.0}  {mark}{set}",
+                row.name,
+                row.published,
+                row.simulated,
+                row.error,
+                row.tolerance
+            );
+        }
+        crate::say!(
+            "\nmean error {:.1} % (at most {MEAN_MAX}), worst {:.1} % (at most {WORST_MAX})",
+            found.mean_error,
+            found.worst_error
+        );
+        crate::say!(
+            "of rows that no rate was set with: mean {:.1} %, worst {:.1} %",
+            found.unseen_mean_error,
+            found.unseen_worst_error
+        );
+    }
+    if found.passes { Ok(()) } else { Err(Failure::No) }
+}
