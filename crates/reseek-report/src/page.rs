@@ -48,8 +48,7 @@ const MODELS: [(&str, &str); 5] = [
 /// If the template does not render, which is a defect.
 pub fn render(run: &Path) -> Result<String, ReportError> {
     let summary = Summary::read(&run.join("summary.json")).ok();
-    let mut environment = Environment::new();
-    environment.add_template("page.html", include_str!("../templates/page.html"))?;
+    let environment = templates()?;
     let stages: Vec<Value> = STAGES.iter().map(|(name, what)| stage(run, summary.as_ref(), name, what)).collect();
     let curves: Vec<Value> = STAGES
         .iter()
@@ -68,6 +67,16 @@ pub fn render(run: &Path) -> Result<String, ReportError> {
         totals => summary.as_ref().map(totals),
         needle => needle(run),
     })?)
+}
+
+/// All templates with the style sheet that they share.
+pub(crate) fn templates() -> Result<Environment<'static>, ReportError> {
+    let mut environment = Environment::new();
+    environment.add_template("style.css", include_str!("../templates/style.css"))?;
+    environment.add_template("page.html", include_str!("../templates/page.html"))?;
+    environment.add_template("sim.html", include_str!("../templates/sim.html"))?;
+    environment.add_template("dials.html", include_str!("../templates/dials.html"))?;
+    Ok(environment)
 }
 
 fn stage(run: &Path, summary: Option<&Summary>, name: &str, what: &str) -> Value {

@@ -33,7 +33,7 @@ pub fn lines(title: &str, unit: &str, series: &[Series]) -> String {
     let ticks = nice_ticks(y.0, y.1);
     let y = (ticks[0].min(y.0), ticks[ticks.len() - 1].max(y.1));
     let at = |p: (f64, f64)| (LEFT + (p.0 - x.0) / span(x) * (WIDTH - LEFT - RIGHT), scale_y(p.1, y));
-    let mut out = open(title, HEIGHT);
+    let mut out = open(title, WIDTH, HEIGHT);
     for &tick in &ticks {
         let at_y = scale_y(tick, y);
         let _ = write!(
@@ -76,7 +76,7 @@ pub fn intervals(title: &str, dots: &[Dot]) -> String {
     let height = TOP + rows * dots.len() as f64 + BOTTOM;
     let left = 96.0;
     let at = |v: f64| left + v.clamp(0.0, 1.0) * (WIDTH - left - 44.0);
-    let mut out = open(title, height);
+    let mut out = open(title, WIDTH, height);
     for tick in [0.0, 0.25, 0.5, 0.75, 1.0] {
         let x = at(tick);
         let _ = write!(
@@ -113,7 +113,7 @@ pub fn heat(title: &str, columns: &[Vec<f64>]) -> String {
     }
     let columns: Vec<&Vec<f64>> = columns.iter().step_by(columns.len().div_ceil(80)).collect();
     let (w, h) = ((WIDTH - LEFT - RIGHT) / columns.len() as f64, (HEIGHT - TOP - BOTTOM) / rows as f64);
-    let mut out = open(title, HEIGHT);
+    let mut out = open(title, WIDTH, HEIGHT);
     for (i, column) in columns.iter().enumerate() {
         for (j, share) in column.iter().enumerate() {
             let opacity = (share * rows as f64 / 2.0).clamp(0.0, 1.0);
@@ -171,11 +171,13 @@ pub fn number(v: f64) -> String {
     }
 }
 
-fn open(title: &str, height: f64) -> String {
-    format!(r#"<svg viewBox="0 0 {WIDTH} {height:.0}" role="img" aria-label="{}">"#, escape(title))
+/// The start of a picture.
+pub fn open(title: &str, width: f64, height: f64) -> String {
+    format!(r#"<svg viewBox="0 0 {width} {height:.0}" role="img" aria-label="{}">"#, escape(title))
 }
 
-fn figure(title: &str, unit: &str, svg: &str, legend: &str) -> String {
+/// A picture with its title, unit and legend.
+pub fn figure(title: &str, unit: &str, svg: &str, legend: &str) -> String {
     let unit = if unit.is_empty() { String::new() } else { format!(" <small>{}</small>", escape(unit)) };
     format!(
         "<figure><figcaption>{}{unit}</figcaption>{svg}<div class=\"legend\">{legend}</div></figure>",

@@ -11,10 +11,12 @@ pub mod rates;
 pub mod rollout;
 pub mod run;
 pub mod step;
+pub mod sweep;
 pub mod timeline;
+pub mod uncertainty;
 pub mod validate;
 
 pub use error::SimError;
 pub use plan::{Kernels, Plan, Precision, Recompute};
 pub use rates::Rates;
-pub use step::{StepReport, pair, step};
+pub use step::{Simulated, StepReport, pair, step};

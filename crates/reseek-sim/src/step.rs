@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::SimError;
 use crate::comm::{Fabric, reach, row_bytes};
-use crate::layout::Layout;
+use crate::layout::{Layout, units};
 use crate::memory::{Memory, memory, unit_params};
 use crate::ops::{Kind, Op, Unit, unit_ops};
 use crate::plan::{Plan, Precision, Recompute};
@@ -95,26 +95,57 @@ pub struct Simulated {
 /// # Errors
 /// A plan that does not fit model, cluster or schedule. Memory is reported, not refused: see [`StepReport::memory_peak_bytes`].
 pub fn step(model: &ModelSpec, cluster: &ClusterSpec, plan: &Plan, rates: &Rates) -> Result<Simulated, SimError> {
-    plan.validate(model, cluster)?;
-    let schedule = PipelineSchedule::new(plan.schedule, plan.pp, plan.micro_batches())?;
-    let fabric = Fabric { gpu: &cluster.gpu, rates };
-    let coster = Coster { model, plan, cluster, rates, fabric };
-    let cost = |unit| {
-        let time = coster.unit(unit).0;
-        time.forward_compute_s + time.backward_input_compute_s + time.backward_weight_s
-    };
-    let layout = Layout::new(model, plan, &schedule, &cost);
+    let prepared = Prepared::new(model, cluster, plan, rates)?;
+    let Prepared { coster, schedule, layout } = prepared;
     let chunks: Vec<(ChunkTime, Vec<(Kind, f64)>)> = layout.chunks.iter().map(|units| coster.chunk(units)).collect();
     let is_paired = matches!(plan.schedule, ScheduleKind::DualPipe | ScheduleKind::DualPipeV);
     let costs: Vec<ChunkCosts> = chunks.iter().map(|(time, _)| alone(time, is_paired, rates)).collect();
     let pair = |forward: usize, backward: usize| pair_s(&chunks[forward].0, &chunks[backward].0).pair_s;
     let hidden = plan.tokens() * model.hidden_size as f64 * 2.0 / plan.tp as f64;
     let stride = plan.tp * plan.cp * plan.dp;
-    let p2p_s = if plan.pp > 1 { fabric.message_s(hidden, stride) } else { 0.0 };
+    let p2p_s = if plan.pp > 1 { coster.fabric.message_s(hidden, stride) } else { 0.0 };
     let timeline = play(&schedule, &costs, &pair, p2p_s)?;
     let optimizer_s = coster.optimizer_s(&schedule, &layout, timeline.makespan_s);
     let report = coster.report(&schedule, &layout, &timeline, &chunks, &costs, optimizer_s);
     Ok(Simulated { report, layout, schedule, timeline })
+}
+
+/// Bytes on the fullest rank, without a timeline.
+///
+/// # Errors
+/// As [`step`].
+pub fn peak_memory(model: &ModelSpec, cluster: &ClusterSpec, plan: &Plan, rates: &Rates) -> Result<f64, SimError> {
+    let prepared = Prepared::new(model, cluster, plan, rates)?;
+    Ok(memory(model, plan, &prepared.layout).total_bytes())
+}
+
+/// A plan that holds, its order of passes and its cut of the model.
+struct Prepared<'a> {
+    coster: Coster<'a>,
+    schedule: PipelineSchedule,
+    layout: Layout,
+}
+
+impl<'a> Prepared<'a> {
+    fn new(model: &'a ModelSpec, cluster: &'a ClusterSpec, plan: &'a Plan, rates: &'a Rates) -> Result<Self, SimError> {
+        plan.validate(model, cluster)?;
+        let schedule = PipelineSchedule::new(plan.schedule, plan.pp, plan.micro_batches())?;
+        let fabric = Fabric { gpu: &cluster.gpu, rates };
+        let mut coster = Coster { model, plan, cluster, rates, fabric, known: Vec::new() };
+        // A model repeats a few kinds of units.
+        for unit in units(model) {
+            if coster.known.iter().all(|(known, _)| *known != unit) {
+                let costs = coster.unit(unit);
+                coster.known.push((unit, costs));
+            }
+        }
+        let cost = |unit| {
+            let time = coster.unit(unit).0;
+            time.forward_compute_s + time.backward_input_compute_s + time.backward_weight_s
+        };
+        let layout = Layout::new(model, plan, &schedule, &cost);
+        Ok(Self { coster, schedule, layout })
+    }
 }
 
 /// A chunk's passes when no other chunk hides their communication. Schedules without pairs hide a share behind computation of their own.
@@ -145,7 +176,12 @@ struct Coster<'a> {
     cluster: &'a ClusterSpec,
     rates: &'a Rates,
     fabric: Fabric<'a>,
+    /// Costs of units that were worked out before.
+    known: Vec<(Unit, UnitCosts)>,
 }
+
+/// A unit's time and its seconds by kind of operator.
+type UnitCosts = (ChunkTime, [(Kind, f64); 5]);
 
 impl Coster<'_> {
     /// The fullest rank's routed rows over the mean: the largest of `ep` means of evenly noisy experts.
@@ -171,7 +207,10 @@ impl Coster<'_> {
         sum
     }
 
-    fn unit(&self, unit: Unit) -> (ChunkTime, [(Kind, f64); 5]) {
+    fn unit(&self, unit: Unit) -> UnitCosts {
+        if let Some((_, costs)) = self.known.iter().find(|(known, _)| *known == unit) {
+            return *costs;
+        }
         let mut kinds =
             [Kind::Gemm, Kind::GroupedGemm, Kind::Attention, Kind::Cast, Kind::Elementwise].map(|k| (k, 0.0));
         let sms = f64::from(self.cluster.gpu.sms - self.plan.comm_sms);
@@ -377,7 +416,7 @@ pub fn pair(
     rates: &Rates,
     layers: usize,
 ) -> (PairReport, Vec<(Kind, f64)>) {
-    let coster = Coster { model, plan, cluster, rates, fabric: Fabric { gpu: &cluster.gpu, rates } };
+    let coster = Coster { model, plan, cluster, rates, fabric: Fabric { gpu: &cluster.gpu, rates }, known: Vec::new() };
     let (time, kinds) = coster.chunk(&vec![Unit::Layer { is_moe: true }; layers]);
     (pair_s(&time, &time), kinds)
 }

@@ -44,8 +44,11 @@ pub enum Command {
     #[command(after_help = "Example: reseek eval --out runs/nano --set eval.k=8")]
     Eval(RunArgs),
     /// Stage 8: summary.json and the report page
-    #[command(after_help = "Example: reseek report --out runs/nano")]
-    Report(RunArgs),
+    #[command(
+        args_conflicts_with_subcommands = true,
+        after_help = "Examples: reseek report --out runs/nano\n          reseek report sim --out runs/sim"
+    )]
+    Report(ReportArgs),
     /// Show the recipe with every key decided
     #[command(after_help = "Example: reseek config --scale micro --set zero.steps=40")]
     Config(ConfigArgs),
@@ -95,6 +98,31 @@ pub struct RunArgs {
     /// No progress
     #[arg(short, long)]
     pub quiet: bool,
+}
+
+#[derive(Args)]
+pub struct ReportArgs {
+    #[command(subcommand)]
+    pub about: Option<ReportAbout>,
+    #[command(flatten)]
+    pub run: RunArgs,
+}
+
+#[derive(Subcommand)]
+pub enum ReportAbout {
+    /// The page about full-scale runs: V3's and R1's time and money, the bill, the ledger
+    #[command(after_help = "Example: reseek report sim --out runs/sim")]
+    Sim {
+        /// Folder of the page
+        #[arg(long, value_name = "DIR", default_value = "runs/sim")]
+        out: PathBuf,
+        /// Answer in JSON: the files' paths
+        #[arg(long)]
+        json: bool,
+        /// No progress
+        #[arg(short, long)]
+        quiet: bool,
+    },
 }
 
 #[derive(Args)]

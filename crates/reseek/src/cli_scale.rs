@@ -1,5 +1,7 @@
 //! Options of the commands about full-scale runs.
 
+use std::path::PathBuf;
+
 use clap::{Args, Subcommand, ValueEnum};
 
 #[derive(Subcommand)]
@@ -8,6 +10,17 @@ pub enum SimCommand {
     #[command(after_help = "Examples: reseek sim run v3-671b --cluster h800x2048 --recipe v3\n          \
         reseek sim run llama-3.1-405b --cluster h100x8192 --tp 8 --pp 16 --interleave 8 --global-batch 2048 --seq 8192 --recompute selective --json")]
     Run(Box<SimRunArgs>),
+    /// The fastest and the cheapest plan, and what rules the others out
+    #[command(
+        after_help = "Example: reseek sim sweep v3-671b --cluster h800x2048 --global-batch 15360 --precision fp8"
+    )]
+    Sweep(SweepArgs),
+    /// The pipeline's timeline of a step, as a picture or a Perfetto trace
+    #[command(
+        after_help = "Example: reseek sim schedule v3-671b --cluster h800x2048 --recipe v3 --svg v3.svg --trace v3.json"
+    )]
+    Schedule(Box<ScheduleArgs>),
+
     /// Published runs beside what the simulator says of them; exit code 1 when one is out of tolerance
     #[command(after_help = "Example: reseek sim validate --json")]
     Validate(JsonArgs),
@@ -125,6 +138,53 @@ pub struct SimRunArgs {
     /// Price of a GPU-hour in USD
     #[arg(long, default_value_t = 2.0)]
     pub gpu_hour_usd: f64,
+    /// Draws behind the 95 % intervals; 0 for none
+    #[arg(long, default_value_t = 400)]
+    pub draws: usize,
+    /// Seed of the draws
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// Answer in JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args)]
+pub struct ScheduleArgs {
+    #[command(flatten)]
+    pub plan: PlanArgs,
+    /// Write a picture
+    #[arg(long, value_name = "FILE")]
+    pub svg: Option<PathBuf>,
+    /// Write a trace for Perfetto
+    #[arg(long, value_name = "FILE")]
+    pub trace: Option<PathBuf>,
+    /// Answer in JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args)]
+pub struct SweepArgs {
+    /// A preset's name, a config.json or a model folder
+    pub model: String,
+    /// GPUs, such as h800x2048
+    #[arg(long)]
+    pub cluster: String,
+    /// Sequences in a step
+    #[arg(long)]
+    pub global_batch: usize,
+    /// Tokens in a sequence
+    #[arg(long, default_value_t = 4096)]
+    pub seq: usize,
+    #[arg(long, value_enum, default_value = "bf16")]
+    pub precision: PrecisionName,
+    /// Price of a GPU-hour in USD
+    #[arg(long, default_value_t = 2.0)]
+    pub gpu_hour_usd: f64,
+    /// Plans to show
+    #[arg(long, default_value_t = 10)]
+    pub top: usize,
     /// Answer in JSON
     #[arg(long)]
     pub json: bool,
@@ -156,6 +216,13 @@ pub enum CostCommand {
     /// Every position of the debate beside what its items come to
     #[command(after_help = "Example: reseek cost positions")]
     Positions(JsonArgs),
+    /// A page with dials for prices, rates and failures, served on this machine only
+    #[command(after_help = "Example: reseek cost serve --port 8671")]
+    Serve {
+        /// 0 takes a free one
+        #[arg(long, default_value_t = 8671)]
+        port: u16,
+    },
 }
 
 #[derive(Subcommand)]

@@ -6,6 +6,7 @@ mod rows;
 use reseek_spec::{ClusterSpec, ModelSpec};
 use serde::Serialize;
 
+use crate::uncertainty::intervals;
 use crate::{Plan, Rates, SimError, pair, step};
 
 /// What a run published.
@@ -117,7 +118,26 @@ pub fn validate() -> Result<Validation, SimError> {
     Ok(Validation { rows, mean_error, worst_error, unseen_mean_error, unseen_worst_error, passes })
 }
 
-fn outcome(row: &Row) -> Result<Outcome, SimError> {
+/// Of the rows that count, those whose published value lies in the simulator's own 95 % interval, and all of them: an honest interval holds
+/// nearly all.
+///
+/// # Errors
+/// As [`validate`], and fewer draws than an interval needs.
+pub fn covered(draws: usize, seed: u64, threads: usize) -> Result<(usize, usize), SimError> {
+    let rows = table();
+    let counted: Vec<&Row> = rows.iter().filter(|row| row.counts).collect();
+    let mut inside = 0;
+    for row in &counted {
+        let answer = |rates: &Rates| simulate(row, rates).map(|(_, _, _, simulated)| [simulated]);
+        let [range] = intervals(&rates_of(row), draws, seed, threads, &answer)?;
+        let (_, _, published, _) = simulate(row, &rates_of(row))?;
+        inside += usize::from((range.low..=range.high).contains(&published));
+    }
+    Ok((inside, counted.len()))
+}
+
+/// The table of the row's GPU at the row's power and routing.
+fn rates_of(row: &Row) -> Rates {
     let mut rates = Rates::of(&row.cluster.gpu);
     // Clock follows power with about the cube root near the rating.
     let clock = row.power_share.cbrt();
@@ -130,6 +150,11 @@ fn outcome(row: &Row) -> Result<Outcome, SimError> {
         // The trace was taken with balanced routing.
         rates.expert_load_cv = 0.0;
     }
+    rates
+}
+
+fn outcome(row: &Row) -> Result<Outcome, SimError> {
+    let rates = rates_of(row);
     let (quantity, unit, published, simulated) = simulate(row, &rates)?;
     let error = match unit {
         "points" => simulated - published,

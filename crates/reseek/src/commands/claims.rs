@@ -39,7 +39,7 @@ fn list_claims(json: bool) -> Outcome<()> {
 }
 
 /// The JSON name of a unit variant.
-fn word(value: &impl serde::Serialize) -> Outcome<String> {
+pub fn word(value: &impl serde::Serialize) -> Outcome<String> {
     Ok(serde_json::to_value(value)?.as_str().unwrap_or_default().replace('_', " "))
 }
 

@@ -3,14 +3,17 @@
 use reseek_sim::bill::{Agreement, Bill, Prices, Range, Selection, bill, catalog, compare, published_table};
 use serde_json::json;
 
+use super::dials;
 use crate::cli_scale::{CostArgs, CostCommand};
 use crate::error::{Outcome, fail};
 
 /// Prints a bill, several side by side, or every position of the debate.
 pub fn cost(args: &CostArgs) -> Outcome<()> {
     let prices = prices(&args.price)?;
-    if let Some(CostCommand::Positions(positions)) = &args.command {
-        return positions_table(&prices, positions.json);
+    match &args.command {
+        Some(CostCommand::Positions(positions)) => return positions_table(&prices, positions.json),
+        Some(CostCommand::Serve { port }) => return dials::serve(*port),
+        None => {}
     }
     if args.subject.len() > 1 {
         return side_by_side(&args.subject, &prices, args.json);
@@ -48,7 +51,8 @@ fn prices(settings: &[String]) -> Outcome<Prices> {
     Ok(prices)
 }
 
-fn usd(value: f64) -> String {
+/// Dollars in at most four digits.
+pub fn usd(value: f64) -> String {
     match value.abs() {
         v if v >= 1e9 => format!("{:.3}B", value / 1e9),
         v if v >= 1e6 => format!("{:.3}M", value / 1e6),
@@ -100,7 +104,8 @@ fn columns(range: Range) -> String {
     format!("{:>10} {:>10} {:>10}", usd(range.low), usd(range.mid), usd(range.high))
 }
 
-fn agreement(agreement: Agreement) -> &'static str {
+/// In words.
+pub fn agreement(agreement: Agreement) -> &'static str {
     match agreement {
         Agreement::Agrees => "agrees",
         Agreement::Disagrees => "disagrees",

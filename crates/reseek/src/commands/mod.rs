@@ -4,9 +4,13 @@ mod ask;
 mod bench;
 mod claims;
 mod cost;
+mod dials;
 mod params;
 mod plan;
+mod schedule;
 mod sim;
+mod sim_page;
+mod sweep;
 
 use std::path::PathBuf;
 
@@ -14,7 +18,7 @@ use reseek_spec::{Layer, Resolved, resolve};
 use reseek_store::Summary;
 
 use crate::chain::{Chain, STAGES, table};
-use crate::cli::{Cli, Command, ConfigArgs, RunArgs};
+use crate::cli::{Cli, Command, ConfigArgs, ReportAbout, RunArgs};
 use crate::error::{Outcome, fail};
 use crate::ui::Ui;
 
@@ -29,7 +33,10 @@ pub fn dispatch(cli: Cli) -> Outcome<()> {
         Command::R1(args) => stages(&args, &["r1"]),
         Command::Distil(args) => stages(&args, &["distil"]),
         Command::Eval(args) => stages(&args, &["eval"]),
-        Command::Report(args) => stages(&args, &["report"]),
+        Command::Report(args) => match &args.about {
+            None => stages(&args.run, &["report"]),
+            Some(ReportAbout::Sim { out, json, quiet }) => sim_page::sim_page(out, *json, *quiet),
+        },
         Command::Sim(command) => sim::sim(&command),
         Command::Cost(args) => cost::cost(&args),
         Command::Claims(command) => claims::claims(&command),

@@ -1,11 +1,14 @@
 //! `reseek sim`: full-scale runs from first principles.
 
+use reseek_sim::bill::Range;
 use reseek_sim::run::{Phase, RunReport, Work, r1, r1_zero, run, v3};
+use reseek_sim::uncertainty::intervals;
 use reseek_sim::validate::{MEAN_MAX, WORST_MAX, validate};
 use reseek_sim::{Rates, StepReport, step};
 use serde_json::{Value, json};
 
 use super::plan::{Subject, check_memory, subject};
+use super::{schedule, sweep};
 use crate::cli_scale::{RecipeName, SimCommand, SimRunArgs};
 use crate::error::{Failure, Outcome, fail};
 
@@ -16,6 +19,8 @@ const V3_TOKENS: f64 = 14.8e12;
 pub fn sim(command: &SimCommand) -> Outcome<()> {
     match command {
         SimCommand::Run(args) => sim_run(args),
+        SimCommand::Sweep(args) => sweep::run_sweep(args),
+        SimCommand::Schedule(args) => schedule::schedule(args),
         SimCommand::Validate(args) => sim_validate(args.json),
     }
 }
@@ -47,16 +52,48 @@ fn sim_run(args: &SimRunArgs) -> Outcome<()> {
     check_memory(&subject, simulated.report.memory_peak_bytes, args.plan.ignore_memory)?;
     let phases = phases(&subject, args.plan.recipe, tokens);
     let whole = run(&subject.model, &subject.cluster, &phases, &rates, args.gpu_hour_usd)?;
+    let spread = match args.draws {
+        0 => None,
+        draws => Some(spread(&subject, &phases, args.gpu_hour_usd, draws, args.seed)?),
+    };
     if args.json {
-        crate::say!("{}", serde_json::to_string_pretty(&run_json(&simulated.report, &whole)?)?);
+        crate::say!("{}", serde_json::to_string_pretty(&run_json(&simulated.report, &whole, spread.as_ref())?)?);
     } else {
-        print_run(&subject, &simulated.report, &whole);
+        print_run(&subject, &simulated.report, &whole, spread.as_ref());
     }
     Ok(())
 }
 
-fn run_json(report: &StepReport, whole: &RunReport) -> Outcome<Value> {
+/// 95 % intervals of what is asked most.
+struct Spread {
+    step_s: Range,
+    gpu_hours_per_t_tokens: Range,
+    gpu_hours: Range,
+    days: Range,
+    cost_usd: Range,
+}
+
+fn spread(subject: &Subject, phases: &[Phase], gpu_hour_usd: f64, draws: usize, seed: u64) -> Outcome<Spread> {
+    let answer = |rates: &Rates| {
+        let one = step(&subject.model, &subject.cluster, &subject.plan, rates)?.report;
+        let whole = run(&subject.model, &subject.cluster, phases, rates, gpu_hour_usd)?;
+        Ok([one.step_s, one.gpu_hours_per_t_tokens, whole.gpu_hours, whole.days, whole.cost_usd])
+    };
+    let threads = reseek_tensor::pool::threads();
+    let [step_s, gpu_hours_per_t_tokens, gpu_hours, days, cost_usd] =
+        intervals(&Rates::of(&subject.cluster.gpu), draws, seed, threads, &answer)?;
+    Ok(Spread { step_s, gpu_hours_per_t_tokens, gpu_hours, days, cost_usd })
+}
+
+fn run_json(report: &StepReport, whole: &RunReport, spread: Option<&Spread>) -> Outcome<Value> {
     let mut out = serde_json::to_value(report)?;
+    if let Some(spread) = spread {
+        let of = |range: Range| json!({"low": range.low, "high": range.high});
+        out["intervals_95"] = json!({
+            "step_s": of(spread.step_s), "gpu_hours_per_t_tokens": of(spread.gpu_hours_per_t_tokens),
+            "gpu_hours": of(spread.gpu_hours), "days": of(spread.days), "cost_usd": of(spread.cost_usd),
+        });
+    }
     for (key, value) in [
         ("gpu_hours", json!(whole.gpu_hours)),
         ("cost_usd", json!(whole.cost_usd)),
@@ -70,7 +107,23 @@ fn run_json(report: &StepReport, whole: &RunReport) -> Outcome<Value> {
     Ok(out)
 }
 
-fn print_run(subject: &Subject, report: &StepReport, whole: &RunReport) {
+fn print_run(subject: &Subject, report: &StepReport, whole: &RunReport, spread: Option<&Spread>) {
+    print_step(subject, report);
+    print_phases(whole);
+    let Some(s) = spread else { return };
+    crate::say!("\n95 % intervals, every rate varied over its range at once:");
+    crate::say!("  step             {:.2} – {:.2} s", s.step_s.low, s.step_s.high);
+    crate::say!("  GPU-hours        {:.0} – {:.0}", s.gpu_hours.low, s.gpu_hours.high);
+    crate::say!(
+        "  a trillion       {:.0} – {:.0} GPU-hours",
+        s.gpu_hours_per_t_tokens.low,
+        s.gpu_hours_per_t_tokens.high
+    );
+    crate::say!("  days             {:.1} – {:.1}", s.days.low, s.days.high);
+    crate::say!("  money            ${:.0} – ${:.0}", s.cost_usd.low, s.cost_usd.high);
+}
+
+fn print_step(subject: &Subject, report: &StepReport) {
     let parts = &report.parts;
     crate::say!("step {:.3} s, {:.0} tokens/s a GPU", report.step_s, report.tokens_per_s_per_gpu);
     for (name, seconds) in [
@@ -106,6 +159,9 @@ fn print_run(subject: &Subject, report: &StepReport, whole: &RunReport) {
         memory.activations_bytes / 1e9,
         memory.buffers_bytes / 1e9,
     );
+}
+
+fn print_phases(whole: &RunReport) {
     crate::say!(
         "\n{:<24} {:>12} {:>10} {:>12} {:>10} {:>10}",
         "phase",

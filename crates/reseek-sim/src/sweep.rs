@@ -1,0 +1,231 @@
+//! Search over plans: every way to lay a model over a cluster, what rules plans out, and the fastest and the cheapest of the rest.
+
+use std::thread;
+
+use reseek_spec::schedule::ScheduleKind;
+use reseek_spec::{ClusterSpec, ModelSpec};
+use serde::Serialize;
+
+use crate::step::{peak_memory, step};
+use crate::{Kernels, Plan, Precision, Rates, Recompute, SimError};
+
+/// What is searched.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Search {
+    pub global_batch: usize,
+    pub seq: usize,
+    pub precision: Precision,
+    /// Plans that are given back, of each kind.
+    pub top: usize,
+}
+
+/// A plan that holds.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Candidate {
+    pub plan: Plan,
+    pub step_s: f64,
+    pub gpu_hours_per_t_tokens: f64,
+    pub memory_peak_bytes: f64,
+}
+
+/// What was found.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sweep {
+    /// Plans looked at.
+    pub plans: usize,
+    pub ruled_out: RuledOut,
+    /// By seconds of a step.
+    pub fastest: Vec<Candidate>,
+    /// By GPU-hours for the same tokens: fewer GPUs wait for each other less.
+    pub cheapest: Vec<Candidate>,
+}
+
+/// Plans that cannot be, by reason.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct RuledOut {
+    /// Sizes that do not divide heads, experts, ranks, layers or the batch.
+    pub divisibility: usize,
+    /// Too few micro-batches for the schedule.
+    pub schedule: usize,
+    pub memory: usize,
+}
+
+/// Sizes of clusters tried: all GPUs, a half of them, and so on.
+const HALVINGS: u32 = 4;
+/// Micro-batches above which a step is extended in a straight line: a pipeline that is full repeats itself.
+const FULL: usize = 4;
+
+/// Tries the plans for `model` on `cluster` and on halves of it.
+///
+/// # Errors
+/// No plan holds; the reasons are in the message.
+pub fn sweep(
+    model: &ModelSpec,
+    cluster: &ClusterSpec,
+    rates: &Rates,
+    search: &Search,
+    threads: usize,
+) -> Result<Sweep, SimError> {
+    let clusters: Vec<ClusterSpec> = (0..HALVINGS)
+        .map(|halving| ClusterSpec { gpus: cluster.gpus >> halving, ..cluster.clone() })
+        .take_while(|cluster| cluster.gpus > 0)
+        .collect();
+    let jobs: Vec<(usize, Plan)> = clusters
+        .iter()
+        .enumerate()
+        .flat_map(|(i, c)| plans(model, c, search).into_iter().map(move |p| (i, p)))
+        .collect();
+    let threads = threads.clamp(1, 64);
+    let share = |thread: usize| {
+        let mut found: Vec<(usize, Candidate)> = Vec::new();
+        let mut ruled_out = RuledOut::default();
+        for (i, plan) in jobs.iter().skip(thread).step_by(threads) {
+            match candidate(model, &clusters[*i], rates, plan) {
+                Ok(candidate) => found.push((*i, candidate)),
+                Err(Reason::Divisibility) => ruled_out.divisibility += 1,
+                Err(Reason::Schedule) => ruled_out.schedule += 1,
+                Err(Reason::Memory) => ruled_out.memory += 1,
+            }
+        }
+        (found, ruled_out)
+    };
+    let parts: Vec<_> = thread::scope(|scope| {
+        let running: Vec<_> = (0..threads).map(|thread| scope.spawn(move || share(thread))).collect();
+        running.into_iter().map(|one| one.join().expect("a plan does not panic")).collect()
+    });
+    let mut found = Vec::new();
+    let mut ruled_out = RuledOut::default();
+    for (some, reasons) in parts {
+        found.extend(some);
+        ruled_out.divisibility += reasons.divisibility;
+        ruled_out.schedule += reasons.schedule;
+        ruled_out.memory += reasons.memory;
+    }
+    if found.is_empty() {
+        let none = format!("none of {} plans holds ({} fail in memory)", jobs.len(), ruled_out.memory);
+        return Err(SimError::plan(none, "one that does", "more GPUs, a global batch with more divisors, or fp8"));
+    }
+    let best = |key: fn(&Candidate) -> f64| -> Result<Vec<Candidate>, SimError> {
+        let mut sorted: Vec<&(usize, Candidate)> = found.iter().collect();
+        sorted.sort_by(|a, b| key(&a.1).total_cmp(&key(&b.1)).then_with(|| order(&a.1.plan).cmp(&order(&b.1.plan))));
+        sorted.truncate(search.top);
+        let mut exact = sorted
+            .into_iter()
+            .map(|(i, c)| whole(model, &clusters[*i], rates, &c.plan))
+            .collect::<Result<Vec<_>, SimError>>()?;
+        exact.sort_by(|a, b| key(a).total_cmp(&key(b)));
+        Ok(exact)
+    };
+    Ok(Sweep {
+        plans: jobs.len(),
+        ruled_out,
+        fastest: best(|c| c.step_s)?,
+        cheapest: best(|c| c.gpu_hours_per_t_tokens)?,
+    })
+}
+
+/// An order among equals that does not depend on threads.
+fn order(plan: &Plan) -> (usize, usize, usize, usize, usize, usize) {
+    (plan.gpus(), plan.tp, plan.pp, plan.cp, plan.ep, plan.micro_batch)
+}
+
+enum Reason {
+    Divisibility,
+    Schedule,
+    Memory,
+}
+
+fn candidate(model: &ModelSpec, cluster: &ClusterSpec, rates: &Rates, plan: &Plan) -> Result<Candidate, Reason> {
+    plan.validate(model, cluster).map_err(|_| Reason::Divisibility)?;
+    // What lies in flight does not grow once the pipeline is full.
+    let full = plan.micro_batches().min(2 * FULL * plan.pp);
+    let shorter = Plan { global_batch: full * plan.dp * plan.micro_batch, ..plan.clone() };
+    let memory_peak_bytes = peak_memory(model, cluster, &shorter, rates).map_err(|_| Reason::Schedule)?;
+    if memory_peak_bytes > cluster.gpu.memory_bytes as f64 {
+        return Err(Reason::Memory);
+    }
+    let step_s = step_s(model, cluster, rates, plan).map_err(|_| Reason::Schedule)?;
+    Ok(made(cluster, plan, step_s, memory_peak_bytes))
+}
+
+fn whole(model: &ModelSpec, cluster: &ClusterSpec, rates: &Rates, plan: &Plan) -> Result<Candidate, SimError> {
+    let report = step(model, cluster, plan, rates)?.report;
+    Ok(made(cluster, plan, report.step_s, report.memory_peak_bytes))
+}
+
+fn made(cluster: &ClusterSpec, plan: &Plan, step_s: f64, memory_peak_bytes: f64) -> Candidate {
+    let tokens = (plan.global_batch * plan.seq) as f64;
+    let gpu_hours_per_t_tokens = cluster.gpus as f64 * step_s / tokens * 1e12 / 3600.0;
+    Candidate { plan: plan.clone(), step_s, gpu_hours_per_t_tokens, memory_peak_bytes }
+}
+
+/// Seconds of a step; with many micro-batches from two shorter steps.
+fn step_s(model: &ModelSpec, cluster: &ClusterSpec, rates: &Rates, plan: &Plan) -> Result<f64, SimError> {
+    let full = FULL * plan.pp;
+    let each = plan.dp * plan.micro_batch;
+    let wanted = plan.micro_batches();
+    if wanted <= 2 * full {
+        return Ok(step(model, cluster, plan, rates)?.report.step_s);
+    }
+    let of = |micro_batches: usize| {
+        let shorter = Plan { global_batch: micro_batches * each, ..plan.clone() };
+        step(model, cluster, &shorter, rates).map(|simulated| simulated.report.step_s)
+    };
+    // Interleaved schedules take micro-batches in rounds of the pipeline's length.
+    let (first, second) = (of(full)?, of(full + plan.pp)?);
+    Ok(first + (second - first) * (wanted - full) as f64 / plan.pp as f64)
+}
+
+/// Every plan worth a look; those that do not divide are among them, to be counted.
+fn plans(model: &ModelSpec, cluster: &ClusterSpec, search: &Search) -> Vec<Plan> {
+    let powers = |max: usize| (0..).map(|i| 1usize << i).take_while(move |&n| n <= max);
+    let eps: Vec<usize> = match &model.moe {
+        Some(moe) => powers(moe.n_routed_experts.min(cluster.gpus)).collect(),
+        None => vec![1],
+    };
+    let schedules = [
+        ScheduleKind::OneFOneB,
+        ScheduleKind::Interleaved { virtual_stages: 2 },
+        ScheduleKind::Interleaved { virtual_stages: 4 },
+        ScheduleKind::Zb1p,
+        ScheduleKind::DualPipe,
+        ScheduleKind::DualPipeV,
+    ];
+    let mut out = Vec::new();
+    for tp in powers(cluster.gpu.nvlink_domain.min(16)) {
+        for cp in powers((search.seq / 4096).clamp(1, 16)) {
+            for pp in powers(model.num_hidden_layers.min(64)).filter(|pp| tp * cp * pp <= cluster.gpus) {
+                let dp = cluster.gpus / (tp * cp * pp);
+                let kinds = if pp == 1 { &schedules[..1] } else { &schedules[..] };
+                for &ep in &eps {
+                    for &schedule in kinds {
+                        for micro_batch in [1, 2, 4] {
+                            for recompute in [Recompute::None, Recompute::Selective, Recompute::Full] {
+                                for zero in [1, 3] {
+                                    out.push(Plan {
+                                        tp,
+                                        cp,
+                                        pp,
+                                        ep,
+                                        dp,
+                                        micro_batch,
+                                        global_batch: search.global_batch,
+                                        seq: search.seq,
+                                        schedule,
+                                        recompute,
+                                        precision: search.precision,
+                                        kernels: Kernels::Current,
+                                        zero,
+                                        comm_sms: if ep > 1 { 20 } else { 0 },
+                                        node_limit: None,
+                                    });
+                                }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+    out
+}
