@@ -82,7 +82,7 @@ pub fn lm_loss(
             for (&row, dx) in chunk.iter().zip(dx.chunks_exact(width)) {
                 grads.dhidden[row as usize * width..][..width].copy_from_slice(dx);
             }
-            matmul_tn(grads.dhead, logits, x, vocab, width);
+            matmul_tn(grads.dhead, logits, x, vocab, width, head.dtype());
         }
     }
     SCRATCH.set(scratch);

@@ -7,10 +7,11 @@
 //! number of threads nor on the other rows of the batch (see [`matmul`] for the rule).
 //!
 //! ```
+//! use reseek_tensor::dtype::Dtype;
 //! use reseek_tensor::linear::{Linear, linear_forward};
 //!
 //! let w = [1.0, 2.0, 3.0, -1.0, 0.0, 1.0]; // [out 2, in 3]
-//! let layer = Linear::pack(&w, 2, 3);
+//! let layer = Linear::pack(&w, 2, 3, Dtype::F32);
 //! let x = [1.0, 1.0, 1.0, 0.5, 0.0, 2.0]; // two rows
 //! let mut y = [0.0; 4];
 //! linear_forward(&mut y, &x, &layer);
@@ -21,6 +22,7 @@ pub mod adamw;
 pub mod attention;
 pub mod cross_entropy;
 pub mod dispatch;
+pub mod dtype;
 pub mod embedding;
 pub mod env;
 pub mod linear;

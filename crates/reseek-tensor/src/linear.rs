@@ -1,6 +1,7 @@
 //! A linear layer y = x·Wᵀ with W `[out, in]` as Hugging Face stores it: forward, gradient of the
 //! input, gradient of the weight. Holds packed copies of W, made once an optimizer step.
 
+use crate::dtype::Dtype;
 use crate::matmul::{Accumulate, Packed, matmul, matmul_tn};
 
 /// The two packed forms of one weight matrix W `[out, in]`.
@@ -17,8 +18,8 @@ impl Linear {
     ///
     /// # Panics
     /// If `w` does not have `out * in_` values.
-    pub fn pack(w: &[f32], out: usize, in_: usize) -> Self {
-        Self { forward: Packed::from_transposed(w, out, in_), dgrad: Packed::from_rows(w, out, in_) }
+    pub fn pack(w: &[f32], out: usize, in_: usize, dtype: Dtype) -> Self {
+        Self { forward: Packed::from_transposed(w, out, in_, dtype), dgrad: Packed::from_rows(w, out, in_, dtype) }
     }
 
     /// Packs new values of the same shape without allocating.
@@ -36,6 +37,11 @@ impl Linear {
 
     pub fn out_features(&self) -> usize {
         self.forward.n
+    }
+
+    /// The format of all three products' operands.
+    pub fn dtype(&self) -> Dtype {
+        self.forward.dtype
     }
 }
 
@@ -55,10 +61,10 @@ pub fn linear_dgrad(dx: &mut [f32], dy: &[f32], w: &Linear, acc: Accumulate) {
     matmul(dx, dy, &w.dgrad, acc);
 }
 
-/// `dw[out, in] += dyᵀ[out, t]·x[t, in]`; of `w` only the shape is used.
+/// `dw[out, in] += dyᵀ[out, t]·x[t, in]`; of `w` only the shape and the format are used.
 ///
 /// # Panics
 /// If the lengths do not fit each other and W.
 pub fn linear_wgrad(dw: &mut [f32], dy: &[f32], x: &[f32], w: &Linear) {
-    matmul_tn(dw, dy, x, w.out_features(), w.in_features());
+    matmul_tn(dw, dy, x, w.out_features(), w.in_features(), w.dtype());
 }

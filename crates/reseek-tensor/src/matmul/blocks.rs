@@ -14,6 +14,7 @@ use super::packed::{Packed, panel_width};
 use super::tile::{PANEL, ROWS_MAX, Tile, compute, panels_max, rows_max};
 use crate::aligned::Line;
 use crate::dispatch::SimdLevel;
+use crate::dtype::{Dtype, pair_neighbours};
 use crate::scratch::Scratch;
 
 /// Columns of a block of B: at [`K_BLOCK`] 512 KiB of f32, half of a common L2 cache.
@@ -77,15 +78,15 @@ pub(super) unsafe fn product(
     columns: Range<usize>,
     add: bool,
 ) {
-    let (k, n) = (b.k, b.n);
+    let (k, n, steps_of_k) = (b.k, b.n, b.steps());
     let row_tiles = RowTiles::new(m, level);
     let k_block = match row_tiles.count() {
         // B passes by only once, and a few rows may be longer before they leave the L1 cache.
         1 => K_BLOCK * ROWS_MAX / m,
         _ => K_BLOCK,
     };
-    let n_passes = k.div_ceil(k_block).max(1);
-    let a_row = odd_lines(k.div_ceil(n_passes));
+    let n_passes = steps_of_k.div_ceil(k_block).max(1);
+    let a_row = odd_lines(steps_of_k.div_ceil(n_passes));
     let copied = row_tiles.largest() * a_row;
     let rows_waiting = if add && n_passes > 1 { m.min(TILES_OF_BLOCK * row_tiles.rows_max) } else { 0 };
     with_scratch(copied + rows_waiting * COLUMN_BLOCK, |scratch| {
@@ -96,15 +97,15 @@ pub(super) unsafe fn product(
                 let first_row = row_tiles.get(tiles.start).start;
                 let c = Sums::new(c, n).at(first_row, columns.start);
                 for index in 0..n_passes {
-                    let steps = part(k, n_passes, index);
+                    let steps = part(steps_of_k, n_passes, index);
                     let pass = Pass::new(index, n_passes, c, partial, add);
-                    let of_b = OfB::new(b.values(), k, steps.clone(), columns.clone());
+                    let of_b = OfB::new(b.values(), steps_of_k, steps.clone(), columns.clone());
                     for rows in tiles.clone().map(|tile| row_tiles.get(tile)) {
-                        copy_row_tile(copy, a_row, &a[rows.start * k..rows.end * k], k, &steps);
+                        copy_row_tile(copy, a_row, &a[rows.start * k..rows.end * k], k, &steps, b.dtype);
                         let of_a = OfA::new(copy, a_row, 1);
                         let pass = pass.at(rows.start - first_row, 0);
                         // SAFETY: the caller's promises on level and c; rows and columns lie in C.
-                        unsafe { sweep(level, rows.len(), &of_a, &of_b, pass) };
+                        unsafe { sweep(level, b.dtype, rows.len(), &of_a, &of_b, pass) };
                     }
                 }
             }
@@ -146,7 +147,7 @@ impl<'a> OfB<'a> {
 /// The machine supports `level`; `a` has `rows` rows with as many steps as `b`; the panels hold
 /// the steps and columns of `b`; the sums of `pass` hold `rows` rows by those columns, and no one
 /// else uses `pass.to`.
-pub(super) unsafe fn sweep(level: SimdLevel, rows: usize, a: &OfA, b: &OfB, pass: Pass) {
+pub(super) unsafe fn sweep(level: SimdLevel, dtype: Dtype, rows: usize, a: &OfA, b: &OfB, pass: Pass) {
     let panels_at_once = panels_max(level, rows);
     let mut column = b.columns.start;
     while column < b.columns.end {
@@ -171,6 +172,7 @@ pub(super) unsafe fn sweep(level: SimdLevel, rows: usize, a: &OfA, b: &OfB, pass
             to: pass.to.first,
             to_row: pass.to.row,
             add: pass.add,
+            dtype,
         };
         // SAFETY: the caller's promises; `width` follows the packing, `valid` ends at the last
         // column.
@@ -186,12 +188,16 @@ pub(super) fn odd_lines(values: usize) -> usize {
 }
 
 /// Copies the steps `steps` of each row of `a: [rows, k]` to rows of `copy_row` values.
-fn copy_row_tile(copy: &mut [f32], copy_row: usize, a: &[f32], k: usize, steps: &Range<usize>) {
+fn copy_row_tile(copy: &mut [f32], copy_row: usize, a: &[f32], k: usize, steps: &Range<usize>, dtype: Dtype) {
     if steps.is_empty() {
         return;
     }
     for (target, source) in copy.chunks_exact_mut(copy_row).zip(a.chunks_exact(k)) {
-        target[..steps.len()].copy_from_slice(&source[steps.clone()]);
+        let target = &mut target[..steps.len()];
+        match dtype {
+            Dtype::F32 => target.copy_from_slice(&source[steps.clone()]),
+            Dtype::Bf16 => pair_neighbours(target, &source[dtype.values(steps, k)]),
+        }
     }
 }
 

@@ -1,10 +1,12 @@
 //! AVX2 + FMA tiles: 6 rows × 16 columns is 12 of the 16 registers for sums, two for B, one for A.
 
 use std::arch::x86_64::{
-    __m256, _mm256_add_ps, _mm256_broadcast_ss, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_setzero_ps, _mm256_storeu_ps,
+    __m256, _mm256_add_ps, _mm256_and_si256, _mm256_broadcast_ss, _mm256_castps_si256, _mm256_castsi256_ps,
+    _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_set1_epi32, _mm256_setzero_ps, _mm256_slli_epi32, _mm256_storeu_ps,
 };
 
 use super::tile::{HALF_PANEL, PANEL, Tile};
+use crate::dtype::Dtype;
 
 pub(super) const ROWS: usize = 6;
 /// One panel is more columns than 16 registers hold.
@@ -20,7 +22,12 @@ pub(super) unsafe fn run(tile: &Tile) {
         ($tile:expr, $vectors:literal: $($rows:literal)*) => {
             match tile.rows {
                 // SAFETY: rows and width are the tile's; the rest are the caller's promises.
-                $($rows => unsafe { kernel::<$rows, $vectors>($tile, tile.width) },)*
+                $($rows => unsafe {
+                    match tile.dtype {
+                        Dtype::F32 => of_values::<$rows, $vectors>($tile, tile.width),
+                        Dtype::Bf16 => of_pairs::<$rows, $vectors>($tile, tile.width),
+                    }
+                },)*
                 rows => unreachable!("no AVX2 tile of {rows} rows x {} columns", tile.width),
             }
         };
@@ -47,12 +54,31 @@ fn right_half(tile: &Tile) -> Tile {
     }
 }
 
+/// a·b + sum.
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+fn fused(a: __m256, b: __m256, sum: __m256) -> __m256 {
+    _mm256_fmadd_ps(a, b, sum)
+}
+
+/// even·even + (odd·odd + sum), each addition rounded once: the bits of AVX-512's dot product.
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+fn dot_product(a: __m256, b: __m256, sum: __m256) -> __m256 {
+    let upper = _mm256_set1_epi32(0xffff_0000_u32 as i32);
+    let odd = |x: __m256| _mm256_castsi256_ps(_mm256_and_si256(_mm256_castps_si256(x), upper));
+    let even = |x: __m256| _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_castps_si256(x)));
+    _mm256_fmadd_ps(even(a), even(b), _mm256_fmadd_ps(odd(a), odd(b), sum))
+}
+
+macro_rules! kernel {
+    ($name:ident, $multiply_add:ident) => {
 /// The first `VECTORS * LANES` columns of a tile in a panel of `panel` columns.
 ///
 /// # Safety
 /// As [`run`], with `tile.rows == ROWS`.
 #[target_feature(enable = "avx2,fma")]
-unsafe fn kernel<const ROWS: usize, const VECTORS: usize>(tile: &Tile, panel: usize) {
+unsafe fn $name<const ROWS: usize, const VECTORS: usize>(tile: &Tile, panel: usize) {
     let mut sums = [[_mm256_setzero_ps(); VECTORS]; ROWS];
     if !tile.from.is_null() {
         for (r, row) in sums.iter_mut().enumerate() {
@@ -76,7 +102,7 @@ unsafe fn kernel<const ROWS: usize, const VECTORS: usize>(tile: &Tile, panel: us
             for r in 0..ROWS {
                 let a_now = _mm256_broadcast_ss(&*a[r / 3].add((r % 3) * tile.a_row));
                 for v in 0..VECTORS {
-                    sums[r][v] = _mm256_fmadd_ps(a_now, b_now[v], sums[r][v]);
+                    sums[r][v] = $multiply_add(a_now, b_now[v], sums[r][v]);
                 }
             }
             for pointer in &mut a[..ROWS.div_ceil(3)] {
@@ -96,3 +122,8 @@ unsafe fn kernel<const ROWS: usize, const VECTORS: usize>(tile: &Tile, panel: us
         }
     }
 }
+    };
+}
+
+kernel!(of_values, fused);
+kernel!(of_pairs, dot_product);

@@ -1,11 +1,16 @@
-//! AVX-512F tiles: 12 rows × 32 columns is 24 of the 32 registers for sums, two for B, and A as
-//! a broadcast memory operand of the FMA.
+//! AVX-512 tiles: 12 rows × 32 columns is 24 of the 32 registers for sums, two for B, and A as
+//! a broadcast memory operand. The same kernel three times: fused multiply-add of f32, the dot
+//! product of bf16 pairs, and that one from f32 instructions for processors without it.
 
 use std::arch::x86_64::{
-    __m512, _mm512_add_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_set1_ps, _mm512_setzero_ps, _mm512_storeu_ps,
+    __m512, __m512bh, _mm512_add_ps, _mm512_and_si512, _mm512_castps_si512, _mm512_castsi512_ps, _mm512_dpbf16_ps,
+    _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_ps, _mm512_slli_epi32,
+    _mm512_storeu_ps,
 };
+use std::mem::transmute;
 
 use super::tile::{PANEL, Tile};
+use crate::dtype::Dtype;
 
 pub(super) const ROWS: usize = 12;
 /// Up to this many rows two panels at once fit.
@@ -15,28 +20,64 @@ const LANES: usize = 16;
 
 /// # Safety
 /// As [`super::tile::compute`] with all columns valid; the machine has AVX-512F.
-#[target_feature(enable = "avx512f")]
 pub(super) unsafe fn run(tile: &Tile) {
     macro_rules! by_rows {
-        ($vectors:literal: $($rows:literal)*) => {
+        ($kernel:ident, $vectors:literal: $($rows:literal)*) => {
             match tile.rows {
                 // SAFETY: rows and width are the tile's; the rest are the caller's promises.
-                $($rows => unsafe { kernel::<$rows, $vectors>(tile) },)*
+                $($rows => unsafe { $kernel::<$rows, $vectors>(tile) },)*
                 rows => unreachable!("no AVX-512 tile of {rows} rows x {} columns", tile.width),
             }
         };
     }
-    match tile.width / LANES {
-        1 => by_rows!(1: 1 2 3 4 5 6 7 8 9 10 11 12),
-        2 => by_rows!(2: 1 2 3 4 5 6 7 8 9 10 11 12),
-        _ => by_rows!(4: 1 2 3 4 5 6),
+    macro_rules! by_width {
+        ($kernel:ident) => {
+            match tile.width / LANES {
+                1 => by_rows!($kernel, 1: 1 2 3 4 5 6 7 8 9 10 11 12),
+                2 => by_rows!($kernel, 2: 1 2 3 4 5 6 7 8 9 10 11 12),
+                _ => by_rows!($kernel, 4: 1 2 3 4 5 6),
+            }
+        };
+    }
+    match tile.dtype {
+        Dtype::F32 => by_width!(of_values),
+        Dtype::Bf16 if Dtype::Bf16.is_native() => by_width!(of_pairs),
+        Dtype::Bf16 => by_width!(of_widened_pairs),
     }
 }
 
+/// a·b + sum.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn fused(a: __m512, b: __m512, sum: __m512) -> __m512 {
+    _mm512_fmadd_ps(a, b, sum)
+}
+
+/// even·even + (odd·odd + sum), each addition rounded once.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bf16")]
+fn dot_product(a: __m512, b: __m512, sum: __m512) -> __m512 {
+    // SAFETY: both types are 512 bits without meaning of their own.
+    let (a, b) = unsafe { (transmute::<__m512, __m512bh>(a), transmute::<__m512, __m512bh>(b)) };
+    _mm512_dpbf16_ps(sum, a, b)
+}
+
+/// The bits of [`dot_product`] from two fused multiply-adds, except that it takes subnormal values for 0.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn dot_product_widened(a: __m512, b: __m512, sum: __m512) -> __m512 {
+    let upper = _mm512_set1_epi32(0xffff_0000_u32 as i32);
+    let odd = |x: __m512| _mm512_castsi512_ps(_mm512_and_si512(_mm512_castps_si512(x), upper));
+    let even = |x: __m512| _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_castps_si512(x)));
+    _mm512_fmadd_ps(even(a), even(b), _mm512_fmadd_ps(odd(a), odd(b), sum))
+}
+
+macro_rules! kernel {
+    ($name:ident, $features:literal, $multiply_add:ident) => {
 /// # Safety
 /// As [`run`], with `tile.rows == ROWS` and `tile.width == VECTORS * LANES`.
-#[target_feature(enable = "avx512f")]
-unsafe fn kernel<const ROWS: usize, const VECTORS: usize>(tile: &Tile) {
+#[target_feature(enable = $features)]
+unsafe fn $name<const ROWS: usize, const VECTORS: usize>(tile: &Tile) {
     let mut sums = [[_mm512_setzero_ps(); VECTORS]; ROWS];
     if !tile.from.is_null() {
         for (r, row) in sums.iter_mut().enumerate() {
@@ -62,7 +103,7 @@ unsafe fn kernel<const ROWS: usize, const VECTORS: usize>(tile: &Tile) {
             for r in 0..ROWS {
                 let a_now = _mm512_set1_ps(*a[r / 3].add((r % 3) * tile.a_row));
                 for v in 0..VECTORS {
-                    sums[r][v] = _mm512_fmadd_ps(a_now, b_now[v], sums[r][v]);
+                    sums[r][v] = $multiply_add(a_now, b_now[v], sums[r][v]);
                 }
             }
             for pointer in &mut a[..ROWS.div_ceil(3)] {
@@ -82,3 +123,9 @@ unsafe fn kernel<const ROWS: usize, const VECTORS: usize>(tile: &Tile) {
         }
     }
 }
+    };
+}
+
+kernel!(of_values, "avx512f", fused);
+kernel!(of_pairs, "avx512f,avx512bf16", dot_product);
+kernel!(of_widened_pairs, "avx512f", dot_product_widened);

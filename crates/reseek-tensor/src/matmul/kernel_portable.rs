@@ -3,6 +3,7 @@
 
 use super::tile::{PANEL, Tile};
 use crate::dispatch::multiply_add;
+use crate::dtype::Dtype;
 
 pub(super) const ROWS: usize = if cfg!(target_arch = "aarch64") { 8 } else { 4 };
 /// One panel gives chains enough even with one row.
@@ -49,7 +50,10 @@ unsafe fn kernel<const ROWS: usize>(tile: &Tile, column: usize) {
             for (r, row) in sums.iter_mut().enumerate() {
                 let a = *tile.a.add(r * tile.a_row + kk * tile.a_k);
                 for (sum, b) in row.iter_mut().zip(b) {
-                    *sum = multiply_add(a, b, *sum);
+                    *sum = match tile.dtype {
+                        Dtype::F32 => multiply_add(a, b, *sum),
+                        Dtype::Bf16 => dot_product(a, b, *sum),
+                    };
                 }
             }
         }
@@ -61,4 +65,12 @@ unsafe fn kernel<const ROWS: usize>(tile: &Tile, column: usize) {
             *to = if tile.add { *to + sum } else { *sum };
         }
     }
+}
+
+/// even·even + (odd·odd + sum) of two pairs of bf16.
+#[inline(always)]
+fn dot_product(a: f32, b: f32, sum: f32) -> f32 {
+    let odd = |x: f32| f32::from_bits(x.to_bits() & 0xffff_0000);
+    let even = |x: f32| f32::from_bits(x.to_bits() << 16);
+    multiply_add(even(a), even(b), multiply_add(odd(a), odd(b), sum))
 }

@@ -1,4 +1,4 @@
-//! Matrix products in f32.
+//! Matrix products: operands in f32 or bf16 ([`Dtype`]), sums in f32.
 //!
 //! **Bit rule.** Every element of C is one chain of fused multiply-adds in increasing k, begun at
 //! zero: `s = fma(a[k], b[k], s)`. With [`Accumulate::Add`], and in the gradients of weights, the
@@ -6,6 +6,9 @@
 //! the number of rows nor on the row's place, nor on threads, blocks or register widths: decoding
 //! one token gives the bits of a pass over the whole sequence. (x86 processors without FMA round
 //! the product as well: the same rule with other bits.)
+//! In bf16, where both operands are rounded on the way to the kernel, the chain takes the values
+//! in pairs, the odd one first: `s = fma(a[k], b[k], fma(a[k + 1], b[k + 1], s))`, as the dot
+//! product of AVX-512 BF16 does; processors without it give the same bits, subnormal values apart.
 //!
 //! Layers of this module: [`Packed`] and its panels (`packed`), loops for the caches (`blocks`,
 //! `transposed`), a tile of C (`tile`), and one file of kernels for each instruction set.
@@ -29,6 +32,7 @@ mod transposed;
 use std::ops::Range;
 
 use crate::dispatch::{self, SimdLevel};
+use crate::dtype::Dtype;
 use crate::pool;
 
 pub use packed::Packed;
@@ -80,7 +84,7 @@ pub fn matmul(c: &mut [f32], a: &[f32], b: &Packed, acc: Accumulate) {
 ///
 /// # Panics
 /// If the lengths do not fit `m`, `n` and one t.
-pub fn matmul_tn(c: &mut [f32], a: &[f32], b: &[f32], m: usize, n: usize) {
+pub fn matmul_tn(c: &mut [f32], a: &[f32], b: &[f32], m: usize, n: usize, dtype: Dtype) {
     let t = a.len().checked_div(m).unwrap_or(0);
     assert!(
         c.len() == m * n && a.len() == t * m && (m == 0 || b.len() == t * n),
@@ -97,7 +101,7 @@ pub fn matmul_tn(c: &mut [f32], a: &[f32], b: &[f32], m: usize, n: usize) {
     let compute = |(index, c): (usize, &mut [f32])| {
         let first = index * rows_of_part;
         // SAFETY: dispatch only returns levels that the machine supports.
-        unsafe { transposed::product_tn(level, c, a, b, m, n, first) }
+        unsafe { transposed::product_tn(level, c, a, b, m, n, first, dtype) }
     };
     if rows_of_part >= m {
         compute((0, c));
@@ -134,14 +138,22 @@ pub fn grouped_matmul(c: &mut [f32], a: &[f32], bs: &[Packed], offsets: &[usize]
 /// # Panics
 /// If the offsets do not rise from 0 to the number of rows of `a` and of `b`, or `c` does not
 /// have `m * n` values for each group.
-pub fn grouped_matmul_tn(c: &mut [f32], a: &[f32], b: &[f32], m: usize, n: usize, offsets: &[usize]) {
+pub fn grouped_matmul_tn(
+    c: &mut [f32],
+    a: &[f32],
+    b: &[f32],
+    m: usize,
+    n: usize,
+    offsets: &[usize],
+    dtype: Dtype,
+) {
     let n_groups = offsets.len().saturating_sub(1);
     assert_eq!(c.len(), n_groups * m * n, "c of {n_groups} groups of [{m}, {n}]");
     check_offsets(offsets, n_groups, a.len(), m);
     check_offsets(offsets, n_groups, b.len(), n);
     for (e, rows) in groups(offsets).enumerate() {
         let c = &mut c[e * m * n..(e + 1) * m * n];
-        matmul_tn(c, &a[rows.start * m..rows.end * m], &b[rows.start * n..rows.end * n], m, n);
+        matmul_tn(c, &a[rows.start * m..rows.end * m], &b[rows.start * n..rows.end * n], m, n, dtype);
     }
 }
 

@@ -4,13 +4,16 @@ use std::ops::Range;
 
 use super::tile::{HALF_PANEL, PANEL};
 use crate::aligned::Line;
+use crate::dtype::{Dtype, pair_neighbours, pair_rows};
 
 /// B `[k, n]` packed in column panels: panel p holds columns 32p.. of all k rows, row after row,
-/// 32 values a row (16 in the last panel where those are enough), zeros beyond column n.
+/// 32 values a row (16 in the last panel where those are enough), zeros beyond column n. In bf16
+/// two rows make one row of pairs.
 #[derive(Clone, Debug)]
 pub struct Packed {
     pub k: usize,
     pub n: usize,
+    pub dtype: Dtype,
     lines: Vec<Line>,
 }
 
@@ -19,8 +22,8 @@ impl Packed {
     ///
     /// # Panics
     /// If `b` does not have `k * n` values.
-    pub fn from_rows(b: &[f32], k: usize, n: usize) -> Self {
-        let mut packed = Self::zeros(k, n);
+    pub fn from_rows(b: &[f32], k: usize, n: usize, dtype: Dtype) -> Self {
+        let mut packed = Self::zeros(k, n, dtype);
         packed.repack_rows(b);
         packed
     }
@@ -29,8 +32,8 @@ impl Packed {
     ///
     /// # Panics
     /// If `w` does not have `n * k` values.
-    pub fn from_transposed(w: &[f32], n: usize, k: usize) -> Self {
-        let mut packed = Self::zeros(k, n);
+    pub fn from_transposed(w: &[f32], n: usize, k: usize, dtype: Dtype) -> Self {
+        let mut packed = Self::zeros(k, n, dtype);
         packed.repack_transposed(w);
         packed
     }
@@ -43,7 +46,7 @@ impl Packed {
         let (k, n) = (self.k, self.n);
         assert_eq!(b.len(), k * n, "packing B [{k}, {n}] from {} values", b.len());
         if n > 0 {
-            pack_rows(Line::flatten_mut(&mut self.lines), b, n, 0..n);
+            pack_rows(Line::flatten_mut(&mut self.lines), b, n, 0..n, self.dtype);
         }
     }
 
@@ -54,30 +57,36 @@ impl Packed {
     pub fn repack_transposed(&mut self, w: &[f32]) {
         let (k, n) = (self.k, self.n);
         assert_eq!(w.len(), n * k, "packing the transpose of w [{n}, {k}] from {} values", w.len());
+        let steps = self.dtype.steps(k);
         let mut panels = Line::flatten_mut(&mut self.lines);
         for first in (0..n).step_by(PANEL) {
             let columns = PANEL.min(n - first);
-            let panel = panels.split_off_mut(..k * panel_width(columns)).expect("room for every panel");
+            let panel = panels.split_off_mut(..steps * panel_width(columns)).expect("room for every panel");
             let w = &w[first * k..(first + columns) * k];
             if columns > HALF_PANEL {
-                transpose_panel::<PANEL>(panel, w, k);
+                transpose_panel::<PANEL>(panel, w, k, self.dtype);
             } else {
-                transpose_panel::<HALF_PANEL>(panel, w, k);
+                transpose_panel::<HALF_PANEL>(panel, w, k, self.dtype);
             }
         }
     }
 
-    /// All panels. Exactly as long as `k` and `n` say, or panics: these are public, and the
-    /// kernels read as far as they say.
+    /// Steps of the chains: rows of k values or of pairs.
+    pub(super) fn steps(&self) -> usize {
+        self.dtype.steps(self.k)
+    }
+
+    /// All panels. Exactly as long as `k`, `n` and `dtype` say, or panics: these are public, and
+    /// the kernels read as far as they say.
     pub(super) fn values(&self) -> &[f32] {
-        let len = self.k.checked_mul(padded(self.n));
+        let len = self.steps().checked_mul(padded(self.n));
         let lines = Line::flatten(&self.lines);
         len.and_then(|len| lines.get(..len))
             .unwrap_or_else(|| panic!("packed B [{}, {}] holds only {} values", self.k, self.n, lines.len()))
     }
 
-    fn zeros(k: usize, n: usize) -> Self {
-        Self { k, n, lines: Line::zeros(k * padded(n)) }
+    fn zeros(k: usize, n: usize, dtype: Dtype) -> Self {
+        Self { k, n, dtype, lines: Line::zeros(dtype.steps(k) * padded(n)) }
     }
 }
 
@@ -94,24 +103,41 @@ pub(super) fn padded(n: usize) -> usize {
 /// Packs the given columns of all rows of `b: [_, n]` into panels, with zeros beyond the last
 /// column. Goes by a few rows at a time through all panels, because a row of `b` may be a memory
 /// page away from the next.
-pub(super) fn pack_rows(panels: &mut [f32], b: &[f32], n: usize, columns: Range<usize>) {
+pub(super) fn pack_rows(panels: &mut [f32], b: &[f32], n: usize, columns: Range<usize>, dtype: Dtype) {
     const ROWS: usize = 8;
-    let k = b.len() / n;
+    let steps = dtype.steps(b.len() / n);
     for (index, b) in b.chunks(ROWS * n).enumerate() {
         for start in (0..columns.len()).step_by(PANEL) {
             let valid = PANEL.min(columns.len() - start);
             let width = panel_width(valid);
-            let panel = &mut panels[start * k + index * ROWS * width..];
-            let rows = b.chunks_exact(n).map(|row| &row[columns.start + start..][..valid]);
-            match (valid, width) {
-                (PANEL, _) => copy_rows::<PANEL>(panel, rows),
-                (HALF_PANEL, _) => copy_rows::<HALF_PANEL>(panel, rows),
-                _ => {
-                    for (target, source) in panel.chunks_exact_mut(width).zip(rows) {
-                        target[..valid].copy_from_slice(source);
+            let panel = &mut panels[start * steps + index * dtype.steps(ROWS) * width..];
+            let from = columns.start + start;
+            match dtype {
+                Dtype::F32 => {
+                    let rows = b.chunks_exact(n).map(|values| &values[from..from + valid]);
+                    pack_values(panel, rows, valid, width);
+                }
+                Dtype::Bf16 => {
+                    for (target, pair) in panel.chunks_exact_mut(width).zip(b.chunks(2 * n)) {
+                        let (even, odd) = pair.split_at(n);
+                        let odd = (!odd.is_empty()).then(|| &odd[from..from + valid]);
+                        pair_rows(&mut target[..valid], &even[from..from + valid], odd);
                         target[valid..].fill(0.0);
                     }
                 }
+            }
+        }
+    }
+}
+
+fn pack_values<'a>(panel: &mut [f32], rows: impl Iterator<Item = &'a [f32]>, valid: usize, width: usize) {
+    match (valid, width) {
+        (PANEL, _) => copy_rows::<PANEL>(panel, rows),
+        (HALF_PANEL, _) => copy_rows::<HALF_PANEL>(panel, rows),
+        _ => {
+            for (target, source) in panel.chunks_exact_mut(width).zip(rows) {
+                target[..valid].copy_from_slice(source);
+                target[valid..].fill(0.0);
             }
         }
     }
@@ -126,12 +152,21 @@ pub(super) fn copy_rows<'a, const WIDTH: usize>(packed: &mut [f32], rows: impl I
 
 /// One panel of wᵀ from its rows of w, `w: [<= WIDTH, k]`. Goes by blocks of one cache line of
 /// every row, so each line of w is read once and the block's transpose stays in the L1 cache.
-fn transpose_panel<const WIDTH: usize>(panel: &mut [f32], w: &[f32], k: usize) {
+fn transpose_panel<const WIDTH: usize>(panel: &mut [f32], w: &[f32], k: usize, dtype: Dtype) {
     const BLOCK: usize = 16;
+    let steps_of_block = dtype.steps(BLOCK);
     let panel = panel.as_chunks_mut::<WIDTH>().0;
-    for (block, rows) in panel.chunks_mut(BLOCK).enumerate() {
+    for (block, rows) in panel.chunks_mut(steps_of_block).enumerate() {
         for (j, w_row) in w.chunks_exact(k).enumerate() {
-            let source = &w_row[block * BLOCK..][..rows.len()];
+            let source = &w_row[block * BLOCK..k.min((block + 1) * BLOCK)];
+            let mut pairs = [0.0; BLOCK];
+            let source = match dtype {
+                Dtype::F32 => source,
+                Dtype::Bf16 => {
+                    pair_neighbours(&mut pairs[..rows.len()], source);
+                    &pairs[..rows.len()]
+                }
+            };
             for (row, &value) in rows.iter_mut().zip(source) {
                 row[j] = value;
             }

@@ -5,6 +5,7 @@ use super::kernel_portable;
 #[cfg(target_arch = "x86_64")]
 use super::{kernel_avx2, kernel_avx512};
 use crate::dispatch::SimdLevel;
+use crate::dtype::Dtype;
 
 /// Columns of a full panel of a packed operand, in values.
 pub(super) const PANEL: usize = 32;
@@ -22,6 +23,9 @@ const WIDTH_MAX: usize = 2 * PANEL;
 /// to[r][j]    = chain[r][j], or to[r][j] + chain[r][j] with add
 /// a[r][kk] = *(a + r·a_row + kk·a_k),  b[kk][j] = *(b + (j / 32)·b_panel + kk·min(width, 32) + j % 32)
 /// ```
+///
+/// With bf16 a value is a pair of neighbours along the chain, and `fma(a, b, ·)` is
+/// `fma(even a, even b, fma(odd a, odd b, ·))`: what the dot product of AVX-512 BF16 computes.
 #[derive(Clone, Copy)]
 pub(super) struct Tile {
     pub rows: usize,
@@ -39,6 +43,7 @@ pub(super) struct Tile {
     pub to: *mut f32,
     pub to_row: usize,
     pub add: bool,
+    pub dtype: Dtype,
 }
 
 /// Most rows of a tile that keeps all its sums in registers.

@@ -9,6 +9,7 @@ use std::ops::Range;
 use super::blocks::{COLUMN_BLOCK, OfA, OfB, Pass, RowTiles, Sums, blocks, odd_lines, part, sweep, with_scratch};
 use super::packed::{copy_rows, pack_rows, padded};
 use crate::dispatch::SimdLevel;
+use crate::dtype::{Dtype, pair_rows};
 
 /// Steps of t of a block.
 const T_BLOCK: usize = 256;
@@ -27,6 +28,7 @@ pub(super) unsafe fn product_tn(
     m: usize,
     n: usize,
     first: usize,
+    dtype: Dtype,
 ) {
     for row_block in blocks(0..c.len() / n, C_BLOCK) {
         for columns in blocks(0..n, C_BLOCK) {
@@ -34,7 +36,7 @@ pub(super) unsafe fn product_tn(
             let of_b = Columns { values: b, width: n, range: columns.clone() };
             let c = Sums::new(c.as_mut_ptr(), n).at(row_block.start, columns.start);
             // SAFETY: the caller's promise on level; the block lies in C, which is borrowed.
-            unsafe { block_of_product(level, c, &of_a, &of_b) };
+            unsafe { block_of_product(level, c, &of_a, &of_b, dtype) };
         }
     }
 }
@@ -57,12 +59,13 @@ impl Columns<'_> {
 /// # Safety
 /// The machine supports `level`; `c` has a row for each column of `a` and a column for each of
 /// `b`, which no one else uses.
-unsafe fn block_of_product(level: SimdLevel, c: Sums, a: &Columns<'_>, b: &Columns<'_>) {
+unsafe fn block_of_product(level: SimdLevel, c: Sums, a: &Columns<'_>, b: &Columns<'_>, dtype: Dtype) {
     let k = a.values.len() / a.width;
+    let steps_of_k = dtype.steps(k);
     let (m, n) = (a.range.len(), b.range.len());
     let row_tiles = RowTiles::new(m, level);
-    let n_passes = k.div_ceil(T_BLOCK).max(1);
-    let steps_max = k.div_ceil(n_passes);
+    let n_passes = steps_of_k.div_ceil(T_BLOCK).max(1);
+    let steps_max = steps_of_k.div_ceil(n_passes);
     let tile_size = odd_lines(steps_max * row_tiles.largest());
     let (a_size, b_size) = (row_tiles.count() * tile_size, steps_max * padded(n));
     let partial_row = odd_lines(n);
@@ -72,10 +75,11 @@ unsafe fn block_of_product(level: SimdLevel, c: Sums, a: &Columns<'_>, b: &Colum
         let (b_packed, partial) = rest.split_at_mut(b_size);
         let partial = Sums::new(partial.as_mut_ptr(), partial_row);
         for index in 0..n_passes {
-            let steps = part(k, n_passes, index);
+            let steps = part(steps_of_k, n_passes, index);
+            let values = dtype.values(&steps, k);
             let pass = Pass::new(index, n_passes, c, partial, true);
-            pack_row_tiles(a_packed, tile_size, a, &steps, row_tiles);
-            pack_rows(b_packed, b.rows(&steps), b.width, b.range.clone());
+            pack_row_tiles(a_packed, tile_size, a, &values, row_tiles, dtype);
+            pack_rows(b_packed, b.rows(&values), b.width, b.range.clone(), dtype);
             for columns in blocks(0..n, COLUMN_BLOCK) {
                 let of_b = OfB::new(b_packed, steps.len(), 0..steps.len(), columns.clone());
                 for (tile, of_tile) in a_packed.chunks_exact(tile_size).enumerate() {
@@ -83,35 +87,55 @@ unsafe fn block_of_product(level: SimdLevel, c: Sums, a: &Columns<'_>, b: &Colum
                     let of_a = OfA::new(of_tile, 1, rows.len());
                     let pass = pass.at(rows.start, columns.start);
                     // SAFETY: the caller's promises; rows and columns lie in C.
-                    unsafe { sweep(level, rows.len(), &of_a, &of_b, pass) };
+                    unsafe { sweep(level, dtype, rows.len(), &of_a, &of_b, pass) };
                 }
             }
         }
     });
 }
 
-/// Transposed A in row tiles: for each tile, the given steps of its columns of `a`, at distances
+/// Transposed A in row tiles: for each tile, the given rows of its columns of `a`, at distances
 /// of `tile_size` values. Goes by a few rows at a time through all tiles, because a row of `a` may
 /// be a memory page away from the next.
-fn pack_row_tiles(packed: &mut [f32], tile_size: usize, a: &Columns, steps: &Range<usize>, tiles: RowTiles) {
+fn pack_row_tiles(
+    packed: &mut [f32],
+    tile_size: usize,
+    a: &Columns,
+    rows: &Range<usize>,
+    tiles: RowTiles,
+    dtype: Dtype,
+) {
     const ROWS: usize = 8;
-    for (index, few_rows) in a.rows(steps).chunks(ROWS * a.width).enumerate() {
+    for (index, few_rows) in a.rows(rows).chunks(ROWS * a.width).enumerate() {
         for (tile, packed) in packed.chunks_exact_mut(tile_size).enumerate() {
             let tile = tiles.get(tile);
-            let packed = &mut packed[index * ROWS * tile.len()..];
-            let rows = few_rows.chunks_exact(a.width).map(|row| &row[a.range.clone()][tile.clone()]);
-            match tile.len() {
-                // The full tiles of the kernel families.
-                12 => copy_rows::<12>(packed, rows),
-                8 => copy_rows::<8>(packed, rows),
-                6 => copy_rows::<6>(packed, rows),
-                4 => copy_rows::<4>(packed, rows),
-                other => {
-                    for (target, source) in packed.chunks_exact_mut(other).zip(rows) {
-                        // Shorter than a call of memcpy.
-                        target.iter_mut().zip(source).for_each(|(t, &s)| *t = s);
+            let packed = &mut packed[index * dtype.steps(ROWS) * tile.len()..];
+            let columns = a.range.start + tile.start..a.range.start + tile.end;
+            match dtype {
+                Dtype::F32 => copy_tile(packed, few_rows, a.width, columns),
+                Dtype::Bf16 => {
+                    for (target, pair) in packed.chunks_exact_mut(tile.len()).zip(few_rows.chunks(2 * a.width)) {
+                        let (even, odd) = pair.split_at(a.width);
+                        pair_rows(target, &even[columns.clone()], odd.get(columns.clone()));
                     }
                 }
+            }
+        }
+    }
+}
+
+fn copy_tile(packed: &mut [f32], few_rows: &[f32], width: usize, columns: Range<usize>) {
+    let rows = few_rows.chunks_exact(width).map(|row| &row[columns.clone()]);
+    match columns.len() {
+        // The full tiles of the kernel families.
+        12 => copy_rows::<12>(packed, rows),
+        8 => copy_rows::<8>(packed, rows),
+        6 => copy_rows::<6>(packed, rows),
+        4 => copy_rows::<4>(packed, rows),
+        other => {
+            for (target, source) in packed.chunks_exact_mut(other).zip(rows) {
+                // Shorter than a call of memcpy.
+                target.iter_mut().zip(source).for_each(|(t, &s)| *t = s);
             }
         }
     }

@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use reseek_tensor::dispatch::{SimdLevel, with_level};
+use reseek_tensor::dtype::{Dtype, round_bf16};
 use reseek_tensor::linear::{Linear, linear_dgrad, linear_forward, linear_wgrad};
 use reseek_tensor::matmul::{Accumulate, Packed, grouped_matmul, grouped_matmul_tn, matmul, matmul_tn};
 use reseek_tensor::numeric::{assert_close, assert_same_bits};
@@ -28,10 +29,21 @@ fn reference(a: &[f32], b: &[f32], m: usize, k: usize, n: usize) -> Vec<f32> {
     (0..m * n).map(|index| element(index / n, index % n) as f32).collect()
 }
 
-/// a[m, k]·b[k, n] by the bit rule: chains of `mul_add` from zero.
-fn chains(a: &[f32], b: &[f32], m: usize, k: usize, n: usize) -> Vec<f32> {
-    let element = |i: usize, j: usize| (0..k).fold(0.0, |sum, kk| a[i * k + kk].mul_add(b[kk * n + j], sum));
+/// a[m, k]·b[k, n] by the bit rule: chains of `mul_add` from zero, in bf16 by pairs with the odd value first.
+fn chains(a: &[f32], b: &[f32], m: usize, k: usize, n: usize, dtype: Dtype) -> Vec<f32> {
+    let order: Vec<usize> = match dtype {
+        Dtype::F32 => (0..k).collect(),
+        Dtype::Bf16 => (0..k.next_multiple_of(2)).map(|kk| kk ^ 1).filter(|&kk| kk < k).collect(),
+    };
+    let element = |i: usize, j: usize| order.iter().fold(0.0, |sum, kk| a[i * k + kk].mul_add(b[kk * n + j], sum));
     (0..m * n).map(|index| element(index / n, index % n)).collect()
+}
+
+fn rounded(x: &[f32], dtype: Dtype) -> Vec<f32> {
+    match dtype {
+        Dtype::F32 => x.to_vec(),
+        Dtype::Bf16 => x.iter().map(|&x| round_bf16(x)).collect(),
+    }
 }
 
 fn sum(x: &[f32], y: &[f32]) -> Vec<f32> {
@@ -42,33 +54,42 @@ fn transpose(x: &[f32], rows: usize, cols: usize) -> Vec<f32> {
     (0..x.len()).map(|index| x[index % rows.max(1) * cols + index / rows.max(1)]).collect()
 }
 
-/// One random product, checked in all its forms at all levels.
+/// One random product, checked in all its forms at all levels in both formats.
 fn check(m: usize, k: usize, n: usize) {
+    for dtype in [Dtype::F32, Dtype::Bf16] {
+        check_dtype(m, k, n, dtype);
+    }
+}
+
+fn check_dtype(m: usize, k: usize, n: usize, dtype: Dtype) {
     let (a, b, c) = (values(m * k, "a"), values(k * n, "b"), values(m * n, "c"));
     let (at, bt) = (transpose(&a, m, k), transpose(&b, k, n));
-    let (exact, fused) = (reference(&a, &b, m, k, n), chains(&a, &b, m, k, n));
+    let (exact, fused) = {
+        let (a, b) = (rounded(&a, dtype), rounded(&b, dtype));
+        (reference(&a, &b, m, k, n), chains(&a, &b, m, k, n, dtype))
+    };
     let (exact_added, fused_added) = (sum(&c, &exact), sum(&c, &fused));
     for level in levels() {
         let compare = |form: &str, got: &[f32], exact: &[f32], fused: &[f32]| {
-            let what = format!("{form}, k {k}, {level}");
+            let what = format!("{form}, k {k}, {level}, {dtype}");
             assert_close(&what, got, exact, &[m, n], 1e-5);
             if level.is_fused() {
                 assert_same_bits(&what, got, fused, &[m, n]);
             }
         };
         with_level(level, || {
-            let packed = Packed::from_rows(&b, k, n);
+            let packed = Packed::from_rows(&b, k, n, dtype);
             let mut got = vec![f32::NAN; m * n];
             matmul(&mut got, &a, &packed, Accumulate::Set);
             compare("set", &got, &exact, &fused);
             let mut got = vec![f32::NAN; m * n];
-            matmul(&mut got, &a, &Packed::from_transposed(&bt, n, k), Accumulate::Set);
+            matmul(&mut got, &a, &Packed::from_transposed(&bt, n, k, dtype), Accumulate::Set);
             compare("transposed", &got, &exact, &fused);
             let mut got = c.clone();
             matmul(&mut got, &a, &packed, Accumulate::Add);
             compare("add", &got, &exact_added, &fused_added);
             let mut got = c.clone();
-            matmul_tn(&mut got, &at, &b, m, n);
+            matmul_tn(&mut got, &at, &b, m, n, dtype);
             compare("tn", &got, &exact_added, &fused_added);
         });
     }
@@ -105,8 +126,10 @@ fn products_of_many_blocks() {
 fn a_row_alone_has_the_bits_of_a_row_among_many() {
     for level in levels() {
         with_level(level, || {
-            for (k, n) in [(64, 192), (1024, 100), (37, 2048), (700, 17)] {
-                let packed = Packed::from_rows(&values(k * n, "b"), k, n);
+            let shapes = [(64, 192), (1024, 100), (37, 2048), (700, 17)];
+            let formats = [Dtype::F32, Dtype::Bf16];
+            for ((k, n), dtype) in shapes.into_iter().flat_map(|shape| formats.map(|dtype| (shape, dtype))) {
+                let packed = Packed::from_rows(&values(k * n, "b"), k, n, dtype);
                 let a = values(37 * k, "a");
                 let mut all = vec![0.0; 37 * n];
                 matmul(&mut all, &a, &packed, Accumulate::Set);
@@ -127,16 +150,16 @@ fn a_row_alone_has_the_bits_of_a_row_among_many() {
 fn large_products_have_the_same_bits_on_the_pool() {
     let (m, k, n) = (300, 400, 500);
     let (a, b) = (values(m * k, "a"), values(k * n, "b"));
-    let packed = Packed::from_rows(&b, k, n);
+    let packed = Packed::from_rows(&b, k, n, Dtype::Bf16);
     let run = || {
         let mut tall = vec![0.0; m * n];
         matmul(&mut tall, &a, &packed, Accumulate::Set);
         let (wide_k, wide_n) = (1000, 4000);
-        let wide = Packed::from_rows(&values(wide_k * wide_n, "wide"), wide_k, wide_n);
+        let wide = Packed::from_rows(&values(wide_k * wide_n, "wide"), wide_k, wide_n, Dtype::F32);
         let mut few_rows = values(10 * wide_n, "few");
         matmul(&mut few_rows, &values(10 * wide_k, "x"), &wide, Accumulate::Add);
         let mut gradient = values(m * n, "gradient");
-        matmul_tn(&mut gradient, &transpose(&a, m, k), &b, m, n);
+        matmul_tn(&mut gradient, &transpose(&a, m, k), &b, m, n, Dtype::F32);
         [tall, few_rows, gradient]
     };
     let alone = pool::map_lanes(0..1_usize, |_| run()).remove(0);
@@ -156,18 +179,18 @@ fn groups_are_separate_products() {
         let (rows, experts) = (offsets[sizes.len()], sizes.len());
         let (a, dy) = (values(rows * k, "a"), values(rows * n, "dy"));
         let weights: Vec<Packed> =
-            (0..experts).map(|e| Packed::from_rows(&values(k * n, &format!("b{e}")), k, n)).collect();
+            (0..experts).map(|e| Packed::from_rows(&values(k * n, &format!("b{e}")), k, n, Dtype::Bf16)).collect();
         let mut got = values(rows * n, "c");
         let mut want = got.clone();
         grouped_matmul(&mut got, &a, &weights, &offsets, Accumulate::Add);
         let mut got_gradient = values(experts * k * n, "gradient");
         let mut want_gradient = got_gradient.clone();
-        grouped_matmul_tn(&mut got_gradient, &a, &dy, k, n, &offsets);
+        grouped_matmul_tn(&mut got_gradient, &a, &dy, k, n, &offsets, Dtype::Bf16);
         for e in 0..experts {
             let group = offsets[e]..offsets[e + 1];
             let (a, dy) = (&a[group.start * k..group.end * k], &dy[group.start * n..group.end * n]);
             matmul(&mut want[group.start * n..group.end * n], a, &weights[e], Accumulate::Add);
-            matmul_tn(&mut want_gradient[e * k * n..(e + 1) * k * n], a, dy, k, n);
+            matmul_tn(&mut want_gradient[e * k * n..(e + 1) * k * n], a, dy, k, n, Dtype::Bf16);
         }
         assert_same_bits("groups", &got, &want, &[rows, n]);
         assert_same_bits("gradients of groups", &got_gradient, &want_gradient, &[experts, k, n]);
@@ -176,7 +199,8 @@ fn groups_are_separate_products() {
 
 #[test]
 fn values_that_are_not_finite_stay_in_their_row_and_column() {
-    for level in levels() {
+    let formats = [Dtype::F32, Dtype::Bf16];
+    for (level, dtype) in levels().flat_map(|level| formats.map(|dtype| (level, dtype))) {
         with_level(level, || {
             let (m, k, n) = (29, 40, 83);
             let (mut a, mut b) = (values(m * k, "a"), values(k * n, "b"));
@@ -184,18 +208,18 @@ fn values_that_are_not_finite_stay_in_their_row_and_column() {
             a[20 * k] = f32::INFINITY;
             b[39 * n + 82] = f32::INFINITY;
             let mut c = vec![0.0; m * n];
-            matmul(&mut c, &a, &Packed::from_rows(&b, k, n), Accumulate::Set);
+            matmul(&mut c, &a, &Packed::from_rows(&b, k, n, dtype), Accumulate::Set);
             let mut tn = vec![0.0; m * n];
-            matmul_tn(&mut tn, &transpose(&a, m, k), &b, m, n);
+            matmul_tn(&mut tn, &transpose(&a, m, k), &b, m, n, dtype);
             for (index, (&x, &y)) in c.iter().zip(&tn).enumerate() {
                 let (i, j) = (index / n, index % n);
-                assert_eq!(x.is_nan(), i == 3 || (x.is_nan() && i == 20 && j == 82), "{level} [{i}, {j}] is {x}");
-                assert_eq!(x.is_finite(), i != 3 && i != 20 && j != 82, "{level} [{i}, {j}] is {x}");
-                assert!(x.to_bits() == y.to_bits() || (x.is_nan() && y.is_nan()), "{level} [{i}, {j}]: {x}, {y}");
+                assert_eq!(x.is_nan(), i == 3 || (x.is_nan() && i == 20 && j == 82), "{level} {dtype} [{i}, {j}] is {x}");
+                assert_eq!(x.is_finite(), i != 3 && i != 20 && j != 82, "{level} {dtype} [{i}, {j}] is {x}");
+                assert!(x.to_bits() == y.to_bits() || (x.is_nan() && y.is_nan()), "{level} {dtype} [{i}, {j}]: {x}, {y}");
             }
             // NaN and 0 * inf are not skipped over, and the padding's zeros meet no infinity.
             let mut zero = vec![1.0; 3];
-            matmul(&mut zero, &[f32::INFINITY], &Packed::from_rows(&[0.0, 1.0, -1.0], 1, 3), Accumulate::Set);
+            matmul(&mut zero, &[f32::INFINITY], &Packed::from_rows(&[0.0, 1.0, -1.0], 1, 3, dtype), Accumulate::Set);
             assert!(zero[0].is_nan() && zero[1] == f32::INFINITY && zero[2] == f32::NEG_INFINITY, "{zero:?}");
         });
     }
@@ -205,7 +229,7 @@ fn values_that_are_not_finite_stay_in_their_row_and_column() {
 fn repacking_replaces_all_values() {
     let (out, in_) = (45, 70);
     let (old, new) = (values(out * in_, "old"), values(out * in_, "new"));
-    let mut linear = Linear::pack(&old, out, in_);
+    let mut linear = Linear::pack(&old, out, in_, Dtype::F32);
     linear.repack(&new);
     let t = 21;
     let (x, dy) = (values(t * in_, "x"), values(t * out, "dy"));
@@ -223,12 +247,12 @@ fn repacking_replaces_all_values() {
 #[test]
 #[should_panic(expected = "matmul with B [4, 6]: a has 12 values, c has 12")]
 fn a_wrong_shape_names_both() {
-    matmul(&mut [0.0; 12], &[0.0; 12], &Packed::from_rows(&[0.0; 24], 4, 6), Accumulate::Set);
+    matmul(&mut [0.0; 12], &[0.0; 12], &Packed::from_rows(&[0.0; 24], 4, 6, Dtype::F32), Accumulate::Set);
 }
 
 #[test]
 #[should_panic(expected = "offsets [0, 5, 4] for 2 groups")]
 fn falling_offsets_are_refused() {
-    let weights = [Packed::from_rows(&[0.0; 6], 2, 3), Packed::from_rows(&[0.0; 6], 2, 3)];
+    let weights = [Packed::from_rows(&[0.0; 6], 2, 3, Dtype::F32), Packed::from_rows(&[0.0; 6], 2, 3, Dtype::F32)];
     grouped_matmul(&mut [0.0; 12], &[0.0; 8], &weights, &[0, 5, 4], Accumulate::Set);
 }

@@ -1,6 +1,7 @@
 //! The language-model head with its loss.
 
 use reseek_tensor::cross_entropy::{IGNORE, LmGrads, lm_logprobs, lm_loss, log_softmax_row};
+use reseek_tensor::dtype::Dtype;
 use reseek_tensor::linear::{Linear, linear_forward};
 use reseek_tensor::numeric::{assert_close, assert_same_bits};
 
@@ -35,7 +36,7 @@ impl Case {
     }
 
     fn run(&self, hidden: &[f32], targets: &[u32]) -> Outcome {
-        let head = Linear::pack(&self.head(), self.vocab, self.width);
+        let head = Linear::pack(&self.head(), self.vocab, self.width, Dtype::F32);
         let mut outcome = Outcome {
             logp: vec![0.0; targets.len()],
             entropy: vec![0.0; targets.len()],
@@ -104,7 +105,7 @@ fn every_way_to_a_log_probability_has_the_same_bits() {
         let (hidden, targets) = (case.hidden(), case.targets());
         for level in levels() {
             reseek_tensor::dispatch::with_level(level, || {
-                let head = Linear::pack(&case.head(), vocab, width);
+                let head = Linear::pack(&case.head(), vocab, width, Dtype::F32);
                 let outcome = case.run(&hidden, &targets);
                 let mut logp = vec![f32::NAN; rows];
                 lm_logprobs(&hidden, &head, &targets, &mut logp);
@@ -141,7 +142,7 @@ fn rows_without_a_target_cost_and_give_nothing() {
 
     let nothing = case.run(&hidden, &[IGNORE; 4]);
     assert!(nothing.dhidden.iter().all(|&x| x == 0.0) && nothing.dhead.iter().all(|&x| x == 1.0));
-    lm_logprobs(&[], &Linear::pack(&case.head(), 10, 8), &[], &mut []);
+    lm_logprobs(&[], &Linear::pack(&case.head(), 10, 8, Dtype::F32), &[], &mut []);
 }
 
 #[test]
@@ -172,7 +173,7 @@ fn log_softmax_of_impossible_tokens() {
 #[test]
 fn the_callback_may_ask_for_log_probabilities() {
     let case = Case { rows: 3, width: 4, vocab: 9 };
-    let (hidden, head) = (case.hidden(), Linear::pack(&case.head(), 9, 4));
+    let (hidden, head) = (case.hidden(), Linear::pack(&case.head(), 9, 4, Dtype::F32));
     let mut calls = 0;
     let mut dlogp = |row: usize, logp: f32, _| {
         let mut out = [0.0];
