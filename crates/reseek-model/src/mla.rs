@@ -88,11 +88,13 @@ impl Mla {
 
     fn absorb(&mut self, data: &[f32]) {
         let (nope, v, r) = (self.dims.qk_nope_head_dim, self.dims.v_head_dim, self.dims.kv_lora_rank);
+        let dtype = self.kv_b.linear.dtype();
         let heads = data[self.kv_b_range.clone()].chunks_exact((nope + v) * r);
         self.absorbed = heads
             .map(|w| {
                 let (key, value) = w.split_at(nope * r);
-                Absorbed { key: Packed::from_rows(key, nope, r), value: Packed::from_transposed(value, v, r) }
+                let key = Packed::from_rows(key, nope, r, dtype);
+                Absorbed { key, value: Packed::from_transposed(value, v, r, dtype) }
             })
             .collect();
     }

@@ -7,6 +7,7 @@
 use std::ops::Range;
 
 use reseek_spec::MoeSpec;
+use reseek_tensor::dtype::Dtype;
 use reseek_tensor::matmul::{Accumulate, Packed, grouped_matmul, grouped_matmul_tn};
 use reseek_tensor::permute::gather_rows;
 use reseek_tensor::swiglu::{swiglu_backward, swiglu_forward};
@@ -80,6 +81,7 @@ struct Group {
     out: usize,
     in_: usize,
     range: Range<usize>,
+    dtype: Dtype,
 }
 
 /// What the experts keep for the backward pass.
@@ -113,7 +115,8 @@ impl Moe {
         let group = |part: &str| Group::new(weights, prefix, part, spec.n_routed_experts);
         Self {
             spec: spec.clone(),
-            gate: Matrix::new(weights, &format!("{prefix}.gate")),
+            // V3 keeps the gate in higher precision (report, 3.3.1): a rounded score sends a token elsewhere.
+            gate: Matrix::in_format(weights, &format!("{prefix}.gate"), Dtype::F32),
             bias: weights.get(&bias).to_vec(),
             bias_range: weights.layout.range(&bias),
             experts: [group("gate_proj"), group("up_proj"), group("down_proj")],
@@ -232,10 +235,18 @@ impl Group {
         let (out, in_) = (shape[0], shape[1]);
         let range = weights.layout.range(&name(0)).start..weights.layout.range(&name(n_experts - 1)).end;
         assert_eq!(range.len(), n_experts * out * in_, "the experts' {part} do not lie side by side");
-        let pack = |from: fn(&[f32], usize, usize) -> Packed| -> Vec<Packed> {
-            weights.data[range.clone()].chunks_exact(out * in_).map(|w| from(w, out, in_)).collect()
+        let pack = |from: fn(&[f32], usize, usize, Dtype) -> Packed| -> Vec<Packed> {
+            let experts = weights.data[range.clone()].chunks_exact(out * in_);
+            experts.map(|w| from(w, out, in_, weights.compute)).collect()
         };
-        Self { forward: pack(Packed::from_transposed), dgrad: pack(Packed::from_rows), out, in_, range }
+        Self {
+            forward: pack(Packed::from_transposed),
+            dgrad: pack(Packed::from_rows),
+            out,
+            in_,
+            range,
+            dtype: weights.compute,
+        }
     }
 
     fn repack(&mut self, data: &[f32]) {
@@ -259,7 +270,7 @@ impl Group {
     }
 
     fn wgrad(&self, grads: &mut [f32], dy: &[f32], x: &[f32], offsets: &[usize]) {
-        grouped_matmul_tn(&mut grads[self.range.clone()], dy, x, self.out, self.in_, offsets);
+        grouped_matmul_tn(&mut grads[self.range.clone()], dy, x, self.out, self.in_, offsets, self.dtype);
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use reseek_tensor::dtype::Dtype;
 use reseek_tensor::linear::{Linear, linear_dgrad, linear_forward, linear_wgrad};
 use reseek_tensor::matmul::Accumulate;
 use reseek_tensor::rmsnorm::{rmsnorm_dgrad, rmsnorm_forward, rmsnorm_wgrad};
@@ -26,6 +27,11 @@ struct Bias {
 impl Matrix {
     /// `name` without its `.weight`; a bias is taken along where the specification lists one.
     pub fn new(weights: &Weights, name: &str) -> Self {
+        Self::in_format(weights, name, weights.compute)
+    }
+
+    /// [`Matrix::new`] that multiplies in `dtype` whatever the model does.
+    pub fn in_format(weights: &Weights, name: &str, dtype: Dtype) -> Self {
         let key = format!("{name}.weight");
         let shape = weights.layout.shape(&key).unwrap_or_else(|| panic!("the model has no tensor {key}"));
         let bias_key = format!("{name}.bias");
@@ -34,7 +40,7 @@ impl Matrix {
             .shape(&bias_key)
             .map(|_| Bias { values: weights.get(&bias_key).to_vec(), range: weights.layout.range(&bias_key) });
         Self {
-            linear: Linear::pack(weights.get(&key), shape[0], shape[1]),
+            linear: Linear::pack(weights.get(&key), shape[0], shape[1], dtype),
             out: shape[0],
             range: weights.layout.range(&key),
             bias,

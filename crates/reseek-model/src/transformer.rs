@@ -63,7 +63,7 @@ impl Model {
             embedding: weights.data[embedding_range.clone()].to_vec(),
             blocks: (0..spec.num_hidden_layers).map(|i| Block::new(weights, i)).collect(),
             norm: Norm::new(weights, "model.norm"),
-            head: Linear::pack(&weights.data[head_range.clone()], spec.vocab_size, spec.hidden_size),
+            head: Linear::pack(&weights.data[head_range.clone()], spec.vocab_size, spec.hidden_size, weights.compute),
             mtp: (spec.num_nextn_predict_layers > 0).then(|| Mtp::new(weights)),
             rope: RopeTable::new(&spec.inv_freq(), spec.max_position_embeddings, spec.attention_mscale() as f32),
             layout: weights.layout.clone(),

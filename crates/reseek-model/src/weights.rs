@@ -8,6 +8,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use reseek_spec::{ModelSpec, TensorSpec};
+use reseek_tensor::dtype::Dtype;
 use reseek_tensor::random::Stream;
 
 use crate::ModelError;
@@ -64,7 +65,7 @@ impl Layout {
     }
 }
 
-/// The parameters and buffers of one model, in f32.
+/// The parameters and buffers of one model, in f32, and the format in which it computes.
 #[derive(Clone, Debug)]
 pub struct Weights {
     /// What the model is.
@@ -75,6 +76,8 @@ pub struct Weights {
     pub data: Vec<f32>,
     /// Correction biases of the routers, in layout order.
     pub buffers: Vec<f32>,
+    /// The format in which a model packed from these values multiplies; the values themselves are f32, the master copy.
+    pub compute: Dtype,
 }
 
 impl Weights {
@@ -135,6 +138,12 @@ impl Weights {
         Ok(weights)
     }
 
+    /// The same values for a model that multiplies in `compute`.
+    pub fn computing_in(mut self, compute: Dtype) -> Self {
+        self.compute = compute;
+        self
+    }
+
     /// The values of a tensor, parameter or buffer.
     ///
     /// # Panics
@@ -157,6 +166,6 @@ impl Weights {
         crate::check(&spec)?;
         let layout = Layout::new(&spec);
         let (data, buffers) = (vec![0.0; layout.parameters], vec![0.0; layout.buffers]);
-        Ok(Self { spec: Arc::new(spec), layout: Arc::new(layout), data, buffers })
+        Ok(Self { spec: Arc::new(spec), layout: Arc::new(layout), data, buffers, compute: Dtype::F32 })
     }
 }

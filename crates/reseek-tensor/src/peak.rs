@@ -1,10 +1,11 @@
-//! This machine's peak rate of f32 fused multiply-adds, the yardstick for every kernel: chains of
-//! FMAs in registers, without a load or a store.
+//! This machine's peak rate of multiply-adds, the yardstick for every kernel: chains in registers,
+//! without a load or a store.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use crate::dispatch::{self, SimdLevel, multiply_add};
+use crate::dtype::Dtype;
 use crate::pool;
 
 /// Steps of all chains between two looks at the clock: some microseconds.
@@ -13,13 +14,13 @@ const STEPS: usize = 1000;
 /// Most GFLOP/s (one FMA is two operations) that one thread reaches at the level of
 /// [`dispatch::level`] in `millis` milliseconds: the best of many short windows, because other
 /// load and the clock's ramp only ever slow it down.
-pub fn fma_peak_gflops(millis: u64) -> f64 {
+pub fn fma_peak_gflops(millis: u64, dtype: Dtype) -> f64 {
     let level = dispatch::level();
     let window = Duration::from_micros((millis * 1000 / 20).max(50));
     let start = Instant::now();
     let mut best = 0.0_f64;
     loop {
-        best = best.max(window_gflops(level, window));
+        best = best.max(window_gflops(level, dtype, window));
         if start.elapsed() >= Duration::from_millis(millis) {
             return best;
         }
@@ -28,17 +29,17 @@ pub fn fma_peak_gflops(millis: u64) -> f64 {
 
 /// As [`fma_peak_gflops`], the sum over all threads of the pool running at the same time: each
 /// one's mean over `millis`, because here the load of the others is part of the answer.
-pub fn fma_peak_gflops_of_pool(millis: u64) -> f64 {
+pub fn fma_peak_gflops_of_pool(millis: u64, dtype: Dtype) -> f64 {
     let level = dispatch::level();
     let window = Duration::from_millis(millis.max(1));
-    pool::map_lanes(0..pool::threads(), |_| window_gflops(level, window)).iter().sum()
+    pool::map_lanes(0..pool::threads(), |_| window_gflops(level, dtype, window)).iter().sum()
 }
 
-fn window_gflops(level: SimdLevel, window: Duration) -> f64 {
+fn window_gflops(level: SimdLevel, dtype: Dtype, window: Duration) -> f64 {
     let start = Instant::now();
     let mut operations = 0;
     loop {
-        operations += chains(level);
+        operations += chains(level, dtype);
         let elapsed = start.elapsed();
         if elapsed >= window {
             return operations as f64 / elapsed.as_secs_f64() / 1e9;
@@ -47,8 +48,12 @@ fn window_gflops(level: SimdLevel, window: Duration) -> f64 {
 }
 
 /// Runs [`STEPS`] steps of enough chains to hide the latency; returns the number of operations.
-fn chains(level: SimdLevel) -> usize {
+/// Where bf16 has no instruction of its own, its peak is that of f32.
+fn chains(level: SimdLevel, dtype: Dtype) -> usize {
     match level {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: the machine supports the instructions.
+        SimdLevel::Avx512 if dtype == Dtype::Bf16 && dtype.is_native() => unsafe { x86::chains_avx512_bf16() },
         #[cfg(target_arch = "x86_64")]
         // SAFETY: dispatch only returns levels that the machine supports.
         SimdLevel::Avx512 => unsafe { x86::chains_avx512() },
@@ -77,7 +82,9 @@ fn chains_portable() -> usize {
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
-    use std::arch::x86_64::{_mm256_fmadd_ps, _mm256_set1_ps, _mm512_fmadd_ps, _mm512_set1_ps};
+    use std::arch::x86_64::{
+        _mm256_fmadd_ps, _mm256_set1_ps, _mm512_cvtne2ps_pbh, _mm512_dpbf16_ps, _mm512_fmadd_ps, _mm512_set1_ps,
+    };
     use std::hint::black_box;
 
     use super::STEPS;
@@ -96,6 +103,20 @@ mod x86 {
         }
         black_box(sums);
         2 * STEPS * 16 * CHAINS
+    }
+
+    #[target_feature(enable = "avx512f,avx512bf16")]
+    pub(super) fn chains_avx512_bf16() -> usize {
+        let ones = _mm512_set1_ps(1.0);
+        let pairs = black_box(_mm512_cvtne2ps_pbh(ones, ones));
+        let mut sums = black_box([ones; CHAINS]);
+        for _ in 0..STEPS {
+            for sum in &mut sums {
+                *sum = _mm512_dpbf16_ps(*sum, pairs, pairs);
+            }
+        }
+        black_box(sums);
+        4 * STEPS * 16 * CHAINS
     }
 
     #[target_feature(enable = "avx2,fma")]
@@ -119,9 +140,11 @@ mod tests {
     #[test]
     fn every_level_has_a_rate() {
         for level in SimdLevel::ALL.into_iter().filter(|level| level.is_supported()) {
-            let rate = dispatch::with_level(level, || fma_peak_gflops(1));
-            assert!(rate.is_finite() && rate > 0.0, "{level}: {rate} GFLOP/s");
+            for dtype in [Dtype::F32, Dtype::Bf16] {
+                let rate = dispatch::with_level(level, || fma_peak_gflops(1, dtype));
+                assert!(rate.is_finite() && rate > 0.0, "{level} {dtype}: {rate} GFLOP/s");
+            }
         }
-        assert!(fma_peak_gflops_of_pool(1) > 0.0);
+        assert!(fma_peak_gflops_of_pool(1, Dtype::F32) > 0.0);
     }
 }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use reseek_spec::Scale;
+use reseek_tensor::dtype::Dtype;
 
 use crate::cli_scale::{ClaimsCommand, CostArgs, SimCommand};
 
@@ -217,6 +218,9 @@ pub struct BenchArgs {
     /// What to measure; everything if nothing is named
     #[arg(value_parser = ["peak", "matmul", "train-gpt", "train-v3", "generate"])]
     pub name: Option<String>,
+    /// Format in which products multiply, f32 or bf16 [default: bf16 where the processor has it]
+    #[arg(long)]
+    pub dtype: Option<Dtype>,
     /// Answer in JSON, a line for each
     #[arg(long)]
     pub json: bool,

@@ -73,55 +73,55 @@ fn dot_product(a: __m256, b: __m256, sum: __m256) -> __m256 {
 
 macro_rules! kernel {
     ($name:ident, $multiply_add:ident) => {
-/// The first `VECTORS * LANES` columns of a tile in a panel of `panel` columns.
-///
-/// # Safety
-/// As [`run`], with `tile.rows == ROWS`.
-#[target_feature(enable = "avx2,fma")]
-unsafe fn $name<const ROWS: usize, const VECTORS: usize>(tile: &Tile, panel: usize) {
-    let mut sums = [[_mm256_setzero_ps(); VECTORS]; ROWS];
-    if !tile.from.is_null() {
-        for (r, row) in sums.iter_mut().enumerate() {
-            for (v, sum) in row.iter_mut().enumerate() {
-                // SAFETY: `from` has ROWS rows of VECTORS × LANES values.
-                *sum = unsafe { _mm256_loadu_ps(tile.from.add(r * tile.from_row + v * LANES)) };
-            }
-        }
-    }
-    // One pointer for three rows, as in the AVX-512 kernel.
-    let mut a = [tile.a; 2];
-    for (i, pointer) in a.iter_mut().enumerate().take(ROWS.div_ceil(3)) {
-        // SAFETY: row 3i exists.
-        *pointer = unsafe { tile.a.add(3 * i * tile.a_row) };
-    }
-    let mut b = tile.b;
-    for _ in 0..tile.k {
-        // SAFETY: a and b point at step kk < k of elements that the caller vouches for.
-        unsafe {
-            let b_now: [__m256; VECTORS] = std::array::from_fn(|v| _mm256_loadu_ps(b.add(v * LANES)));
-            for r in 0..ROWS {
-                let a_now = _mm256_broadcast_ss(&*a[r / 3].add((r % 3) * tile.a_row));
-                for v in 0..VECTORS {
-                    sums[r][v] = $multiply_add(a_now, b_now[v], sums[r][v]);
+        /// The first `VECTORS * LANES` columns of a tile in a panel of `panel` columns.
+        ///
+        /// # Safety
+        /// As [`run`], with `tile.rows == ROWS`.
+        #[target_feature(enable = "avx2,fma")]
+        unsafe fn $name<const ROWS: usize, const VECTORS: usize>(tile: &Tile, panel: usize) {
+            let mut sums = [[_mm256_setzero_ps(); VECTORS]; ROWS];
+            if !tile.from.is_null() {
+                for (r, row) in sums.iter_mut().enumerate() {
+                    for (v, sum) in row.iter_mut().enumerate() {
+                        // SAFETY: `from` has ROWS rows of VECTORS × LANES values.
+                        *sum = unsafe { _mm256_loadu_ps(tile.from.add(r * tile.from_row + v * LANES)) };
+                    }
                 }
             }
-            for pointer in &mut a[..ROWS.div_ceil(3)] {
-                *pointer = pointer.wrapping_add(tile.a_k);
+            // One pointer for three rows, as in the AVX-512 kernel.
+            let mut a = [tile.a; 2];
+            for (i, pointer) in a.iter_mut().enumerate().take(ROWS.div_ceil(3)) {
+                // SAFETY: row 3i exists.
+                *pointer = unsafe { tile.a.add(3 * i * tile.a_row) };
             }
-            b = b.wrapping_add(panel);
-        }
-    }
-    for (r, row) in sums.iter().enumerate() {
-        for (v, &sum) in row.iter().enumerate() {
-            // SAFETY: `to` has ROWS writable rows of VECTORS × LANES values.
-            unsafe {
-                let to = tile.to.add(r * tile.to_row + v * LANES);
-                let value = if tile.add { _mm256_add_ps(_mm256_loadu_ps(to), sum) } else { sum };
-                _mm256_storeu_ps(to, value);
+            let mut b = tile.b;
+            for _ in 0..tile.k {
+                // SAFETY: a and b point at step kk < k of elements that the caller vouches for.
+                unsafe {
+                    let b_now: [__m256; VECTORS] = std::array::from_fn(|v| _mm256_loadu_ps(b.add(v * LANES)));
+                    for r in 0..ROWS {
+                        let a_now = _mm256_broadcast_ss(&*a[r / 3].add((r % 3) * tile.a_row));
+                        for v in 0..VECTORS {
+                            sums[r][v] = $multiply_add(a_now, b_now[v], sums[r][v]);
+                        }
+                    }
+                    for pointer in &mut a[..ROWS.div_ceil(3)] {
+                        *pointer = pointer.wrapping_add(tile.a_k);
+                    }
+                    b = b.wrapping_add(panel);
+                }
+            }
+            for (r, row) in sums.iter().enumerate() {
+                for (v, &sum) in row.iter().enumerate() {
+                    // SAFETY: `to` has ROWS writable rows of VECTORS × LANES values.
+                    unsafe {
+                        let to = tile.to.add(r * tile.to_row + v * LANES);
+                        let value = if tile.add { _mm256_add_ps(_mm256_loadu_ps(to), sum) } else { sum };
+                        _mm256_storeu_ps(to, value);
+                    }
+                }
             }
         }
-    }
-}
     };
 }
 

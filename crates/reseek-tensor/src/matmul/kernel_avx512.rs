@@ -74,55 +74,56 @@ fn dot_product_widened(a: __m512, b: __m512, sum: __m512) -> __m512 {
 
 macro_rules! kernel {
     ($name:ident, $features:literal, $multiply_add:ident) => {
-/// # Safety
-/// As [`run`], with `tile.rows == ROWS` and `tile.width == VECTORS * LANES`.
-#[target_feature(enable = $features)]
-unsafe fn $name<const ROWS: usize, const VECTORS: usize>(tile: &Tile) {
-    let mut sums = [[_mm512_setzero_ps(); VECTORS]; ROWS];
-    if !tile.from.is_null() {
-        for (r, row) in sums.iter_mut().enumerate() {
-            for (v, sum) in row.iter_mut().enumerate() {
-                // SAFETY: `from` has ROWS rows of VECTORS × LANES values.
-                *sum = unsafe { _mm512_loadu_ps(tile.from.add(r * tile.from_row + v * LANES)) };
-            }
-        }
-    }
-    // One pointer for three rows: with the row stride and its double as index, that leaves
-    // enough general registers for 12 rows.
-    let mut a = [tile.a; 4];
-    for (i, pointer) in a.iter_mut().enumerate().take(ROWS.div_ceil(3)) {
-        // SAFETY: row 3i exists.
-        *pointer = unsafe { tile.a.add(3 * i * tile.a_row) };
-    }
-    let mut b = tile.b;
-    for _ in 0..tile.k {
-        // SAFETY: a and b point at step kk < k of elements that the caller vouches for.
-        unsafe {
-            let b_now: [__m512; VECTORS] =
-                std::array::from_fn(|v| _mm512_loadu_ps(b.add((v * LANES / PANEL) * tile.b_panel + v * LANES % PANEL)));
-            for r in 0..ROWS {
-                let a_now = _mm512_set1_ps(*a[r / 3].add((r % 3) * tile.a_row));
-                for v in 0..VECTORS {
-                    sums[r][v] = $multiply_add(a_now, b_now[v], sums[r][v]);
+        /// # Safety
+        /// As [`run`], with `tile.rows == ROWS` and `tile.width == VECTORS * LANES`.
+        #[target_feature(enable = $features)]
+        unsafe fn $name<const ROWS: usize, const VECTORS: usize>(tile: &Tile) {
+            let mut sums = [[_mm512_setzero_ps(); VECTORS]; ROWS];
+            if !tile.from.is_null() {
+                for (r, row) in sums.iter_mut().enumerate() {
+                    for (v, sum) in row.iter_mut().enumerate() {
+                        // SAFETY: `from` has ROWS rows of VECTORS × LANES values.
+                        *sum = unsafe { _mm512_loadu_ps(tile.from.add(r * tile.from_row + v * LANES)) };
+                    }
                 }
             }
-            for pointer in &mut a[..ROWS.div_ceil(3)] {
-                *pointer = pointer.wrapping_add(tile.a_k);
+            // One pointer for three rows: with the row stride and its double as index, that leaves
+            // enough general registers for 12 rows.
+            let mut a = [tile.a; 4];
+            for (i, pointer) in a.iter_mut().enumerate().take(ROWS.div_ceil(3)) {
+                // SAFETY: row 3i exists.
+                *pointer = unsafe { tile.a.add(3 * i * tile.a_row) };
             }
-            b = b.wrapping_add(if VECTORS == 1 { LANES } else { PANEL });
-        }
-    }
-    for (r, row) in sums.iter().enumerate() {
-        for (v, &sum) in row.iter().enumerate() {
-            // SAFETY: `to` has ROWS writable rows of VECTORS × LANES values.
-            unsafe {
-                let to = tile.to.add(r * tile.to_row + v * LANES);
-                let value = if tile.add { _mm512_add_ps(_mm512_loadu_ps(to), sum) } else { sum };
-                _mm512_storeu_ps(to, value);
+            let mut b = tile.b;
+            for _ in 0..tile.k {
+                // SAFETY: a and b point at step kk < k of elements that the caller vouches for.
+                unsafe {
+                    let b_now: [__m512; VECTORS] = std::array::from_fn(|v| {
+                        _mm512_loadu_ps(b.add((v * LANES / PANEL) * tile.b_panel + v * LANES % PANEL))
+                    });
+                    for r in 0..ROWS {
+                        let a_now = _mm512_set1_ps(*a[r / 3].add((r % 3) * tile.a_row));
+                        for v in 0..VECTORS {
+                            sums[r][v] = $multiply_add(a_now, b_now[v], sums[r][v]);
+                        }
+                    }
+                    for pointer in &mut a[..ROWS.div_ceil(3)] {
+                        *pointer = pointer.wrapping_add(tile.a_k);
+                    }
+                    b = b.wrapping_add(if VECTORS == 1 { LANES } else { PANEL });
+                }
+            }
+            for (r, row) in sums.iter().enumerate() {
+                for (v, &sum) in row.iter().enumerate() {
+                    // SAFETY: `to` has ROWS writable rows of VECTORS × LANES values.
+                    unsafe {
+                        let to = tile.to.add(r * tile.to_row + v * LANES);
+                        let value = if tile.add { _mm512_add_ps(_mm512_loadu_ps(to), sum) } else { sum };
+                        _mm512_storeu_ps(to, value);
+                    }
+                }
             }
         }
-    }
-}
     };
 }
 

@@ -138,15 +138,7 @@ pub fn grouped_matmul(c: &mut [f32], a: &[f32], bs: &[Packed], offsets: &[usize]
 /// # Panics
 /// If the offsets do not rise from 0 to the number of rows of `a` and of `b`, or `c` does not
 /// have `m * n` values for each group.
-pub fn grouped_matmul_tn(
-    c: &mut [f32],
-    a: &[f32],
-    b: &[f32],
-    m: usize,
-    n: usize,
-    offsets: &[usize],
-    dtype: Dtype,
-) {
+pub fn grouped_matmul_tn(c: &mut [f32], a: &[f32], b: &[f32], m: usize, n: usize, offsets: &[usize], dtype: Dtype) {
     let n_groups = offsets.len().saturating_sub(1);
     assert_eq!(c.len(), n_groups * m * n, "c of {n_groups} groups of [{m}, {n}]");
     check_offsets(offsets, n_groups, a.len(), m);

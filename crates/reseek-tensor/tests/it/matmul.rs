@@ -213,9 +213,16 @@ fn values_that_are_not_finite_stay_in_their_row_and_column() {
             matmul_tn(&mut tn, &transpose(&a, m, k), &b, m, n, dtype);
             for (index, (&x, &y)) in c.iter().zip(&tn).enumerate() {
                 let (i, j) = (index / n, index % n);
-                assert_eq!(x.is_nan(), i == 3 || (x.is_nan() && i == 20 && j == 82), "{level} {dtype} [{i}, {j}] is {x}");
+                assert_eq!(
+                    x.is_nan(),
+                    i == 3 || (x.is_nan() && i == 20 && j == 82),
+                    "{level} {dtype} [{i}, {j}] is {x}"
+                );
                 assert_eq!(x.is_finite(), i != 3 && i != 20 && j != 82, "{level} {dtype} [{i}, {j}] is {x}");
-                assert!(x.to_bits() == y.to_bits() || (x.is_nan() && y.is_nan()), "{level} {dtype} [{i}, {j}]: {x}, {y}");
+                assert!(
+                    x.to_bits() == y.to_bits() || (x.is_nan() && y.is_nan()),
+                    "{level} {dtype} [{i}, {j}]: {x}, {y}"
+                );
             }
             // NaN and 0 * inf are not skipped over, and the padding's zeros meet no infinity.
             let mut zero = vec![1.0; 3];
