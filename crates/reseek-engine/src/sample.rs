@@ -1,5 +1,7 @@
 //! Drawing a token: temperature, then top-k, then top-p, in the order that Hugging Face applies them.
 
+use reseek_tensor::elementwise::exp_scaled;
+
 use crate::EngineError;
 
 /// How tokens are drawn.
@@ -53,21 +55,20 @@ pub fn pick(logprobs: &[f32], sampling: &Sampling, uniform: f64) -> Option<u32> 
     if sampling.temperature == 0.0 {
         return Some(best as u32);
     }
-    let top = logprobs[best];
-    let weight = |logprob: f32| ((logprob - top) / sampling.temperature).exp();
+    let mut weights = vec![0.0; logprobs.len()];
+    exp_scaled(&mut weights, logprobs, logprobs[best], 1.0 / sampling.temperature);
     let whole = sampling.top_p >= 1.0 && (sampling.top_k == 0 || sampling.top_k >= logprobs.len());
     if whole {
-        let weights: Vec<f32> = logprobs.iter().map(|&l| weight(l)).collect();
         return Some(walk(&weights, uniform, best) as u32);
     }
-    let candidates = nucleus(logprobs, sampling, weight);
+    let candidates = nucleus(&weights, sampling);
     let weights: Vec<f32> = candidates.iter().map(|&(_, w)| w).collect();
     Some(candidates[walk(&weights, uniform, 0)].0)
 }
 
-/// The tokens that top-k and top-p leave, most likely first, with their weights.
-fn nucleus(logprobs: &[f32], sampling: &Sampling, weight: impl Fn(f32) -> f32) -> Vec<(u32, f32)> {
-    let mut all: Vec<(u32, f32)> = logprobs.iter().enumerate().map(|(i, &l)| (i as u32, weight(l))).collect();
+/// The tokens that top-k and top-p leave of all, by their weights, most likely first.
+fn nucleus(weights: &[f32], sampling: &Sampling) -> Vec<(u32, f32)> {
+    let mut all: Vec<(u32, f32)> = weights.iter().enumerate().map(|(i, &w)| (i as u32, w)).collect();
     let keep = if sampling.top_k == 0 { all.len() } else { sampling.top_k.min(all.len()) };
     // Most of the vocabulary has next to no weight: sort the likely part alone if it already holds the nucleus.
     let likely: Vec<(u32, f32)> = all.iter().copied().filter(|&(_, w)| w > 1e-4).collect();
@@ -93,28 +94,30 @@ fn sum(weights: &[(u32, f32)]) -> f64 {
 
 /// The index at which the running sum passes `uniform` of the whole; `otherwise` where rounding leaves none.
 fn walk(weights: &[f32], uniform: f64, otherwise: usize) -> usize {
-    let total: f64 = weights.iter().map(|&w| w as f64).sum();
-    let mut left = uniform * total;
-    for (i, &w) in weights.iter().enumerate() {
-        left -= w as f64;
-        if left < 0.0 {
-            return i;
+    /// One running sum over a large vocabulary waits for each addition; sums of blocks do not.
+    const BLOCK: usize = 64;
+    let blocks: Vec<f64> = weights.chunks(BLOCK).map(|block| block.iter().map(|&w| w as f64).sum()).collect();
+    let mut left = uniform * blocks.iter().sum::<f64>();
+    for (block, (mass, weights)) in blocks.iter().zip(weights.chunks(BLOCK)).enumerate() {
+        if left >= *mass {
+            left -= mass;
+            continue;
+        }
+        for (i, &w) in weights.iter().enumerate() {
+            left -= w as f64;
+            if left < 0.0 {
+                return block * BLOCK + i;
+            }
         }
     }
     otherwise
 }
 
+/// The first of the greatest; nothing where a value is NaN or the greatest is not finite.
 fn argmax(values: &[f32]) -> Option<usize> {
-    let mut best = 0;
-    for (i, value) in values.iter().enumerate() {
-        if value.is_nan() {
-            return None;
-        }
-        if *value > values[best] {
-            best = i;
-        }
-    }
-    values.get(best).filter(|v| v.is_finite()).map(|_| best)
+    let greatest = values.iter().fold(f32::NEG_INFINITY, |greatest, &v| if v > greatest { v } else { greatest });
+    let has_nan = values.iter().fold(false, |nan, v| nan | v.is_nan());
+    (greatest.is_finite() && !has_nan).then(|| values.iter().position(|&v| v == greatest))?
 }
 
 #[cfg(test)]
@@ -156,8 +159,9 @@ mod tests {
         let logprobs: Vec<f32> = (0..500).map(|i| -0.05 * ((i * 7919) % 500) as f32).collect();
         for top_p in [0.1, 0.5, 0.9, 0.99, 0.99999] {
             let settings = sampling(0.6, 0, top_p);
-            let nucleus = nucleus(&logprobs, &settings, |l| (l / 0.6).exp());
-            let total: f64 = logprobs.iter().map(|l| (l / 0.6).exp() as f64).sum();
+            let weights: Vec<f32> = logprobs.iter().map(|l| (l / 0.6).exp()).collect();
+            let nucleus = nucleus(&weights, &settings);
+            let total: f64 = weights.iter().map(|&w| w as f64).sum();
             let mass = |n: usize| nucleus[..n].iter().map(|&(_, w)| w as f64).sum::<f64>() / total;
             assert!(mass(nucleus.len()) >= top_p as f64 - 1e-7);
             assert!(mass(nucleus.len() - 1) < top_p as f64);

@@ -4,6 +4,7 @@
 //! Shapes: n tokens, e experts, k experts a token, g groups.
 
 use reseek_spec::MoeSpec;
+use reseek_tensor::elementwise::sigmoid;
 
 /// Where each token goes and with what weight.
 #[derive(Clone, Debug, PartialEq)]
@@ -20,7 +21,8 @@ pub struct Routing {
 pub fn route(logits: &[f32], bias: &[f32], moe: &MoeSpec) -> Routing {
     let (e, k) = (moe.n_routed_experts, moe.num_experts_per_tok);
     let n = logits.len() / e;
-    let scores: Vec<f32> = logits.iter().map(|&z| sigmoid(z)).collect();
+    let mut scores = logits.to_vec();
+    sigmoid(&mut scores);
     let mut experts = Vec::with_capacity(n * k);
     let mut weights = Vec::with_capacity(n * k);
     let mut choice = vec![0.0; e];
@@ -143,8 +145,4 @@ fn argmax(values: &[f32]) -> usize {
         }
     }
     best
-}
-
-fn sigmoid(z: f32) -> f32 {
-    1.0 / (1.0 + (-z).exp())
 }

@@ -86,7 +86,10 @@ fn summarise(chain: &Chain) -> Outcome<Summary> {
             .iter()
             .filter_map(|stage| usage_json(chain, stage)["peak_memory_bytes"].as_u64())
             .fold(peak_memory_bytes(), u64::max),
-        gflops: Gflops { achieved: flops / f64::max(seconds, 1e-9) / 1e9, peak: fma_peak_gflops_of_pool(200, Dtype::F32) },
+        gflops: Gflops {
+            achieved: flops / f64::max(seconds, 1e-9) / 1e9,
+            peak: fma_peak_gflops_of_pool(200, Dtype::F32),
+        },
         stages,
         comparisons: compare(&cards),
         models: cards.iter().map(|(name, card)| (name.to_string(), model(card))).collect(),

@@ -1,0 +1,251 @@
+//! The number format of a product's operands, and rounding to bfloat16.
+//!
+//! A bf16 operand is stored as *pairs*: two values that are neighbours along k share 32 bits, the even one in the low half.
+//! A pair takes the place of one f32 value, so packing, tiles and caches are the same for both formats with half the steps.
+
+use std::fmt;
+use std::ops::Range;
+use std::str::FromStr;
+
+use crate::simd::{Lanes, multiversion};
+
+/// The format in which a product's operands meet. Sums, activations, gradients and master weights are f32 in both.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Dtype {
+    /// IEEE single precision.
+    #[default]
+    F32,
+    /// bfloat16: the upper half of an f32, rounded to nearest even.
+    Bf16,
+}
+
+impl Dtype {
+    /// Steps of a chain over `k` products: one for each value, or one for each pair.
+    pub(crate) fn steps(self, k: usize) -> usize {
+        match self {
+            Self::F32 => k,
+            Self::Bf16 => k.div_ceil(2),
+        }
+    }
+
+    /// The places of k that `steps` of `k` places cover.
+    pub(crate) fn values(self, steps: &Range<usize>, k: usize) -> Range<usize> {
+        match self {
+            Self::F32 => steps.clone(),
+            Self::Bf16 => 2 * steps.start..k.min(2 * steps.end),
+        }
+    }
+
+    /// Whether this machine multiplies bf16 pairs in one instruction; elsewhere they are widened, at the speed of f32.
+    pub fn is_native(self) -> bool {
+        match self {
+            Self::F32 => true,
+            #[cfg(target_arch = "x86_64")]
+            Self::Bf16 => is_x86_feature_detected!("avx512bf16"),
+            #[cfg(not(target_arch = "x86_64"))]
+            Self::Bf16 => false,
+        }
+    }
+}
+
+impl fmt::Display for Dtype {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::F32 => "f32",
+            Self::Bf16 => "bf16",
+        })
+    }
+}
+
+impl FromStr for Dtype {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "f32" => Ok(Self::F32),
+            "bf16" => Ok(Self::Bf16),
+            other => Err(format!("no dtype is called {other:?}; there are f32 and bf16")),
+        }
+    }
+}
+
+/// `x` rounded to bf16, as an f32.
+pub fn round_bf16(x: f32) -> f32 {
+    f32::from_bits(bf16_bits(x) << 16)
+}
+
+/// The 16 bits of `x` rounded to nearest even; NaN stays NaN.
+#[inline(always)]
+fn bf16_bits(x: f32) -> u32 {
+    let bits = x.to_bits();
+    let rounded = bits.wrapping_add(0x7fff + ((bits >> 16) & 1)) >> 16;
+    if x.is_nan() { (bits >> 16) | 0x40 } else { rounded }
+}
+
+#[inline(always)]
+fn pair(even: f32, odd: f32) -> f32 {
+    f32::from_bits(bf16_bits(even) | bf16_bits(odd) << 16)
+}
+
+/// `to[i]` = the pair of `from[2i]` and `from[2i + 1]`; an odd last value is paired with 0.
+///
+/// # Panics
+/// If `to` is not half as long.
+pub(crate) fn pair_neighbours(to: &mut [f32], from: &[f32]) {
+    assert_eq!(to.len(), from.len().div_ceil(2), "pairs of {} values", from.len());
+    #[cfg(target_arch = "x86_64")]
+    if x86::is_supported() {
+        // SAFETY: the machine has the instructions.
+        return unsafe { x86::pair_neighbours(to, from) };
+    }
+    pair_neighbours_plain(to, from);
+}
+
+/// `to[i]` = the pair of `even[i]` and `odd[i]`: two rows that are neighbours along k. `odd` may be absent.
+///
+/// # Panics
+/// If the lengths differ.
+pub(crate) fn pair_rows(to: &mut [f32], even: &[f32], odd: Option<&[f32]>) {
+    assert!(to.len() == even.len() && odd.is_none_or(|odd| odd.len() == even.len()), "rows of different lengths");
+    let Some(odd) = odd else {
+        return to.iter_mut().zip(even).for_each(|(to, &even)| *to = pair(even, 0.0));
+    };
+    #[cfg(target_arch = "x86_64")]
+    if x86::is_supported() {
+        // SAFETY: the machine has the instructions.
+        return unsafe { x86::pair_rows(to, even, odd) };
+    }
+    pair_rows_plain(to, even, odd);
+}
+
+multiversion! {
+    fn pair_neighbours_plain(to: &mut [f32], from: &[f32]) = pair_neighbours_body
+}
+
+multiversion! {
+    fn pair_rows_plain(to: &mut [f32], even: &[f32], odd: &[f32]) = pair_rows_body
+}
+
+#[inline(always)]
+fn pair_neighbours_body<V: Lanes>(to: &mut [f32], from: &[f32]) {
+    let (pairs, rest) = from.as_chunks::<2>();
+    to.iter_mut().zip(pairs).for_each(|(to, &[even, odd])| *to = pair(even, odd));
+    if let (Some(to), Some(&even)) = (to.get_mut(pairs.len()), rest.first()) {
+        *to = pair(even, 0.0);
+    }
+}
+
+#[inline(always)]
+fn pair_rows_body<V: Lanes>(to: &mut [f32], even: &[f32], odd: &[f32]) {
+    to.iter_mut().zip(even).zip(odd).for_each(|((to, &even), &odd)| *to = pair(even, odd));
+}
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use std::arch::x86_64::{
+        __m512bh, __m512i, _mm512_castsi512_ps, _mm512_cvtne2ps_pbh, _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps,
+        _mm512_permutexvar_epi16, _mm512_set_epi16,
+    };
+    use std::mem::transmute;
+
+    use crate::dispatch::{SimdLevel, level};
+
+    const LANES: usize = 16;
+
+    pub(super) fn is_supported() -> bool {
+        level() == SimdLevel::Avx512 && is_x86_feature_detected!("avx512bf16") && is_x86_feature_detected!("avx512bw")
+    }
+
+    /// # Safety
+    /// The machine has AVX-512 F, BW and BF16; `to` is half as long as `from`.
+    #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+    pub(super) unsafe fn pair_neighbours(to: &mut [f32], from: &[f32]) {
+        for at in (0..to.len()).step_by(LANES) {
+            let left = from.len() - 2 * at;
+            // SAFETY: the masks leave out what lies behind the end.
+            unsafe {
+                let low = _mm512_maskz_loadu_ps(mask(left), from.as_ptr().add(2 * at));
+                let high =
+                    _mm512_maskz_loadu_ps(mask(left.saturating_sub(LANES)), from.as_ptr().wrapping_add(2 * at + LANES));
+                store(to, at, transmute::<__m512bh, __m512i>(_mm512_cvtne2ps_pbh(high, low)));
+            }
+        }
+    }
+
+    /// # Safety
+    /// As [`pair_neighbours`], and the lengths are the same.
+    #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+    pub(super) unsafe fn pair_rows(to: &mut [f32], even: &[f32], odd: &[f32]) {
+        // Word 2i of the result is word i, word 2i + 1 is word 16 + i.
+        let order = _mm512_set_epi16(
+            31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7, 22, 6, 21, 5, 20, 4, 19, 3, 18, 2, 17,
+            1, 16, 0,
+        );
+        for at in (0..to.len()).step_by(LANES) {
+            let mask = mask(to.len() - at);
+            // SAFETY: the masks leave out what lies behind the end.
+            unsafe {
+                let even = _mm512_maskz_loadu_ps(mask, even.as_ptr().add(at));
+                let odd = _mm512_maskz_loadu_ps(mask, odd.as_ptr().add(at));
+                let halves = transmute::<__m512bh, __m512i>(_mm512_cvtne2ps_pbh(odd, even));
+                store(to, at, _mm512_permutexvar_epi16(order, halves));
+            }
+        }
+    }
+
+    /// The first `left` of 16 lanes.
+    #[inline(always)]
+    fn mask(left: usize) -> u16 {
+        if left >= LANES { u16::MAX } else { (1 << left) - 1 }
+    }
+
+    /// Stores `pairs` from `at` on, up to the end of `to`.
+    ///
+    /// # Safety
+    /// `at` lies in `to`.
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    unsafe fn store(to: &mut [f32], at: usize, pairs: __m512i) {
+        // SAFETY: the mask leaves out what lies behind the end.
+        unsafe { _mm512_mask_storeu_ps(to.as_mut_ptr().add(at), mask(to.len() - at), _mm512_castsi512_ps(pairs)) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::random::Stream;
+
+    #[test]
+    fn rounds_to_nearest_even_and_keeps_what_is_not_finite() {
+        assert_eq!(round_bf16(1.0 + 1.0 / 256.0), 1.0);
+        assert_eq!(round_bf16(1.0 + 3.0 / 256.0), 1.0 + 4.0 / 256.0);
+        assert_eq!(round_bf16(f32::MAX), f32::INFINITY);
+        assert_eq!(round_bf16(f32::NEG_INFINITY), f32::NEG_INFINITY);
+        assert!(round_bf16(f32::from_bits(0x7f80_0001)).is_nan());
+    }
+
+    #[test]
+    fn instructions_and_plain_code_make_the_same_pairs() {
+        let mut stream = Stream::new(1, "pairs", 0, 0);
+        for len in [0, 1, 2, 15, 16, 17, 31, 33, 64, 101] {
+            let mut from: Vec<f32> = (0..2 * len).map(|_| stream.normal()).collect();
+            if len > 3 {
+                from[3] = f32::INFINITY;
+            }
+            let (even, odd) = from.split_at(len);
+            let want: Vec<u32> = even.iter().zip(odd).map(|(&e, &o)| pair(e, o).to_bits()).collect();
+            let mut to = vec![0.0; len];
+            pair_rows(&mut to, even, Some(odd));
+            assert_eq!(to.iter().map(|x| x.to_bits()).collect::<Vec<_>>(), want);
+            let interleaved: Vec<f32> = even.iter().zip(odd).flat_map(|(&e, &o)| [e, o]).collect();
+            pair_neighbours(&mut to, &interleaved);
+            assert_eq!(to.iter().map(|x| x.to_bits()).collect::<Vec<_>>(), want);
+            let mut odd_length = vec![0.0; len];
+            if len > 0 {
+                pair_neighbours(&mut odd_length, &interleaved[..2 * len - 1]);
+                assert_eq!(odd_length[len - 1].to_bits(), want[len - 1] & 0xffff);
+            }
+        }
+    }
+}
