@@ -3,12 +3,11 @@
 use std::collections::VecDeque;
 
 use reseek_model::{CacheMode, KvCache, Model};
-use reseek_tensor::cross_entropy::log_softmax_row;
 use reseek_tensor::matmul::{Accumulate, matmul};
 use reseek_tensor::pool::{map_lanes, threads};
 use reseek_tensor::random::Stream;
 
-use crate::sample::pick;
+use crate::sample::Distribution;
 use crate::{EngineError, Sampling};
 
 /// A prompt and how many samples to draw from it.
@@ -125,6 +124,7 @@ struct Lane<'a> {
     free: Vec<usize>,
     active: Vec<Active>,
     logits: Vec<f32>,
+    weights: Vec<f32>,
 }
 
 struct Active {
@@ -148,7 +148,18 @@ impl<'a> Lane<'a> {
         let slots = options.slots.max(1);
         let cache = KvCache::new(model.spec(), slots, options.mode);
         let free = (0..slots).rev().collect();
-        Self { model, requests, sampling, stream, options, cache, free, active: Vec::new(), logits: Vec::new() }
+        Self {
+            model,
+            requests,
+            sampling,
+            stream,
+            options,
+            cache,
+            free,
+            active: Vec::new(),
+            logits: Vec::new(),
+            weights: Vec::new(),
+        }
     }
 
     fn run(mut self, mut queue: VecDeque<(usize, usize)>) -> Result<Vec<(usize, usize, Completion)>, EngineError> {
@@ -240,12 +251,13 @@ impl<'a> Lane<'a> {
         let context = self.model.spec().max_position_embeddings;
         let active = &mut self.active[from..];
         self.logits.resize(active.len() * vocab, 0.0);
+        self.weights.resize(vocab, 0.0);
         matmul(&mut self.logits, hidden, &self.model.head().forward, Accumulate::Set);
         for (active, logits) in active.iter_mut().zip(self.logits.chunks_exact_mut(vocab)) {
-            log_softmax_row(logits);
             let position = self.cache.len(active.slot);
-            let token =
-                pick(logits, self.sampling, active.stream.uniform()).ok_or(EngineError::NotFinite { position })?;
+            let token = Distribution::new(logits, &mut self.weights)
+                .pick(self.sampling, active.stream.uniform())
+                .ok_or(EngineError::NotFinite { position })?;
             active.tokens.push(token);
             active.logprobs.push(logits[token as usize]);
             if let Some(see) = self.options.on_token {

@@ -1,5 +1,6 @@
 //! Drawing a token: temperature, then top-k, then top-p, in the order that Hugging Face applies them.
 
+use reseek_tensor::cross_entropy::log_softmax_row;
 use reseek_tensor::elementwise::exp_scaled;
 
 use crate::EngineError;
@@ -47,23 +48,44 @@ impl Sampling {
     }
 }
 
-/// The token that `uniform` in [0, 1) draws from `logprobs` [vocab], or nothing where these are not numbers.
-///
-/// At temperature 1 without truncation the vocabulary is walked in order, so the draw costs one pass.
-pub fn pick(logprobs: &[f32], sampling: &Sampling, uniform: f64) -> Option<u32> {
-    let best = argmax(logprobs)?;
-    if sampling.temperature == 0.0 {
-        return Some(best as u32);
+/// One token's distribution, as [`log_softmax_row`] leaves it.
+pub struct Distribution<'a> {
+    /// Of every token of the vocabulary.
+    pub logprobs: &'a [f32],
+    /// Probabilities over the greatest; overwritten where the temperature is not 1.
+    pub weights: &'a mut [f32],
+    /// The greatest of the log-probabilities; not a number where the logits are not.
+    pub greatest: f32,
+}
+
+impl<'a> Distribution<'a> {
+    /// Of one row of logits, which become log-probabilities.
+    pub fn new(logits: &'a mut [f32], weights: &'a mut [f32]) -> Self {
+        let greatest = log_softmax_row(logits, weights);
+        Self { logprobs: logits, weights, greatest }
     }
-    let mut weights = vec![0.0; logprobs.len()];
-    exp_scaled(&mut weights, logprobs, logprobs[best], 1.0 / sampling.temperature);
-    let whole = sampling.top_p >= 1.0 && (sampling.top_k == 0 || sampling.top_k >= logprobs.len());
-    if whole {
-        return Some(walk(&weights, uniform, best) as u32);
+
+    /// The token that `uniform` in [0, 1) draws, or nothing where the logits were not numbers.
+    ///
+    /// At temperature 1 without truncation the vocabulary is walked in order, so the draw costs one pass.
+    pub fn pick(&mut self, sampling: &Sampling, uniform: f64) -> Option<u32> {
+        if !self.greatest.is_finite() {
+            return None;
+        }
+        if sampling.temperature == 0.0 {
+            return self.logprobs.iter().position(|&l| l == self.greatest).map(|best| best as u32);
+        }
+        if sampling.temperature != 1.0 {
+            exp_scaled(self.weights, self.logprobs, self.greatest, 1.0 / sampling.temperature);
+        }
+        let whole = sampling.top_p >= 1.0 && (sampling.top_k == 0 || sampling.top_k >= self.weights.len());
+        if whole {
+            return walk(self.weights, uniform).map(|token| token as u32);
+        }
+        let candidates = nucleus(self.weights, sampling);
+        let weights: Vec<f32> = candidates.iter().map(|&(_, w)| w).collect();
+        walk(&weights, uniform).map(|i| candidates[i].0)
     }
-    let candidates = nucleus(&weights, sampling);
-    let weights: Vec<f32> = candidates.iter().map(|&(_, w)| w).collect();
-    Some(candidates[walk(&weights, uniform, 0)].0)
 }
 
 /// The tokens that top-k and top-p leave of all, by their weights, most likely first.
@@ -92,8 +114,8 @@ fn sum(weights: &[(u32, f32)]) -> f64 {
     weights.iter().map(|&(_, w)| w as f64).sum()
 }
 
-/// The index at which the running sum passes `uniform` of the whole; `otherwise` where rounding leaves none.
-fn walk(weights: &[f32], uniform: f64, otherwise: usize) -> usize {
+/// The index at which the running sum passes `uniform` of the whole; the last that has weight where rounding leaves none.
+fn walk(weights: &[f32], uniform: f64) -> Option<usize> {
     /// One running sum over a large vocabulary waits for each addition; sums of blocks do not.
     const BLOCK: usize = 64;
     let blocks: Vec<f64> = weights.chunks(BLOCK).map(|block| block.iter().map(|&w| w as f64).sum()).collect();
@@ -106,18 +128,11 @@ fn walk(weights: &[f32], uniform: f64, otherwise: usize) -> usize {
         for (i, &w) in weights.iter().enumerate() {
             left -= w as f64;
             if left < 0.0 {
-                return block * BLOCK + i;
+                return Some(block * BLOCK + i);
             }
         }
     }
-    otherwise
-}
-
-/// The first of the greatest; nothing where a value is NaN or the greatest is not finite.
-fn argmax(values: &[f32]) -> Option<usize> {
-    let greatest = values.iter().fold(f32::NEG_INFINITY, |greatest, &v| if v > greatest { v } else { greatest });
-    let has_nan = values.iter().fold(false, |nan, v| nan | v.is_nan());
-    (greatest.is_finite() && !has_nan).then(|| values.iter().position(|&v| v == greatest))?
+    weights.iter().rposition(|&w| w > 0.0)
 }
 
 #[cfg(test)]
@@ -126,6 +141,11 @@ mod tests {
 
     fn sampling(temperature: f32, top_k: usize, top_p: f32) -> Sampling {
         Sampling { temperature, top_k, top_p, stop: vec![], max_new_tokens: 1 }
+    }
+
+    fn pick(logits: &[f32], sampling: &Sampling, uniform: f64) -> Option<u32> {
+        let (mut logits, mut weights) = (logits.to_vec(), vec![0.0; logits.len()]);
+        Distribution::new(&mut logits, &mut weights).pick(sampling, uniform)
     }
 
     fn shares(logprobs: &[f32], sampling: &Sampling) -> Vec<f64> {
@@ -172,7 +192,6 @@ mod tests {
     fn broken_numbers_draw_nothing() {
         assert_eq!(pick(&[0.0, f32::NAN], &sampling(1.0, 0, 1.0), 0.5), None);
         assert_eq!(pick(&[f32::NEG_INFINITY; 2], &sampling(1.0, 0, 1.0), 0.5), None);
-        assert_eq!(pick(&[], &sampling(0.0, 0, 1.0), 0.5), None);
         assert_eq!(pick(&[f32::NEG_INFINITY, 0.0], &sampling(1.0, 0, 1.0), 0.999_999_999), Some(1));
         assert!(sampling(f32::NAN, 0, 1.0).validate().is_err());
         assert!(sampling(1.0, 0, 0.0).validate().is_err());

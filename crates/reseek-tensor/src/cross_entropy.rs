@@ -102,15 +102,18 @@ pub fn lm_logprobs(hidden: &[f32], head: &Linear, targets: &[u32], out: &mut [f3
     lm_loss(hidden, head, targets, &mut keep, None);
 }
 
-/// Turns one row of logits into log-probabilities. Logits of −∞ are impossible tokens.
+/// Turns one row of logits into log-probabilities, and leaves in `weights` the probabilities divided by the greatest. Returns the
+/// greatest log-probability, NaN where a logit is. Logits of −∞ are impossible tokens.
 ///
 /// # Panics
-/// If the row is empty.
-pub fn log_softmax_row(logits: &mut [f32]) {
+/// If the row is empty, or `weights` of another length.
+pub fn log_softmax_row(logits: &mut [f32], weights: &mut [f32]) -> f32 {
     assert!(!logits.is_empty(), "softmax of no logits");
+    assert_eq!(weights.len(), logits.len(), "weights and logits of a row");
     let max = max_of(logits);
-    let ln_sum = ln(sum_of_exp(logits, max));
+    let ln_sum = ln(weights_of(weights, logits, max));
     subtract(logits, max, ln_sum);
+    -ln_sum
 }
 
 /// What a row's logits give.
@@ -150,8 +153,8 @@ multiversion! {
 }
 
 multiversion! {
-    /// Σ exp(logit − max).
-    fn sum_of_exp(logits: &[f32], max: f32) -> f32 = sum_of_exp_body
+    /// weights = exp(logit − max), and their sum.
+    fn weights_of(weights: &mut [f32], logits: &[f32], max: f32) -> f32 = weights_body
 }
 
 multiversion! {
@@ -177,11 +180,13 @@ fn max_body<V: Lanes>(logits: &[f32]) -> f32 {
 }
 
 #[inline(always)]
-fn sum_of_exp_body<V: Lanes>(logits: &[f32], max: f32) -> f32 {
+fn weights_body<V: Lanes>(weights: &mut [f32], logits: &[f32], max: f32) -> f32 {
     let mut sum = V::splat(0.0);
     for at in (0..logits.len()).step_by(LANES) {
         let below = V::load_at(logits, at, f32::NEG_INFINITY).sub(V::splat(max));
-        sum = sum.add(exp(below));
+        let weight = exp(below);
+        sum = sum.add(weight);
+        weight.store_at(weights, at);
     }
     sum.reduce_add()
 }

@@ -114,7 +114,7 @@ fn every_way_to_a_log_probability_has_the_same_bits() {
                     let x = &hidden[row * width..][..width];
                     let mut logits = vec![0.0; vocab];
                     linear_forward(&mut logits, x, &head);
-                    log_softmax_row(&mut logits);
+                    log_softmax_row(&mut logits, &mut vec![0.0; vocab]);
                     let alone = case.run(x, &[target]);
                     let got = [logits[target as usize], alone.logp[0]];
                     assert_same_bits(&format!("row {row} at {level}"), &got, &[logp[row]; 2], &[2]);
@@ -162,12 +162,16 @@ fn extreme_logits() {
 #[test]
 fn log_softmax_of_impossible_tokens() {
     let mut logits = [1.0, f32::NEG_INFINITY, 1.0];
-    log_softmax_row(&mut logits);
+    let mut weights = [f32::NAN; 3];
+    let greatest = log_softmax_row(&mut logits, &mut weights);
+    assert_eq!((greatest, weights), (logits[0], [1.0, 0.0, 1.0]));
     assert_close("possible", &[logits[0], logits[2]], &[-std::f32::consts::LN_2; 2], &[2], 1e-7);
     assert_eq!(logits[1], f32::NEG_INFINITY);
     let mut one = [-3.0e38];
-    log_softmax_row(&mut one);
+    assert_eq!(log_softmax_row(&mut one, &mut [0.0]), 0.0);
     assert_eq!(one, [0.0]);
+    assert!(log_softmax_row(&mut [0.0, f32::NAN], &mut [0.0; 2]).is_nan());
+    assert!(log_softmax_row(&mut [f32::NEG_INFINITY; 2], &mut [0.0; 2]).is_nan());
 }
 
 #[test]
