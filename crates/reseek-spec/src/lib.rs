@@ -22,8 +22,8 @@ pub use count::{ParamCounts, TrainFlops, TrainMemory};
 pub use model::{Family, MlaSpec, ModelSpec, MoeSpec, Role, RopeScaling, Scoring, TensorSpec};
 pub use presets::{PRESETS, Scale, preset};
 pub use recipe::{
-    DistilRecipe, EvalRecipe, ExtendRecipe, PretrainRecipe, R1Recipe, RecipeSpec, RlRecipe, SftRecipe, TasksRecipe,
-    TokenizerRecipe,
+    ComputeDtype, DistilRecipe, EvalRecipe, ExtendRecipe, PretrainRecipe, R1Recipe, RecipeSpec, RlRecipe, SftRecipe,
+    TasksRecipe, TokenizerRecipe,
 };
 pub use resolve::{Layer, Resolved, resolve};
 

@@ -10,6 +10,8 @@ use crate::{Scale, SpecError};
 #[serde(deny_unknown_fields)]
 pub struct RecipeSpec {
     pub scale: Scale,
+    /// The format in which every stage multiplies; weights, gradients and sums are f32 in both.
+    pub compute: ComputeDtype,
     pub tasks: TasksRecipe,
     pub tokenizer: TokenizerRecipe,
     pub pretrain: PretrainRecipe,
@@ -18,6 +20,14 @@ pub struct RecipeSpec {
     pub r1: R1Recipe,
     pub distil: DistilRecipe,
     pub eval: EvalRecipe,
+}
+
+/// Format of the operands of matrix products.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ComputeDtype {
+    F32,
+    Bf16,
 }
 
 /// Which generated problems a run trains on and is held to.

@@ -164,6 +164,9 @@ pub struct ScoreArgs {
     /// Token ids instead of text, separated by commas
     #[arg(long, value_delimiter = ',', conflicts_with = "text")]
     pub tokens: Vec<u32>,
+    /// Format in which products multiply, f32 or bf16
+    #[arg(long, default_value_t = Dtype::F32)]
+    pub dtype: Dtype,
     /// Answer in JSON: tokens and logprobs, the first of which is null
     #[arg(long)]
     pub json: bool,
@@ -184,6 +187,9 @@ pub struct SamplingArgs {
     pub max_new_tokens: usize,
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
+    /// Format in which products multiply, f32 or bf16
+    #[arg(long, default_value_t = Dtype::F32)]
+    pub dtype: Dtype,
 }
 
 #[derive(Args)]

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use reseek_model::{Model, Weights};
 use reseek_spec::ModelSpec;
 use reseek_store::{Sidecars, load_model, save_checkpoint};
+use reseek_tensor::dtype::Dtype;
 use reseek_text::{ChatTemplate, GenerationPrompt, Message, Special, Tokenizer};
 use serde_json::{Value, json};
 
@@ -27,9 +28,9 @@ pub struct Loaded {
     pub template: Option<ChatTemplate>,
 }
 
-/// Reads any Hugging Face folder of a known family.
-pub fn load(path: &Path) -> Outcome<Loaded> {
-    let weights = load_weights(path)?;
+/// Reads any Hugging Face folder of a known family, to compute in `dtype`.
+pub fn load(path: &Path, dtype: Dtype) -> Outcome<Loaded> {
+    let weights = load_weights(path)?.computing_in(dtype);
     let tokenizer = Arc::new(Tokenizer::from_folder(path)?);
     let template = ChatTemplate::from_folder(path)?;
     Ok(Loaded { model: Model::new(&weights), tokenizer, template })

@@ -20,7 +20,7 @@ use serde_json::{Map, Value, json};
 
 use super::{Chain, Work, ended};
 use crate::error::Outcome;
-use crate::folder::{Style, load_weights, with_vocabulary};
+use crate::folder::{Style, with_vocabulary};
 
 /// What can end a step of training on text.
 #[derive(Debug)]
@@ -64,7 +64,7 @@ pub fn pretrain(chain: &mut Chain) -> Outcome<()> {
     let tokenizer = chain.tokenizer()?;
     let mut spec = with_vocabulary(ModelSpec::ladder(chain.scale(), 0), &tokenizer)?;
     spec.max_position_embeddings = recipe.seq_len;
-    let weights = Weights::init(spec, chain.seed)?;
+    let weights = chain.init_weights(spec)?;
     let (weights, usage) = pretrain_model(chain, &work, weights, &recipe)?;
     chain.finish_model(work, &weights, Style::Zero, usage)
 }
@@ -119,7 +119,7 @@ fn batch_plan(schedule: &PretrainSchedule, recipe: &PretrainRecipe) -> Vec<(usiz
 pub fn extend(chain: &mut Chain) -> Outcome<()> {
     let recipe = chain.recipe.extend.clone();
     let Some(work) = chain.begin("extend", &recipe, &["pretrain", "tokenizer"])? else { return Ok(()) };
-    let base = load_weights(&chain.path("pretrain"))?;
+    let base = chain.load_weights("pretrain")?;
     let seq_len = base.spec.max_position_embeddings;
     let long = base.spec.extended(recipe.factor);
     let tokenizer = chain.tokenizer()?;
@@ -164,7 +164,7 @@ pub fn extend(chain: &mut Chain) -> Outcome<()> {
 
 /// The same values under another specification of the same shapes.
 fn respec(weights: &Weights, spec: ModelSpec) -> Outcome<Weights> {
-    let mut other = Weights::init(spec, 0)?;
+    let mut other = Weights::init(spec, 0)?.computing_in(weights.compute);
     other.data.copy_from_slice(&weights.data);
     other.buffers.copy_from_slice(&weights.buffers);
     Ok(other)

@@ -1,6 +1,5 @@
 //! Distillation (R1 report, 2.4): a dense student fine-tuned on R1's samples, and the same student trained by RL alone for the same compute.
 
-use reseek_model::Weights;
 use reseek_spec::{ModelSpec, PretrainRecipe};
 
 use super::base::pretrain_model;
@@ -8,7 +7,7 @@ use super::r1::{fine_tune, lessons};
 use super::rl::reinforce;
 use super::{Chain, summary::stage_usage};
 use crate::error::Outcome;
-use crate::folder::{Style, load_weights, with_vocabulary};
+use crate::folder::{Style, with_vocabulary};
 
 /// The student's base, then both ways.
 pub fn distil(chain: &mut Chain) -> Outcome<()> {
@@ -25,7 +24,7 @@ fn student_base(chain: &mut Chain) -> Outcome<()> {
     let tokenizer = chain.tokenizer()?;
     let mut spec = with_vocabulary(ModelSpec::student(chain.scale(), 0), &tokenizer)?;
     spec.max_position_embeddings = recipe.seq_len;
-    let weights = Weights::init(spec, chain.seed)?;
+    let weights = chain.init_weights(spec)?;
     let (weights, usage) = pretrain_model(chain, &work, weights, &recipe)?;
     chain.finish_model(work, &weights, Style::Zero, usage)
 }
@@ -35,7 +34,7 @@ fn by_samples(chain: &mut Chain) -> Outcome<()> {
     let Some(work) = chain.begin("student", &recipe, &["student_base", "r1_rejection", "tokenizer"])? else {
         return Ok(());
     };
-    let weights = load_weights(&chain.path("student_base"))?;
+    let weights = chain.load_weights("student_base")?;
     let lessons = lessons(chain)?;
     let (weights, usage) = fine_tune(chain, &work, weights, &lessons, &recipe)?;
     chain.finish_model(work, &weights, Style::Chat, usage)
@@ -47,7 +46,7 @@ fn by_rl(chain: &mut Chain) -> Outcome<()> {
     let after = ["student_base", "student", "r1_rejection", "tokenizer"];
     let Some(work) = chain.begin("student_rl", &recipe, &after)? else { return Ok(()) };
     let budget = stage_usage(chain, "student").flops + stage_usage(chain, "r1_rejection").flops;
-    let weights = load_weights(&chain.path("student_base"))?;
+    let weights = chain.load_weights("student_base")?;
     let (weights, usage) = reinforce(chain, &work, weights, Style::Zero, &recipe, None, Some(budget))?;
     chain.finish_model(work, &weights, Style::Zero, usage)
 }

@@ -14,9 +14,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use reseek_data::{Corpus, Problems};
-use reseek_spec::{RecipeSpec, Resolved, Scale, TasksRecipe};
+use reseek_model::Weights;
+use reseek_spec::{ComputeDtype, ModelSpec, RecipeSpec, Resolved, Scale, TasksRecipe};
 use reseek_store::{RunDir, StageDir, chain_hash};
 use reseek_tasks::{Family, TaskMix};
+use reseek_tensor::dtype::Dtype;
 use reseek_text::Tokenizer;
 use reseek_train::{SessionError, Usage};
 use serde_json::json;
@@ -85,6 +87,24 @@ impl Chain {
         Ok(Arc::new(Tokenizer::from_folder(&self.path("tokenizer"))?))
     }
 
+    /// The format in which this run multiplies.
+    pub fn compute(&self) -> Dtype {
+        match self.recipe.compute {
+            ComputeDtype::F32 => Dtype::F32,
+            ComputeDtype::Bf16 => Dtype::Bf16,
+        }
+    }
+
+    /// What a stage's model folder holds, to go on with.
+    pub fn load_weights(&self, stage: &str) -> Outcome<Weights> {
+        Ok(folder::load_weights(&self.path(stage))?.computing_in(self.compute()))
+    }
+
+    /// Fresh weights of the run's seed.
+    pub fn init_weights(&self, spec: ModelSpec) -> Outcome<Weights> {
+        Ok(Weights::init(spec, self.seed)?.computing_in(self.compute()))
+    }
+
     pub fn scale(&self) -> Scale {
         self.recipe.scale
     }
@@ -92,7 +112,8 @@ impl Chain {
     /// A stage made from its section of the recipe and the outputs of `after`; nothing if it is already done.
     fn begin(&mut self, name: &str, section: &impl serde::Serialize, after: &[&str]) -> Outcome<Option<Work>> {
         let tasks = serde_json::to_string(&self.recipe.tasks)?;
-        let mut parts = vec![name.to_string(), serde_json::to_string(section)?, self.data_hash.clone(), tasks];
+        let compute = self.compute().to_string();
+        let mut parts = vec![name.to_string(), serde_json::to_string(section)?, self.data_hash.clone(), tasks, compute];
         for stage in after {
             let dir = self.run.stage(stage)?;
             let hash = dir.outputs_hash().map_err(|error| {
@@ -134,13 +155,7 @@ impl Chain {
     }
 
     /// Writes a model as the output of a stage.
-    fn finish_model(
-        &mut self,
-        work: Work,
-        weights: &reseek_model::Weights,
-        style: folder::Style,
-        usage: Usage,
-    ) -> Outcome<()> {
+    fn finish_model(&mut self, work: Work, weights: &Weights, style: folder::Style, usage: Usage) -> Outcome<()> {
         let tokenizer = self.tokenizer()?;
         let meta = json!({"stage": work.dir.name(), "seed": self.seed});
         folder::save(work.dir.path(), weights, &tokenizer, style, meta)?;

@@ -21,7 +21,7 @@ use super::base::sft_row;
 use super::rl::{pair_tokens, reinforce};
 use super::{Chain, Work, ended};
 use crate::error::{Outcome, fail};
-use crate::folder::{Style, answer, load, load_weights, prompt};
+use crate::folder::{Style, answer, load, prompt};
 
 /// A question and an answer to learn from it, as they lie in samples.jsonl.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -62,7 +62,7 @@ fn cold_start(chain: &mut Chain) -> Outcome<()> {
         lr_final: r.cold_start_lr / 10.0,
         sequences: r.sft.sequences,
     };
-    let weights = load_weights(&chain.path("extend"))?;
+    let weights = chain.load_weights("extend")?;
     let (weights, usage) = fine_tune(chain, &work, weights, &lessons, &recipe)?;
     chain.finish_model(work, &weights, Style::Chat, usage)
 }
@@ -76,7 +76,7 @@ fn completion(problem: &Problem) -> Option<String> {
 fn reasoning_rl(chain: &mut Chain) -> Outcome<()> {
     let recipe = chain.recipe.r1.rl.clone();
     let Some(work) = chain.begin("r1_rl", &recipe, &["r1_cold_start", "tokenizer"])? else { return Ok(()) };
-    let weights = load_weights(&chain.path("r1_cold_start"))?;
+    let weights = chain.load_weights("r1_cold_start")?;
     let (weights, usage) = reinforce(chain, &work, weights, Style::Chat, &recipe, None, None)?;
     chain.finish_model(work, &weights, Style::Chat, usage)
 }
@@ -87,7 +87,7 @@ fn rejection(chain: &mut Chain) -> Outcome<()> {
     let section = (r.rejection_questions, r.rejection_samples, r.general_samples);
     let Some(work) = chain.begin("r1_rejection", &section, &["r1_rl", "tokenizer"])? else { return Ok(()) };
     let start = Instant::now();
-    let teacher = load(&chain.path("r1_rl"))?;
+    let teacher = load(&chain.path("r1_rl"), chain.compute())?;
     let problems: Vec<Problem> =
         (0..r.rejection_questions as u64).map(|i| chain.problems.train(chain.seed ^ 0x4e1ec7, i)).collect();
     let requests = problems
@@ -158,7 +158,7 @@ pub fn lessons(chain: &Chain) -> Outcome<Vec<Lesson>> {
 fn sft(chain: &mut Chain) -> Outcome<()> {
     let recipe = chain.recipe.r1.sft.clone();
     let Some(work) = chain.begin("r1_sft", &recipe, &["extend", "r1_rejection", "tokenizer"])? else { return Ok(()) };
-    let weights = load_weights(&chain.path("extend"))?;
+    let weights = chain.load_weights("extend")?;
     let lessons = lessons(chain)?;
     let (weights, usage) = fine_tune(chain, &work, weights, &lessons, &recipe)?;
     chain.finish_model(work, &weights, Style::Chat, usage)
@@ -169,7 +169,7 @@ fn all_scenarios(chain: &mut Chain) -> Outcome<()> {
     let r = chain.recipe.r1.clone();
     let section = (&r.rl_all, r.reward_model_pairs, r.reward_model_steps, r.reward_model_lr);
     let Some(work) = chain.begin("r1", &section, &["r1_sft", "tokenizer"])? else { return Ok(()) };
-    let weights = load_weights(&chain.path("r1_sft"))?;
+    let weights = chain.load_weights("r1_sft")?;
     let reward_model = train_reward_model(chain, weights.clone())?;
     let (weights, usage) = reinforce(chain, &work, weights, Style::Chat, &r.rl_all, Some(&reward_model), None)?;
     chain.finish_model(work, &weights, Style::Chat, usage)

@@ -12,7 +12,7 @@ use serde_json::{Map, json};
 
 use super::{Chain, Work, ended};
 use crate::error::Outcome;
-use crate::folder::{Style, answer, load_weights, prompt};
+use crate::folder::{Style, answer, prompt};
 
 /// What a question asks for, and so how an answer is graded.
 enum Ask {
@@ -26,7 +26,7 @@ enum Ask {
 pub fn zero(chain: &mut Chain) -> Outcome<()> {
     let recipe = chain.recipe.zero.clone();
     let Some(work) = chain.begin("zero", &recipe, &["extend", "tokenizer"])? else { return Ok(()) };
-    let weights = load_weights(&chain.path("extend"))?;
+    let weights = chain.load_weights("extend")?;
     let (weights, usage) = reinforce(chain, &work, weights, Style::Zero, &recipe, None, None)?;
     chain.finish_model(work, &weights, Style::Zero, usage)
 }

@@ -6,7 +6,6 @@ use std::fmt::Write;
 use reseek_eval::paired_difference;
 use reseek_store::machine::{Machine, peak_memory_bytes};
 use reseek_store::summary::{Comparison, Gflops, Model, Needle, Stage, Summary, TaskScore};
-use reseek_tensor::dtype::Dtype;
 use reseek_tensor::peak::fma_peak_gflops_of_pool;
 use reseek_train::Usage;
 use serde_json::Value;
@@ -88,7 +87,7 @@ fn summarise(chain: &Chain) -> Outcome<Summary> {
             .fold(peak_memory_bytes(), u64::max),
         gflops: Gflops {
             achieved: flops / f64::max(seconds, 1e-9) / 1e9,
-            peak: fma_peak_gflops_of_pool(200, Dtype::F32),
+            peak: fma_peak_gflops_of_pool(200, chain.compute()),
         },
         stages,
         comparisons: compare(&cards),

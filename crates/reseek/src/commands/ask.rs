@@ -13,7 +13,7 @@ use crate::folder::{Loaded, load};
 
 /// Log-probabilities of given tokens.
 pub fn score(args: &ScoreArgs) -> Outcome<()> {
-    let loaded = load(&args.model)?;
+    let loaded = load(&args.model, args.dtype)?;
     let tokens = match &args.text {
         Some(text) => {
             let mut ids = vec![loaded.tokenizer.special(Special::Bos)?];
@@ -40,7 +40,7 @@ pub fn score(args: &ScoreArgs) -> Outcome<()> {
 
 /// Completions of a prompt.
 pub fn generate_text(args: &GenerateArgs) -> Outcome<()> {
-    let loaded = load(&args.model)?;
+    let loaded = load(&args.model, args.sampling.dtype)?;
     let mut prompt = vec![loaded.tokenizer.special(Special::Bos)?];
     prompt.extend(loaded.tokenizer.encode(&args.prompt)?);
     let sampling = sampling(&args.sampling, &loaded)?;
@@ -64,7 +64,7 @@ pub fn generate_text(args: &GenerateArgs) -> Outcome<()> {
 
 /// A conversation: a line in, an answer out, until the input ends.
 pub fn chat(args: &ChatArgs) -> Outcome<()> {
-    let loaded = load(&args.model)?;
+    let loaded = load(&args.model, args.sampling.dtype)?;
     let Some(template) = &loaded.template else {
         return fail(format!("{} has no chat template; hint: use `reseek generate`", args.model.display()));
     };
