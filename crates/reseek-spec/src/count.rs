@@ -35,17 +35,17 @@ pub struct TrainMemory {
 }
 
 impl ModelSpec {
-    /// Counts the tensors of [`ModelSpec::tensors`]. The gates' correction biases count, as they do in the published 671,026,419,200.
+    /// Counts the tensors of [`ModelSpec::tensors`], layers of a kind at once. The gates' correction biases count, as they do in the published 671,026,419,200.
     pub fn params(&self) -> ParamCounts {
         let mut counts = ParamCounts { total: 0, active: 0, active_without_embedding: 0, mtp: 0 };
-        for tensor in &self.tensors() {
+        for (tensor, copies) in &self.tensors_by_kind() {
             let n = size(tensor);
             if tensor.role.mtp {
-                counts.mtp += n;
+                counts.mtp += n * copies;
                 continue;
             }
-            counts.total += n;
-            let used = self.used(tensor, n);
+            counts.total += n * copies;
+            let used = self.used(tensor, n) * copies;
             counts.active += used;
             // A tied table is also the head, and that a token uses whole.
             if !tensor.role.embedding || self.tie_word_embeddings {
@@ -58,10 +58,13 @@ impl ModelSpec {
     /// Parameters in matrix products of a token: without embedding rows, norms, the router and the MTP module, as the published
     /// FLOP counts have it. The head counts.
     pub fn matmul_params(&self) -> u64 {
-        let tensors = self.tensors();
-        let counted = tensors.iter().filter(|t| !t.role.buffer && !t.role.mtp && t.shape.len() == 2);
-        let products = counted.filter(|t| !t.name.ends_with(".mlp.gate.weight"));
-        let of = |t: &TensorSpec| if t.role.embedding && !self.tie_word_embeddings { 0 } else { self.used(t, size(t)) };
+        let tensors = self.tensors_by_kind();
+        let counted = tensors.iter().filter(|(t, _)| !t.role.buffer && !t.role.mtp && t.shape.len() == 2);
+        let products = counted.filter(|(t, _)| !t.name.ends_with(".mlp.gate.weight"));
+        let of = |(t, copies): &(TensorSpec, u64)| match t.role.embedding && !self.tie_word_embeddings {
+            true => 0,
+            false => self.used(t, size(t)) * copies,
+        };
         products.map(of).sum()
     }
 
@@ -83,11 +86,11 @@ impl ModelSpec {
         if self.num_nextn_predict_layers == 0 {
             return 0.0;
         }
-        let tensors = self.tensors();
+        let tensors = self.tensors_by_kind();
         let module: u64 = tensors
             .iter()
-            .filter(|t| t.role.mtp && !t.role.buffer && t.shape.len() == 2)
-            .map(|t| self.used(t, size(t)))
+            .filter(|(t, _)| t.role.mtp && !t.role.buffer && t.shape.len() == 2)
+            .map(|(t, _)| self.used(t, size(t)))
             .sum();
         let head = (self.vocab_size * self.hidden_size * self.num_nextn_predict_layers) as u64;
         let layer = self.attention_flops(seq_len as f64) / self.num_hidden_layers as f64;

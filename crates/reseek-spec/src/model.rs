@@ -205,13 +205,38 @@ impl ModelSpec {
     /// Every tensor in a fixed order. All experts' gate projections of a layer are neighbours, then all up, then all down
     /// projections, so that a flat buffer in this order holds each as one block [experts, out, in].
     pub fn tensors(&self) -> Vec<TensorSpec> {
+        self.tensors_of(0..self.num_hidden_layers)
+    }
+
+    /// The tensors, each with the number of layers that have one of its shape: a count over a few layers' names instead of all.
+    pub(crate) fn tensors_by_kind(&self) -> Vec<(TensorSpec, u64)> {
+        let layers = self.num_hidden_layers;
+        let dense = self.moe.as_ref().map_or(layers, |moe| moe.first_k_dense_replace.min(layers));
+        let first_of_kind = [(0, dense), (dense, layers - dense)].into_iter().filter(|&(_, copies)| copies > 0);
+        let kinds: Vec<(String, u64)> =
+            first_of_kind.clone().map(|(layer, copies)| (format!("model.layers.{layer}."), copies as u64)).collect();
+        let copies = |tensor: &TensorSpec| {
+            let kind = kinds.iter().find(|(prefix, _)| !tensor.role.mtp && tensor.name.starts_with(prefix));
+            kind.map_or(1, |&(_, copies)| copies)
+        };
+        let tensors = self.tensors_of(first_of_kind.map(|(layer, _)| layer));
+        tensors
+            .into_iter()
+            .map(|tensor| {
+                let copies = copies(&tensor);
+                (tensor, copies)
+            })
+            .collect()
+    }
+
+    fn tensors_of(&self, layers: impl Iterator<Item = usize>) -> Vec<TensorSpec> {
         let mut list = TensorList { tensors: Vec::new(), mtp: false };
         list.push(
             "model.embed_tokens.weight",
             &[self.vocab_size, self.hidden_size],
             Role { embedding: true, ..Role::default() },
         );
-        for layer in 0..self.num_hidden_layers {
+        for layer in layers {
             self.layer_tensors(layer, &mut list);
         }
         list.plain("model.norm.weight", &[self.hidden_size]);

@@ -1,4 +1,4 @@
-//! Parameters, operations and bytes against the reports (sections 1 and 5 of the project's facts).
+//! Parameters, operations and bytes against the reports (sections 1 and 5 of the facts that were gathered before it began).
 
 use reseek_spec::{ClusterSpec, ModelSpec, PRESETS, Scale, preset};
 
@@ -100,5 +100,19 @@ fn every_preset_survives_config_json() {
     for (name, _) in PRESETS {
         let spec = of(name);
         assert_eq!(ModelSpec::from_hf_json(&spec.to_hf_json().to_string()).unwrap(), spec, "{name}");
+    }
+}
+
+#[test]
+fn counts_are_sums_over_the_tensors() {
+    for (name, _) in PRESETS {
+        let spec = of(name);
+        let tensors = spec.tensors();
+        let sum = |mtp: bool| -> u64 {
+            let of_part = tensors.iter().filter(|t| t.role.mtp == mtp);
+            of_part.map(|t| t.shape.iter().map(|&n| n as u64).product::<u64>()).sum()
+        };
+        let counts = spec.params();
+        assert_eq!((counts.total, counts.mtp), (sum(false), sum(true)), "{name}");
     }
 }
