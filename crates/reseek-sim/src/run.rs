@@ -194,9 +194,6 @@ fn reinforce(
     })
 }
 
-/// The recipes that have a name.
-pub const RECIPES: [&str; 5] = ["v3", "r1-zero", "r1", "sft", "pretrain"];
-
 /// Phases of V3's own training (report, 4.2 and 4.3): pre-training with its ramp and both extensions. `plan` is that of pre-training.
 pub fn v3(plan: &Plan, tokens: f64) -> Vec<Phase> {
     let long = |factor: usize, global_batch: usize| {
@@ -246,7 +243,7 @@ pub fn r1_zero(plan: &Plan, length: f64) -> Vec<Phase> {
 /// R1 (R1 report, 2.3): reasoning RL, fine-tuning on 800K answers for two epochs, RL over all scenarios (1,700 steps). The first RL's number of
 /// steps is not published: an assumption of 3,000.
 pub fn r1(plan: &Plan, length: f64) -> Vec<Phase> {
-    let lengths = Lengths { prompt: 300.0, median: 5000.0 * length, spread: 0.9, max: 32_768.0 };
+    let lengths = r1_lengths(length);
     let rl = |steps| Reinforce {
         steps,
         batch: 512.0,
@@ -255,12 +252,32 @@ pub fn r1(plan: &Plan, length: f64) -> Vec<Phase> {
         lengths: vec![(1.0, lengths)],
         update_share: 0.6,
     };
-    let sft = 800e3 * 2.0 * (lengths.mean() + lengths.prompt);
     vec![
         Phase { name: "reasoning RL", plan: plan.clone(), work: Work::Reinforce(rl(3000.0)) },
-        Phase { name: "fine-tuning", plan: plan.clone(), work: Work::Train { tokens: sft, ramp: None } },
+        Phase {
+            name: "fine-tuning",
+            plan: plan.clone(),
+            work: Work::Train { tokens: sft_tokens(&lengths), ramp: None },
+        },
         Phase { name: "RL over all scenarios", plan: plan.clone(), work: Work::Reinforce(rl(1700.0)) },
     ]
+}
+
+/// A distillation (R1 report, 2.4): a dense model fine-tuned on the 800K answers that R1 was fine-tuned on. Two epochs, as for R1, are an
+/// assumption; so is that students read whole answers.
+pub fn distil(plan: &Plan, length: f64) -> Vec<Phase> {
+    let tokens = sft_tokens(&r1_lengths(length));
+    vec![Phase { name: "distillation", plan: plan.clone(), work: Work::Train { tokens, ramp: None } }]
+}
+
+/// R1's answers: the median is read from the report's figure of lengths, the spread is an assumption.
+fn r1_lengths(length: f64) -> Lengths {
+    Lengths { prompt: 300.0, median: 5000.0 * length, spread: 0.9, max: 32_768.0 }
+}
+
+/// 600K reasoning and 200K other samples, twice.
+fn sft_tokens(lengths: &Lengths) -> f64 {
+    800e3 * 2.0 * (lengths.mean() + lengths.prompt)
 }
 
 /// V3's plan on the 512 GPUs of R1: 32 sequences a rank, two stages' worth of micro-batches.

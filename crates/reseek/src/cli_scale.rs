@@ -41,6 +41,8 @@ pub enum RecipeName {
     R1Zero,
     /// R1's stages after its cold start
     R1,
+    /// A dense model fine-tuned on R1's 800K answers
+    Distil,
     /// Tokens by one plan
     Pretrain,
 }

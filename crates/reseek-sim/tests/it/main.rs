@@ -1,4 +1,6 @@
 //! The simulator and the bill, as tests.
 
 mod bill;
+mod search;
+mod steps;
 mod timeline;

@@ -30,7 +30,7 @@ pub fn subject(args: &PlanArgs) -> Outcome<Subject> {
     let base = match args.recipe {
         Some(RecipeName::V3) => Plan::v3(),
         Some(RecipeName::R1Zero | RecipeName::R1) => run::r1_plan(),
-        Some(RecipeName::Pretrain) | None => {
+        Some(RecipeName::Pretrain | RecipeName::Distil) | None => {
             Plan { ep: 1, seq: 4096, micro_batch: 1, ..Plan::data_parallel(cluster.gpus, 1, 4096) }
         }
     };
@@ -54,7 +54,7 @@ pub fn subject(args: &PlanArgs) -> Outcome<Subject> {
     plan.schedule = schedule(args, plan.schedule)?;
     plan.global_batch = match args.global_batch {
         Some(batch) => batch,
-        None if args.recipe.is_some_and(|recipe| recipe != RecipeName::Pretrain) => plan.global_batch,
+        None if matches!(args.recipe, Some(RecipeName::V3 | RecipeName::R1Zero | RecipeName::R1)) => plan.global_batch,
         None => plan.dp.saturating_mul(plan.micro_batch).saturating_mul(8 * plan.pp.max(1)),
     };
     plan.comm_sms = match args.comm_sms {

@@ -1,7 +1,7 @@
 //! `reseek sim`: full-scale runs from first principles.
 
 use reseek_sim::bill::Range;
-use reseek_sim::run::{Phase, RunReport, Work, r1, r1_zero, run, v3};
+use reseek_sim::run::{Phase, RunReport, Work, distil, r1, r1_zero, run, v3};
 use reseek_sim::uncertainty::intervals;
 use reseek_sim::validate::{MEAN_MAX, WORST_MAX, validate};
 use reseek_sim::{Rates, StepReport, step};
@@ -30,6 +30,7 @@ fn phases(subject: &Subject, recipe: Option<RecipeName>, tokens: f64) -> Vec<Pha
         Some(RecipeName::V3) => v3(&subject.plan, tokens),
         Some(RecipeName::R1Zero) => r1_zero(&subject.plan, 1.0),
         Some(RecipeName::R1) => r1(&subject.plan, 1.0),
+        Some(RecipeName::Distil) => distil(&subject.plan, 1.0),
         Some(RecipeName::Pretrain) | None => {
             let work = Work::Train { tokens, ramp: None };
             vec![Phase { name: "pre-training", plan: subject.plan.clone(), work }]
