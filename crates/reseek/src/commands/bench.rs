@@ -4,11 +4,16 @@ use std::time::Instant;
 
 use reseek_engine::{GenerateOptions, Request, Sampling, StreamName, generate};
 use reseek_model::{Model, Weights};
-use reseek_spec::{Family, ModelSpec, Scale};
+use reseek_sim::run::{run, v3 as v3_phases};
+use reseek_sim::sweep::{Search, sweep};
+use reseek_sim::uncertainty::intervals;
+use reseek_sim::{Plan, Rates, SimError, step};
+use reseek_spec::{ClusterSpec, Family, ModelSpec, Scale, preset};
 use reseek_store::peak_memory_bytes;
 use reseek_tensor::dtype::Dtype;
 use reseek_tensor::matmul::{Accumulate, Packed, matmul};
 use reseek_tensor::peak::{fma_peak_gflops, fma_peak_gflops_of_pool};
+use reseek_tensor::pool::threads;
 use reseek_tensor::random::Stream;
 use reseek_train::{Hyper, Learner, Sequence, StepSettings};
 use serde_json::{Value, json};
@@ -23,19 +28,22 @@ const RUNS: usize = 5;
 
 /// Prints a line for each benchmark asked for.
 pub fn bench(args: &BenchArgs) -> Outcome<()> {
-    let all: [(&str, Benchmark); 5] = [
+    let all: [(&str, Benchmark); 6] = [
         ("peak", peak),
         ("matmul", products),
         ("train-gpt", train_gpt),
         ("train-v3", train_v3),
         ("generate", sampling),
+        ("sim", |_| simulator()),
     ];
     for (name, run) in all {
         if args.name.as_deref().is_none_or(|wanted| wanted == name) {
             let dtype = args.dtype.unwrap_or_else(fastest_dtype);
             let mut result = run(dtype)?;
             result["name"] = json!(name);
-            result["dtype"] = json!(dtype.to_string());
+            if name != "sim" {
+                result["dtype"] = json!(dtype.to_string());
+            }
             if args.json { crate::say!("{result}") } else { print_human(name, &result) }
         }
     }
@@ -128,7 +136,7 @@ fn train(spec: ModelSpec, dtype: Dtype) -> Outcome<Value> {
         mtp_lambda: 0.0,
         balance_alpha: 0.0,
         bias_speed: 0.001,
-        lanes: reseek_tensor::pool::threads(),
+        lanes: threads(),
     };
     learner.step(&batch, &settings)?;
     let mut seconds = Vec::new();
@@ -169,6 +177,29 @@ fn sampling(dtype: Dtype) -> Outcome<Value> {
     Ok(json!({
         "batch": batch, "new": new, "tokens_per_s": ((batch * new) as f64 / seconds).round(),
         "rss_mib": peak_memory_bytes() >> 20,
+    }))
+}
+
+/// V3's step at the level of operators; its whole run with 1,000 draws of the rates; the search over plans.
+fn simulator() -> Outcome<Value> {
+    let (model, cluster) = (preset("v3-671b")?, ClusterSpec::parse("h800x2048")?);
+    let (plan, rates) = (Plan::v3(), Rates::of(&cluster.gpu));
+    let phases = v3_phases(&plan, 14.8e12);
+    let timed = |work: &dyn Fn() -> Result<(), SimError>| -> Result<f64, SimError> {
+        let start = Instant::now();
+        work()?;
+        Ok(start.elapsed().as_secs_f64())
+    };
+    let one = || step(&model, &cluster, &plan, &rates).map(|_| ());
+    let steps = (0..=RUNS).map(|_| timed(&one)).collect::<Result<Vec<f64>, _>>()?;
+    let answer = |rates: &Rates| run(&model, &cluster, &phases, rates, 2.0).map(|whole| [whole.gpu_hours]);
+    let draws_s = timed(&|| intervals(&rates, 1000, 1, threads(), &answer).map(|_| ()))?;
+    let search = Search { global_batch: plan.global_batch, seq: plan.seq, precision: plan.precision, top: 10 };
+    let start = Instant::now();
+    let plans = sweep(&model, &cluster, &rates, &search, threads())?.plans;
+    Ok(json!({
+        "v3_step_ms": 1e3 * median(steps.into_iter().skip(1)), "thousand_draws_s": draws_s,
+        "plans_per_minute": (plans as f64 / start.elapsed().as_secs_f64() * 60.0).round(),
     }))
 }
 
