@@ -70,60 +70,71 @@ fn erfc(x: f64) -> f64 {
     if x >= 0.0 { tail } else { 2.0 - tail }
 }
 
-/// Seconds of one decoding step of `batch` sequences a GPU at `context` tokens each: weights and cache come through memory, products grow with the
-/// batch, and each layer sends rows to experts (or sums over tensor-parallel ranks) with its latency.
-pub fn decode_step_s(
-    model: &ModelSpec,
-    cluster: &ClusterSpec,
-    rates: &Rates,
-    sampler: &Sampler,
-    batch: f64,
-    context: f64,
-) -> f64 {
-    let gpu = &cluster.gpu;
-    let counts = model.params();
-    let ranks = sampler.ranks as f64;
-    let routed = routed_params(model);
-    let resident = match model.moe {
-        // Attention and shared experts on each GPU, routed experts once in `ranks`.
-        Some(_) => (counts.active_without_embedding as f64 - routed_active(model)) + routed / ranks,
-        None => counts.active_without_embedding as f64 / ranks,
-    };
-    let touched = match &model.moe {
-        // Few sequences do not reach every expert.
-        Some(moe) => {
-            let draws = batch * ranks * moe.num_experts_per_tok as f64 / moe.n_routed_experts as f64;
-            let share = 1.0 - (-draws).exp();
-            resident - routed / ranks * (1.0 - share)
-        }
-        None => resident,
-    };
-    let bandwidth = gpu.hbm_bytes_per_s * rates.elementwise;
-    let weights_s = touched * sampler.weight_bytes / bandwidth;
-    let cache = match model.moe {
-        Some(_) => model.kv_bytes_per_token(2) as f64,
-        None => model.kv_bytes_per_token(2) as f64 / ranks,
-    };
-    let cache_s = batch * context * cache / bandwidth;
-    let peak = if sampler.weight_bytes < 2.0 { gpu.fp8_flops.unwrap_or(gpu.bf16_flops) } else { gpu.bf16_flops };
-    let share = if model.moe.is_some() { 1.0 } else { 1.0 / ranks };
-    let products_s =
-        batch * share * model.forward_flops_per_token(0.0) / (peak * rates.fp8.share.max(rates.bf16.share));
-    let layers = model.num_hidden_layers as f64;
-    let (bytes, latency_s) = match &model.moe {
-        Some(moe) => {
-            let row = model.hidden_size as f64 * 3.0 * moe.num_experts_per_tok as f64;
-            (batch * row, 2.0 * rates.network_latency_s)
-        }
-        None => (batch * model.hidden_size as f64 * 4.0 * 2.0, 2.0 * rates.nvlink_latency_s),
-    };
-    let link = match sampler.ranks <= gpu.nvlink_domain {
-        true => gpu.nvlink_bytes_per_s * rates.nvlink,
-        false => gpu.network_bytes_per_s * rates.network,
-    };
-    // About ten kernels a layer, launched as a graph.
-    let launch_s = 10.0 * layers * rates.launch_s * 0.5;
-    weights_s.max(products_s) + cache_s + layers * (bytes / link + latency_s) + launch_s
+/// A model that decodes on a cluster, with what does not change from step to step counted once.
+struct Decoder<'a> {
+    model: &'a ModelSpec,
+    cluster: &'a ClusterSpec,
+    rates: &'a Rates,
+    sampler: &'a Sampler,
+    /// Parameters that a token uses.
+    active: f64,
+    /// Operations of a token without attention.
+    flops: f64,
+}
+
+impl<'a> Decoder<'a> {
+    fn new(model: &'a ModelSpec, cluster: &'a ClusterSpec, rates: &'a Rates, sampler: &'a Sampler) -> Self {
+        let active = model.params().active_without_embedding as f64;
+        Self { model, cluster, rates, sampler, active, flops: model.forward_flops_per_token(0.0) }
+    }
+
+    /// Seconds of one decoding step of `batch` sequences a GPU at `context` tokens each: weights and cache come through memory, products
+    /// grow with the batch, and each layer sends rows to experts (or sums over tensor-parallel ranks) with its latency.
+    fn step_s(&self, batch: f64, context: f64) -> f64 {
+        let Self { model, cluster, rates, sampler, active, flops } = *self;
+        let gpu = &cluster.gpu;
+        let ranks = sampler.ranks as f64;
+        let routed = routed_params(model);
+        let resident = match model.moe {
+            // Attention and shared experts on each GPU, routed experts once in `ranks`.
+            Some(_) => (active - routed_active(model)) + routed / ranks,
+            None => active / ranks,
+        };
+        let touched = match &model.moe {
+            // Few sequences do not reach every expert.
+            Some(moe) => {
+                let draws = batch * ranks * moe.num_experts_per_tok as f64 / moe.n_routed_experts as f64;
+                let share = 1.0 - (-draws).exp();
+                resident - routed / ranks * (1.0 - share)
+            }
+            None => resident,
+        };
+        let bandwidth = gpu.hbm_bytes_per_s * rates.elementwise;
+        let weights_s = touched * sampler.weight_bytes / bandwidth;
+        let cache = match model.moe {
+            Some(_) => model.kv_bytes_per_token(2) as f64,
+            None => model.kv_bytes_per_token(2) as f64 / ranks,
+        };
+        let cache_s = batch * context * cache / bandwidth;
+        let peak = if sampler.weight_bytes < 2.0 { gpu.fp8_flops.unwrap_or(gpu.bf16_flops) } else { gpu.bf16_flops };
+        let share = if model.moe.is_some() { 1.0 } else { 1.0 / ranks };
+        let products_s = batch * share * flops / (peak * rates.fp8.share.max(rates.bf16.share));
+        let layers = model.num_hidden_layers as f64;
+        let (bytes, latency_s) = match &model.moe {
+            Some(moe) => {
+                let row = model.hidden_size as f64 * 3.0 * moe.num_experts_per_tok as f64;
+                (batch * row, 2.0 * rates.network_latency_s)
+            }
+            None => (batch * model.hidden_size as f64 * 4.0 * 2.0, 2.0 * rates.nvlink_latency_s),
+        };
+        let link = match sampler.ranks <= gpu.nvlink_domain {
+            true => gpu.nvlink_bytes_per_s * rates.nvlink,
+            false => gpu.network_bytes_per_s * rates.network,
+        };
+        // About ten kernels a layer, launched as a graph.
+        let launch_s = 10.0 * layers * rates.launch_s * 0.5;
+        weights_s.max(products_s) + cache_s + layers * (bytes / link + latency_s) + launch_s
+    }
 }
 
 fn routed_params(model: &ModelSpec) -> f64 {
@@ -181,9 +192,8 @@ pub fn rollout(
     };
     let wanted = samples / replicas;
     let (batch, waves) = if wanted > fits { (fits, wanted / fits) } else { (wanted, 1.0) };
-    let step = |alive: f64, t: f64| {
-        decode_step_s(model, cluster, rates, sampler, (batch * alive).max(1.0 / replicas), lengths.prompt + t)
-    };
+    let decoder = Decoder::new(model, cluster, rates, sampler);
+    let step = |alive: f64, t: f64| decoder.step_s((batch * alive).max(1.0 / replicas), lengths.prompt + t);
     let per_token = sampler.accepted * sampler.engine_share;
     let one_wave = lengths.integrate(|t, alive| if alive * samples < 0.5 { 0.0 } else { step(alive, t) }) / per_token;
     let mean = lengths.mean();
