@@ -127,7 +127,8 @@ impl ClusterSpec {
         };
         let Some(gpu) = GPUS.iter().find(|gpu| gpu.name == name) else {
             let hint = format!("there are {}", known());
-            return Err(SpecError::clash(format!("GPU \"{shown}\""), "one with known rates", &hint));
+            let name: String = name.chars().take(40).collect();
+            return Err(SpecError::clash(format!("GPU \"{name}\""), "one with known rates", &hint));
         };
         match number.parse() {
             Ok(gpus @ 1..=GPUS_MAX) => Ok(Self { gpu: gpu.clone(), gpus }),

@@ -135,10 +135,10 @@ pub struct SimRunArgs {
     #[command(flatten)]
     pub plan: PlanArgs,
     /// Tokens of the run; V3's 14.8e12 if left out
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true)]
     pub tokens: Option<f64>,
     /// Price of a GPU-hour in USD
-    #[arg(long, default_value_t = 2.0)]
+    #[arg(long, default_value_t = 2.0, allow_negative_numbers = true, value_parser = price)]
     pub gpu_hour_usd: f64,
     /// Draws behind the 95 % intervals; 0 for none
     #[arg(long, default_value_t = 400)]
@@ -182,7 +182,7 @@ pub struct SweepArgs {
     #[arg(long, value_enum, default_value = "bf16")]
     pub precision: PrecisionName,
     /// Price of a GPU-hour in USD
-    #[arg(long, default_value_t = 2.0)]
+    #[arg(long, default_value_t = 2.0, allow_negative_numbers = true, value_parser = price)]
     pub gpu_hour_usd: f64,
     /// Plans to show
     #[arg(long, default_value_t = 10)]
@@ -249,4 +249,12 @@ pub enum ClaimsCommand {
         #[arg(long)]
         json: bool,
     },
+}
+
+/// A price of something, in USD.
+fn price(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(usd) if usd > 0.0 && f64::is_finite(usd) => Ok(usd),
+        _ => Err("expected a positive price; hint: DeepSeek assumes 2".to_string()),
+    }
 }

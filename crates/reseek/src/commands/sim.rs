@@ -44,10 +44,6 @@ fn sim_run(args: &SimRunArgs) -> Outcome<()> {
     if !(tokens > 0.0 && tokens.is_finite()) {
         return fail(format!("--tokens {tokens} where a positive number is expected; hint: V3 was trained on 14.8e12"));
     }
-    if !(args.gpu_hour_usd > 0.0 && args.gpu_hour_usd.is_finite()) {
-        let usd = args.gpu_hour_usd;
-        return fail(format!("--gpu-hour-usd {usd} where a positive price is expected; hint: DeepSeek assumes 2"));
-    }
     let rates = Rates::of(&subject.cluster.gpu);
     let simulated = step(&subject.model, &subject.cluster, &subject.plan, &rates)?;
     check_memory(&subject, simulated.report.memory_peak_bytes, args.plan.ignore_memory)?;

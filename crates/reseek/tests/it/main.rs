@@ -9,3 +9,4 @@ mod resume;
 mod wrong;
 #[cfg(unix)]
 mod wrong_disk;
+mod wrong_scale;
