@@ -4,6 +4,7 @@ use std::path::Path;
 
 use minijinja::{Environment, context};
 use reseek_store::Summary;
+use reseek_store::summary::PREDICTION;
 use serde_json::{Value, json};
 
 use crate::charts;
@@ -49,7 +50,9 @@ const MODELS: [(&str, &str); 5] = [
 pub fn render(run: &Path) -> Result<String, ReportError> {
     let summary = Summary::read(&run.join("summary.json")).ok();
     let environment = templates()?;
-    let stages: Vec<Value> = STAGES.iter().map(|(name, what)| stage(run, summary.as_ref(), name, what)).collect();
+    let predicted = prediction(run);
+    let stages: Vec<Value> =
+        STAGES.iter().map(|(name, what)| stage(run, summary.as_ref(), &predicted, name, what)).collect();
     let curves: Vec<Value> = STAGES
         .iter()
         .map(|(name, what)| json!({"name": name, "what": what, "html": charts::of_stage(&run.join(name))}))
@@ -79,12 +82,24 @@ pub(crate) fn templates() -> Result<Environment<'static>, ReportError> {
     Ok(environment)
 }
 
-fn stage(run: &Path, summary: Option<&Summary>, name: &str, what: &str) -> Value {
+/// Seconds that each stage was predicted to take; nothing where nobody predicted.
+fn prediction(run: &Path) -> Value {
+    let text = std::fs::read_to_string(run.join(PREDICTION)).unwrap_or_default();
+    let value: Value = serde_json::from_str(&text).unwrap_or_default();
+    value["stages"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|s| (s["name"].as_str().unwrap_or(""), s["seconds"].clone()))
+        .collect()
+}
+
+fn stage(run: &Path, summary: Option<&Summary>, predicted: &Value, name: &str, what: &str) -> Value {
     let used = summary.and_then(|s| s.stages.iter().find(|stage| stage.name == name));
     match used {
         Some(s) => json!({
             "name": name, "what": what, "done": true, "seconds": s.seconds, "tokens": s.tokens,
-            "tokens_per_s": s.tokens_per_s, "gflop": s.flops / 1e9, "gflops": s.flops / s.seconds.max(1e-9) / 1e9,
+            "predicted": predicted[name].as_f64(), "tokens_per_s": s.tokens_per_s, "gflop": s.flops / 1e9, "gflops": s.flops / s.seconds.max(1e-9) / 1e9,
         }),
         None => json!({"name": name, "what": what, "done": run.join(name).join("stage.json").exists()}),
     }

@@ -3,6 +3,7 @@
 pub mod bill;
 pub mod comm;
 mod error;
+pub mod laptop;
 pub mod layout;
 pub mod memory;
 pub mod ops;

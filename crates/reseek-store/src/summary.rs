@@ -15,6 +15,8 @@ use crate::machine::Machine;
 
 /// File name in the run directory.
 pub const SUMMARY: &str = "summary.json";
+/// File name of what was predicted of the stages' seconds before the run began.
+pub const PREDICTION: &str = "prediction.json";
 /// The models that a run makes, in the order in which they come to be.
 pub const MODELS: [&str; 5] = ["base", "zero", "r1", "student", "student_rl"];
 /// The task that covers all families; every evaluated model has it.

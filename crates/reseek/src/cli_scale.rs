@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
+use reseek_tensor::dtype::Dtype;
 
 #[derive(Subcommand)]
 pub enum SimCommand {
@@ -21,6 +22,9 @@ pub enum SimCommand {
     )]
     Schedule(Box<ScheduleArgs>),
 
+    /// Measures this machine's rates in a second or two, for `sim run v3-nano --cluster laptop`
+    #[command(after_help = "Example: reseek sim calibrate --out rates.json")]
+    Calibrate(CalibrateArgs),
     /// Published runs beside what the simulator says of them; exit code 1 when one is out of tolerance
     #[command(after_help = "Example: reseek sim validate --json")]
     Validate(JsonArgs),
@@ -73,7 +77,7 @@ pub enum KernelsName {
 pub struct PlanArgs {
     /// A preset's name, a config.json or a model folder
     pub model: String,
-    /// GPUs, such as h800x2048; h100, h800, h200, a100-80, a100-40, b200, gb200, gb300
+    /// GPUs, such as h800x2048; h100, h800, h200, a100-80, a100-40, b200, gb200, gb300; or laptop for this machine
     #[arg(long)]
     pub cluster: String,
     /// Start from a published plan; options below change it
@@ -131,6 +135,16 @@ pub struct PlanArgs {
 }
 
 #[derive(Args)]
+pub struct CalibrateArgs {
+    /// Format in which products multiply, f32 or bf16 [default: bf16 where the processor has it]
+    #[arg(long)]
+    pub dtype: Option<Dtype>,
+    /// File for the rates; left out, they are printed
+    #[arg(long)]
+    pub out: Option<PathBuf>,
+}
+
+#[derive(Args)]
 pub struct SimRunArgs {
     #[command(flatten)]
     pub plan: PlanArgs,
@@ -146,6 +160,9 @@ pub struct SimRunArgs {
     /// Seed of the draws
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
+    /// With --cluster laptop: rates from `sim calibrate --out`; left out, they are measured now
+    #[arg(long)]
+    pub rates: Option<PathBuf>,
     /// Answer in JSON
     #[arg(long)]
     pub json: bool,

@@ -89,10 +89,7 @@ impl Chain {
 
     /// The format in which this run multiplies.
     pub fn compute(&self) -> Dtype {
-        match self.recipe.compute {
-            ComputeDtype::F32 => Dtype::F32,
-            ComputeDtype::Bf16 => Dtype::Bf16,
-        }
+        compute(&self.recipe)
     }
 
     /// What a stage's model folder holds, to go on with.
@@ -160,6 +157,14 @@ impl Chain {
         let meta = json!({"stage": work.dir.name(), "seed": self.seed});
         folder::save(work.dir.path(), weights, &tokenizer, style, meta)?;
         self.finish(work, &["."], usage)
+    }
+}
+
+/// The format in which a recipe multiplies.
+pub fn compute(recipe: &RecipeSpec) -> Dtype {
+    match recipe.compute {
+        ComputeDtype::F32 => Dtype::F32,
+        ComputeDtype::Bf16 => Dtype::Bf16,
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod ask;
 mod bench;
+pub mod calibrate;
 mod claims;
 mod cost;
 mod dials;
@@ -16,11 +17,12 @@ use std::path::PathBuf;
 
 use reseek_spec::{Layer, Resolved, resolve};
 use reseek_store::Summary;
+use reseek_store::summary::PREDICTION;
 
 use crate::chain::{Chain, STAGES, table};
 use crate::cli::{Cli, Command, ConfigArgs, ReportAbout, RunArgs};
 use crate::error::{Outcome, fail};
-use crate::ui::Ui;
+use crate::ui::{Ui, duration};
 
 /// Runs a command.
 pub fn dispatch(cli: Cli) -> Outcome<()> {
@@ -53,6 +55,9 @@ fn stages(args: &RunArgs, names: &[&str]) -> Outcome<()> {
     let resolved = resolved(&args.config)?;
     let out = args.out.clone().unwrap_or_else(|| PathBuf::from("runs").join(args.config.scale.name()));
     let mut chain = Chain::open(resolved, args.seed, &out, args.data.as_deref(), Ui::new(args.quiet))?;
+    if names.first() == Some(&"tokenizer") && names.len() > 1 {
+        foretell(&mut chain)?;
+    }
     for name in names {
         chain.stage(name)?;
     }
@@ -74,6 +79,19 @@ fn stages(args: &RunArgs, names: &[&str]) -> Outcome<()> {
             out.join("r1").display()
         );
     }
+    Ok(())
+}
+
+/// Before a run begins: how long its stages should take on this machine, for the report to hold against what they took.
+fn foretell(chain: &mut Chain) -> Outcome<()> {
+    if chain.path(PREDICTION).exists() {
+        return Ok(());
+    }
+    let rates = calibrate::measure(chain.compute());
+    let stages = calibrate::predict_chain(&chain.recipe, &rates);
+    let seconds: f64 = stages.iter().map(|stage| stage.seconds).sum();
+    chain.ui.line(&format!("predicted        {:>10}  at the rates that this machine shows now", duration(seconds)));
+    chain.run.write(PREDICTION, serde_json::json!({"stages": stages, "rates": rates}).to_string().as_bytes())?;
     Ok(())
 }
 

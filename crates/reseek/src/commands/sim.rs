@@ -8,7 +8,7 @@ use reseek_sim::{Rates, StepReport, step};
 use serde_json::{Value, json};
 
 use super::plan::{Subject, check_memory, subject};
-use super::{schedule, sweep};
+use super::{calibrate, schedule, sweep};
 use crate::cli_scale::{RecipeName, SimCommand, SimRunArgs};
 use crate::error::{Failure, Outcome, fail};
 
@@ -21,6 +21,7 @@ pub fn sim(command: &SimCommand) -> Outcome<()> {
         SimCommand::Run(args) => sim_run(args),
         SimCommand::Sweep(args) => sweep::run_sweep(args),
         SimCommand::Schedule(args) => schedule::schedule(args),
+        SimCommand::Calibrate(args) => calibrate::calibrate(args),
         SimCommand::Validate(args) => sim_validate(args.json),
     }
 }
@@ -39,6 +40,9 @@ fn phases(subject: &Subject, recipe: Option<RecipeName>, tokens: f64) -> Vec<Pha
 }
 
 fn sim_run(args: &SimRunArgs) -> Outcome<()> {
+    if args.plan.cluster == "laptop" {
+        return calibrate::laptop(args);
+    }
     let subject = subject(&args.plan)?;
     let tokens = args.tokens.unwrap_or(V3_TOKENS);
     if !(tokens > 0.0 && tokens.is_finite()) {

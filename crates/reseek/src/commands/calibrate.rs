@@ -1,0 +1,185 @@
+//! `reseek sim calibrate`: this machine's rates, and what they say of the chain's stages.
+
+use std::path::Path;
+use std::time::Instant;
+
+use reseek_sim::laptop::{CpuRates, Point, PredictedStage, predict};
+use reseek_spec::{ModelSpec, RecipeSpec, Scale, resolve};
+use reseek_store::write_atomic;
+use reseek_tensor::attention::{AttentionShape, attention_forward};
+use reseek_tensor::dtype::Dtype;
+use reseek_tensor::matmul::{Accumulate, Packed, matmul, matmul_tn};
+use reseek_tensor::pool::{map_lanes, threads};
+use reseek_tensor::rmsnorm::rmsnorm_forward;
+
+use super::bench::fastest_dtype;
+use crate::cli_scale::{CalibrateArgs, SimRunArgs};
+use crate::error::{Outcome, fail};
+use crate::ui::duration;
+
+/// Seconds of each measurement.
+const WINDOW_S: f64 = 0.06;
+
+/// Measures and prints, or writes to a file.
+pub fn calibrate(args: &CalibrateArgs) -> Outcome<()> {
+    let rates = measure(args.dtype.unwrap_or_else(fastest_dtype));
+    let text = serde_json::to_string_pretty(&rates)?;
+    match &args.out {
+        Some(out) => {
+            write_atomic(out, text.as_bytes())?;
+            crate::say!("{}", out.display());
+        }
+        None => crate::say!("{text}"),
+    }
+    Ok(())
+}
+
+/// `sim run v3-nano --cluster laptop`: the stages of `replicate` at the rates of a file, or of now.
+pub fn laptop(args: &SimRunArgs) -> Outcome<()> {
+    let name = args.plan.model.trim_start_matches("v3-");
+    let Some(scale) = Scale::ALL.into_iter().find(|scale| scale.name() == name) else {
+        let names: Vec<String> = Scale::ALL.iter().map(|scale| format!("v3-{}", scale.name())).collect();
+        return fail(format!(
+            "--cluster laptop with {}; hint: the chain's models are {}",
+            args.plan.model,
+            names.join(", ")
+        ));
+    };
+    let recipe = resolve(scale, &[], &[])?.recipe;
+    let rates = match &args.rates {
+        Some(path) => read_rates(path)?,
+        None => measure(crate::chain::compute(&recipe)),
+    };
+    let stages = predict_chain(&recipe, &rates);
+    let total: f64 = stages.iter().map(|stage| stage.seconds).sum();
+    if args.json {
+        crate::say!("{}", serde_json::json!({"stages": stages, "seconds": total, "rates": rates}));
+        return Ok(());
+    }
+    for stage in &stages {
+        crate::say!("{:<16} {:>10}", stage.name, duration(stage.seconds));
+    }
+    crate::say!("{:<16} {:>10}", "all", duration(total));
+    Ok(())
+}
+
+fn read_rates(path: &Path) -> Outcome<CpuRates> {
+    let text = std::fs::read_to_string(path).or_else(|error| {
+        fail(format!("cannot read {}: {error}; hint: make it with `reseek sim calibrate --out`", path.display()))
+    })?;
+    let rates: CpuRates = serde_json::from_str(&text).or_else(|error| {
+        fail(format!("{}: {error}; hint: make it anew with `reseek sim calibrate --out`", path.display()))
+    })?;
+    let single = [rates.weight_gradients, rates.attention, rates.elementwise, rates.memory];
+    let points = rates.products.iter().chain(&rates.few_rows).map(|point| point.gflops);
+    match points.chain(single).find(|rate| !(*rate > 0.0 && rate.is_finite())) {
+        Some(rate) => {
+            fail(format!("{}: a rate of {rate}; hint: make it anew with `reseek sim calibrate --out`", path.display()))
+        }
+        None if rates.threads == 0 || rates.products.is_empty() || rates.few_rows.is_empty() => fail(format!(
+            "{}: no threads or no rates; hint: make it anew with `reseek sim calibrate --out`",
+            path.display()
+        )),
+        None => Ok(rates),
+    }
+}
+
+/// The stages of the chain at these rates.
+pub fn predict_chain(recipe: &RecipeSpec, rates: &CpuRates) -> Vec<PredictedStage> {
+    let vocab = recipe.tokenizer.vocab_size;
+    predict(&ModelSpec::ladder(recipe.scale, vocab), &ModelSpec::student(recipe.scale, vocab), recipe, rates)
+}
+
+/// About a second of measurements, each on all threads at once.
+pub fn measure(dtype: Dtype) -> CpuRates {
+    let lengths = [64, 128, 256, 512];
+    let by_length = |rows: usize| {
+        let point = |k| Point { k, gflops: products(rows, k, 256, dtype) };
+        lengths.map(point).to_vec()
+    };
+    CpuRates {
+        threads: threads(),
+        compute: dtype.to_string(),
+        products: by_length(1024),
+        few_rows: by_length(32),
+        weight_gradients: weight_gradients(dtype),
+        attention: attention(),
+        elementwise: elementwise(),
+        memory: memory(),
+    }
+}
+
+/// Units of work a second that one thread does while all do it.
+fn rate(work: impl Fn() -> f64 + Sync) -> f64 {
+    let of_thread = map_lanes(0..threads(), |_| {
+        let mut done = work() * 0.0;
+        let start = Instant::now();
+        while start.elapsed().as_secs_f64() < WINDOW_S {
+            done += work();
+        }
+        done / start.elapsed().as_secs_f64()
+    });
+    of_thread.iter().sum::<f64>() / of_thread.len() as f64
+}
+
+fn values(len: usize) -> Vec<f32> {
+    (0..len).map(|i| (i % 13) as f32 * 0.1 - 0.6).collect()
+}
+
+/// GFLOP/s over weights of 2 MiB, more than a core's own cache keeps beside activations.
+fn products(rows: usize, k: usize, n: usize, dtype: Dtype) -> f64 {
+    let matrices = ((1 << 19) / (k * n)).max(1);
+    let weights: Vec<Packed> = (0..matrices).map(|_| Packed::from_rows(&values(k * n), k, n, dtype)).collect();
+    let a = values(rows * k);
+    let work = || {
+        let mut c = vec![0.0; rows * n];
+        weights.iter().for_each(|b| matmul(&mut c, &a, b, Accumulate::Set));
+        2.0 * (matrices * rows * k * n) as f64
+    };
+    rate(work) / 1e9
+}
+
+fn weight_gradients(dtype: Dtype) -> f64 {
+    let (t, m, n) = (1024, 256, 256);
+    let (a, b) = (values(t * m), values(t * n));
+    let work = || {
+        let mut c = vec![0.0; m * n];
+        matmul_tn(&mut c, &a, &b, m, n, dtype);
+        2.0 * (t * m * n) as f64
+    };
+    rate(work) / 1e9
+}
+
+fn attention() -> f64 {
+    let (rows, heads, width) = (256, 4, 32);
+    let shape = AttentionShape { n_heads: heads, n_kv_heads: heads, d_qk: width, d_v: width, scale: 0.1 };
+    let x = values(rows * heads * width);
+    let work = || {
+        let (mut o, mut lse) = (vec![0.0; x.len()], vec![0.0; rows * heads]);
+        attention_forward(&mut o, &mut lse, &x, &x, &x, shape);
+        2.0 * (heads * 2 * width * rows * rows / 2) as f64
+    };
+    rate(work) / 1e9
+}
+
+/// GB/s of a norm: two reads and a write.
+fn elementwise() -> f64 {
+    let (rows, width) = (256, 256);
+    let (x, gamma) = (values(rows * width), values(width));
+    let work = || {
+        let mut y = vec![0.0; x.len()];
+        rmsnorm_forward(&mut y, &x, &gamma, 1e-6);
+        4.0 * 4.0 * x.len() as f64
+    };
+    rate(work) / 1e9
+}
+
+/// GB/s of all threads: a copy of 32 MiB, read and written.
+fn memory() -> f64 {
+    let from = values(8 << 20);
+    let work = || {
+        let to = from.clone();
+        8.0 * to.len() as f64
+    };
+    rate(work) * threads() as f64 / 1e9
+}
