@@ -16,7 +16,7 @@ use clap::Parser;
 use crate::error::Failure;
 
 fn main() -> ExitCode {
-    reseek_tensor::memory::keep_freed_memory();
+    reseek_tensor::memory::prepare();
     let cli = cli::Cli::parse();
     if let Err(error) = reseek_tensor::env::check() {
         eprintln!("error: {error}");
