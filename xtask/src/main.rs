@@ -1,5 +1,7 @@
 //! Checks of the project as a whole: `cargo xtask deps` (directions between rooms), `cargo xtask licences` (what the dependencies are
-//! and may be), `cargo xtask run DIR` (that a finished run is whole).
+//! and may be), `cargo xtask run DIR` (that a finished run is whole), `cargo xtask compare …` (speed beside peers).
+
+mod compare;
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -57,7 +59,14 @@ fn main() -> ExitCode {
         ["deps"] => metadata().and_then(|m| directions(&m)),
         ["licences"] => metadata().and_then(|m| licences(&m)),
         ["run", dir] => finished_run(Path::new(dir)),
-        _ => Err("usage: cargo xtask deps | licences | run DIR".to_string()),
+        ["compare", python, scripts, checkpoint] => compare::compare(python, Path::new(scripts), checkpoint, 3),
+        ["compare", python, scripts, checkpoint, rounds] => match rounds.parse() {
+            Ok(rounds @ 1..=100) => compare::compare(python, Path::new(scripts), checkpoint, rounds),
+            _ => Err(format!("{rounds} rounds where 1 to 100 are expected")),
+        },
+        _ => {
+            Err("usage: cargo xtask deps | licences | run DIR | compare PYTHON SCRIPTS CHECKPOINT [ROUNDS]".to_string())
+        }
     };
     match result {
         Ok(message) => {

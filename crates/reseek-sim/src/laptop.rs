@@ -14,8 +14,8 @@ pub struct CpuRates {
     pub products: Vec<Point>,
     /// Products of a few rows, as decoding has them.
     pub few_rows: Vec<Point>,
-    /// Products for gradients of weights, in GFLOP/s.
-    pub weight_gradients: f64,
+    /// Products for gradients of weights, by the rows that they sum over.
+    pub weight_gradients: Vec<Point>,
     /// Causal attention, forward, in GFLOP/s of what it computes.
     pub attention: f64,
     /// Element-wise work in the cache, in GB/s.
@@ -38,6 +38,8 @@ pub struct PredictedStage {
     pub seconds: f64,
 }
 
+/// Rows that a lane computes at a time.
+const LANE_ROWS: f64 = 1024.0;
 /// Tokens of a problem's prompt, and the share of the longest answer that a mean answer takes: assumptions, as both are known only when the
 /// run is over.
 const PROMPT: f64 = 48.0;
@@ -137,7 +139,8 @@ impl<'a> Cost<'a> {
         model.tensors().iter().for_each(|tensor| cost.add(model, tensor));
         if model.num_nextn_predict_layers > 0 {
             let head = 2.0 * (model.vocab_size * model.hidden_size) as f64;
-            cost.mtp_s += cost.products_s(head, model.hidden_size) + cost.backward_of_s(head, model.vocab_size);
+            cost.mtp_s +=
+                cost.products_s(head, model.hidden_size) + cost.backward_of_s(head, model.vocab_size, LANE_ROWS);
         }
         let (d_qk, d_v) = match &model.mla {
             Some(mla) => (mla.qk_nope_head_dim + mla.qk_rope_head_dim, mla.v_head_dim),
@@ -166,7 +169,7 @@ impl<'a> Cost<'a> {
             _ => 1.0,
         };
         let flops = 2.0 * size * used;
-        let (forward, backward) = (self.products_s(flops, in_), self.backward_of_s(flops, out));
+        let (forward, backward) = (self.products_s(flops, in_), self.backward_of_s(flops, out, LANE_ROWS * used));
         if tensor.role.mtp {
             self.mtp_s += forward + backward;
             return;
@@ -185,9 +188,9 @@ impl<'a> Cost<'a> {
         flops / (at(&self.rates.products, k) * 1e9)
     }
 
-    /// Gradients of the input and of the weight.
-    fn backward_of_s(&self, flops: f64, out: usize) -> f64 {
-        self.products_s(flops, out) + flops / (self.rates.weight_gradients * 1e9)
+    /// Gradients of the input, and of the weight from `rows` rows.
+    fn backward_of_s(&self, flops: f64, out: usize, rows: f64) -> f64 {
+        self.products_s(flops, out) + flops / (at(&self.rates.weight_gradients, rows as usize) * 1e9)
     }
 
     fn attention_s(&self, context: f64) -> f64 {

@@ -31,7 +31,7 @@ pub struct Summary {
     pub machine: Machine,
     /// Most memory that the process held at once, over all stages.
     pub peak_memory_bytes: u64,
-    /// Billions of f32 operations a second, beside the machine's measured peak.
+    /// Billions of operations a second, beside the peak that the machine showed in the format that the run computed in.
     pub gflops: Gflops,
     /// In the order in which they ran.
     pub stages: Vec<Stage>,

@@ -1,4 +1,4 @@
-//! f32 arithmetic on the CPU: the ops of a transformer with their derivatives, random streams and
+//! f32 and bf16 arithmetic on the CPU: the ops of a transformer with their derivatives, random streams and
 //! the thread pool. The only crate with `unsafe`.
 //!
 //! Ops are functions on slices in row-major order and run on the calling thread; callers cut a

@@ -94,7 +94,7 @@ fn a_cleared_or_copied_slot_is_as_good_as_a_new_one() {
 }
 
 /// Token by token, all at once, and an uneven mixture of both.
-fn chunkings(len: usize) -> [Vec<usize>; 3] {
+pub fn chunkings(len: usize) -> [Vec<usize>; 3] {
     let mut uneven = vec![len - 15, 1, 7, 1, 1, 5];
     assert_eq!(uneven.iter().sum::<usize>(), len);
     uneven.rotate_left(1);
@@ -102,13 +102,13 @@ fn chunkings(len: usize) -> [Vec<usize>; 3] {
 }
 
 /// Hidden rows of a training pass over sequences laid end to end.
-fn hidden(model: &Model, sequences: &[&[u32]]) -> Vec<f32> {
+pub fn hidden(model: &Model, sequences: &[&[u32]]) -> Vec<f32> {
     let segments: Vec<usize> = sequences.iter().map(|tokens| tokens.len()).collect();
     model.forward(Rows::new(&sequences.concat(), &segments), None).hidden().to_vec()
 }
 
 /// Hidden rows of one sequence that is decoded chunk by chunk.
-fn decode(model: &Model, tokens: &[u32], chunks: &[usize], mode: CacheMode) -> Vec<f32> {
+pub fn decode(model: &Model, tokens: &[u32], chunks: &[usize], mode: CacheMode) -> Vec<f32> {
     let mut cache = KvCache::new(model.spec(), 1, mode);
     let mut out = Vec::new();
     let mut rest = tokens;
@@ -147,6 +147,6 @@ fn decode_both(model: &Model, first: &[u32], second: &[u32], mode: CacheMode) ->
     (out_first, out_second)
 }
 
-fn same_bits(a: &[f32], b: &[f32]) -> bool {
+pub fn same_bits(a: &[f32], b: &[f32]) -> bool {
     a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.to_bits() == b.to_bits())
 }

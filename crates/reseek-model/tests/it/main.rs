@@ -1,5 +1,6 @@
 //! The models against Hugging Face's transformers, against themselves in other modes, and against slow references.
 
+mod bf16;
 mod decode;
 mod fixture;
 mod lanes;

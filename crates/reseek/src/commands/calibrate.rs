@@ -70,18 +70,16 @@ fn read_rates(path: &Path) -> Outcome<CpuRates> {
     let rates: CpuRates = serde_json::from_str(&text).or_else(|error| {
         fail(format!("{}: {error}; hint: make it anew with `reseek sim calibrate --out`", path.display()))
     })?;
-    let single = [rates.weight_gradients, rates.attention, rates.elementwise, rates.memory];
-    let points = rates.products.iter().chain(&rates.few_rows).map(|point| point.gflops);
-    match points.chain(single).find(|rate| !(*rate > 0.0 && rate.is_finite())) {
-        Some(rate) => {
-            fail(format!("{}: a rate of {rate}; hint: make it anew with `reseek sim calibrate --out`", path.display()))
-        }
-        None if rates.threads == 0 || rates.products.is_empty() || rates.few_rows.is_empty() => fail(format!(
-            "{}: no threads or no rates; hint: make it anew with `reseek sim calibrate --out`",
-            path.display()
-        )),
-        None => Ok(rates),
+    let lists = [&rates.products, &rates.few_rows, &rates.weight_gradients];
+    let is_empty = rates.threads == 0 || lists.iter().any(|list| list.is_empty());
+    let points = lists.into_iter().flatten().map(|point| point.gflops);
+    let single = [rates.attention, rates.elementwise, rates.memory];
+    let wrong = points.chain(single).find(|rate| !(*rate > 0.0 && rate.is_finite()));
+    if wrong.is_some() || is_empty {
+        let what = wrong.map_or("no threads or no rates".to_string(), |rate| format!("a rate of {rate}"));
+        return fail(format!("{}: {what}; hint: make it anew with `reseek sim calibrate --out`", path.display()));
     }
+    Ok(rates)
 }
 
 /// The stages of the chain at these rates.
@@ -92,7 +90,7 @@ pub fn predict_chain(recipe: &RecipeSpec, rates: &CpuRates) -> Vec<PredictedStag
 
 /// About a second of measurements, each on all threads at once.
 pub fn measure(dtype: Dtype) -> CpuRates {
-    let lengths = [64, 128, 256, 512];
+    let lengths = [16, 32, 64, 128, 256, 512];
     let by_length = |rows: usize| {
         let point = |k| Point { k, gflops: products(rows, k, 256, dtype) };
         lengths.map(point).to_vec()
@@ -102,7 +100,7 @@ pub fn measure(dtype: Dtype) -> CpuRates {
         compute: dtype.to_string(),
         products: by_length(1024),
         few_rows: by_length(32),
-        weight_gradients: weight_gradients(dtype),
+        weight_gradients: [64, 128, 256, 1024].map(|k| Point { k, gflops: weight_gradients(k, dtype) }).to_vec(),
         attention: attention(),
         elementwise: elementwise(),
         memory: memory(),
@@ -139,8 +137,8 @@ fn products(rows: usize, k: usize, n: usize, dtype: Dtype) -> f64 {
     rate(work) / 1e9
 }
 
-fn weight_gradients(dtype: Dtype) -> f64 {
-    let (t, m, n) = (1024, 256, 256);
+fn weight_gradients(t: usize, dtype: Dtype) -> f64 {
+    let (m, n) = (128, 128);
     let (a, b) = (values(t * m), values(t * n));
     let work = || {
         let mut c = vec![0.0; m * n];
@@ -162,14 +160,14 @@ fn attention() -> f64 {
     rate(work) / 1e9
 }
 
-/// GB/s of a norm: two reads and a write.
+/// GB/s of a norm, two reads and a write into new memory, over the rows that a lane computes at a time.
 fn elementwise() -> f64 {
-    let (rows, width) = (256, 256);
+    let (rows, width) = (1024, 256);
     let (x, gamma) = (values(rows * width), values(width));
     let work = || {
         let mut y = vec![0.0; x.len()];
         rmsnorm_forward(&mut y, &x, &gamma, 1e-6);
-        4.0 * 4.0 * x.len() as f64
+        4.0 * 3.0 * x.len() as f64
     };
     rate(work) / 1e9
 }
