@@ -61,6 +61,30 @@ fn models_that_are_not_known() {
 }
 
 #[test]
+fn a_laptop_is_predicted_from_rates_that_make_sense() {
+    let scratch = Scratch::new();
+    let file = scratch.join("rates.json");
+    let path = file.display().to_string();
+    succeed(reseek().args(["sim", "calibrate", "--dtype", "f32", "--out", &path]));
+    let run = format!("run v3-smoke --cluster laptop --rates {path}");
+    let out = succeed(reseek().arg("sim").args(run.split(' ')).arg("--json"));
+    let answer: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(answer["rates"]["compute"], "f32");
+    assert!(answer["stages"].as_array().unwrap().iter().all(|stage| stage["seconds"].as_f64().unwrap() > 0.0));
+    let rates = fs::read_to_string(&file).unwrap();
+    for (text, parts) in [
+        (rates.replace("\"memory\": ", "\"memory\": -"), ["rates.json", "a rate of -"]),
+        (rates.replace("\"threads\": 2", "\"threads\": 0"), ["rates.json", "no threads"]),
+        (rates.replace("elementwise", "elementwsie"), ["rates.json", "elementwsie"]),
+    ] {
+        fs::write(&file, text).unwrap();
+        sim(&run, &parts);
+    }
+    sim("run v3-smoke --cluster laptop --rates no-such.json", &["no-such.json", "sim calibrate"]);
+    sim("run v3-671b --cluster laptop", &["v3-671b", "v3-nano"]);
+}
+
+#[test]
 fn what_the_machine_reads_has_every_field() {
     let out = succeed(reseek().args([
         "sim",
