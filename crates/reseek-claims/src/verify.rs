@@ -59,7 +59,7 @@ pub fn list() -> Vec<&'static Claim> {
 /// If there is none, with the nearest.
 pub fn find(id: &str) -> Result<&'static Claim, ClaimError> {
     list().into_iter().find(|claim| claim.id == id).ok_or_else(|| {
-        let nearest = reseek_sim::bill::nearest(id, list().into_iter().map(|claim| claim.id)).unwrap_or_default();
+        let nearest = reseek_spec::nearest(id, list().into_iter().map(|claim| claim.id)).unwrap_or_default();
         ClaimError::Unknown { id: id.chars().take(80).collect(), nearest }
     })
 }

@@ -25,7 +25,7 @@ pub use recipe::{
     ComputeDtype, DistilRecipe, EvalRecipe, ExtendRecipe, PretrainRecipe, R1Recipe, RecipeSpec, RlRecipe, SftRecipe,
     TasksRecipe, TokenizerRecipe,
 };
-pub use resolve::{Layer, Resolved, resolve};
+pub use resolve::{Layer, Resolved, nearest, resolve};
 
 /// Why a specification is refused.
 #[derive(Debug, thiserror::Error)]

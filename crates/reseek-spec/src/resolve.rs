@@ -112,7 +112,7 @@ fn merge(table: &mut Table, over: Table, known: Option<&Table>, prefix: &str, la
 fn check(path: &str, key: &str, value: &mut Value, known: &Table, layer: &str) -> Result<(), SpecError> {
     let wrong = |message: String, hint: String| Err(SpecError::Recipe { layer: layer.to_string(), message, hint });
     let Some(expected) = known.get(key) else {
-        let nearest = known.keys().min_by_key(|other| distance(key, other));
+        let nearest = nearest(key, known.keys().map(String::as_str));
         let hint = nearest.map_or("see `reseek config show`".to_string(), |near| format!("did you mean {near}?"));
         return wrong(format!("unknown key {path}"), hint);
     };
@@ -126,16 +126,9 @@ fn check(path: &str, key: &str, value: &mut Value, known: &Table, layer: &str) -
     Ok(())
 }
 
-/// Levenshtein's distance.
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.chars().enumerate() {
-        let mut corner = std::mem::replace(&mut row[0], i + 1);
-        for (j, y) in b.iter().enumerate() {
-            let next = (corner + usize::from(x != *y)).min(row[j] + 1).min(row[j + 1] + 1);
-            corner = std::mem::replace(&mut row[j + 1], next);
-        }
-    }
-    row[b.len()]
+/// The known name with the fewest letters to change (Levenshtein's distance), the first of equals. Only the beginning of a name that came
+/// from outside is compared.
+pub fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let name: String = name.chars().take(80).collect();
+    known.min_by_key(|other| strsim::levenshtein(&name, other))
 }

@@ -21,7 +21,7 @@ use serde::Serialize;
 
 pub use catalog::{Catalog, Figure, Item, Preset, Reading, Source, Subject, catalog};
 pub use compare::{Compared, TableRow, compare, published_table};
-pub use error::{BillError, nearest};
+pub use error::BillError;
 pub use prices::{Basis, PRICES, PriceInfo, PriceSource, Prices};
 pub use range::Range;
 

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use reseek_spec::nearest;
 use serde::{Deserialize, Serialize};
 
-use super::error::{BillError, nearest, shown};
+use super::error::{BillError, shown};
 use super::{Range, Source};
 
 /// Prices of a bill. [`Prices::default`] has the ranges of [`PRICES`].
