@@ -1,6 +1,7 @@
 //! AdamW (Loshchilov and Hutter 2019) with decoupled weight decay, in the form and order of
 //! operations of PyTorch's `torch.optim.AdamW`.
 
+use crate::profile::{Op, span};
 use crate::simd::{LANES, Lanes, multiversion};
 
 /// Settings of a step. In f64 as schedules compute them; values are updated in f32.
@@ -28,6 +29,7 @@ pub fn adamw(p: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32], config: &Ad
     for (name, len) in [("g", g.len()), ("m", m.len()), ("v", v.len())] {
         assert_eq!(len, p.len(), "{name} has {len} values, p {}", p.len());
     }
+    let _span = span(Op::AdamW, 13 * p.len(), 7 * p.len());
     let correction = |beta: f64| 1.0 - power(beta, step);
     let factors = Factors {
         grad_scale,

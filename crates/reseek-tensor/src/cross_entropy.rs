@@ -12,6 +12,7 @@ use crate::exp::{exp, ln};
 use crate::linear::{Linear, linear_dgrad, linear_forward};
 use crate::matmul::{Accumulate, matmul_tn};
 use crate::permute::gather_rows;
+use crate::profile::{Op, span};
 use crate::scratch::Scratch;
 use crate::simd::{LANES, Lanes, multiversion};
 
@@ -48,6 +49,8 @@ pub fn lm_loss(
 ) {
     check(hidden, head, targets, grads.as_ref());
     let (width, vocab) = (head.in_features(), head.out_features());
+    let passes = if grads.is_some() { 3 } else { 2 };
+    let _span = span(Op::CrossEntropy, 6 * targets.len() * vocab, 2 * passes * targets.len() * vocab);
     if let Some(grads) = &mut grads {
         grads.dhidden.fill(0.0);
     }

@@ -1,12 +1,14 @@
 //! Token embedding: rows of a table `[vocab, d]`.
 
 use crate::permute::{gather_rows, scatter_add_rows};
+use crate::profile::{Op, span};
 
 /// `y[t] = table[tokens[t]]`.
 ///
 /// # Panics
 /// If a token is outside the table, or if `y` is not `tokens.len()` rows of `d`.
 pub fn embedding_forward(y: &mut [f32], table: &[f32], tokens: &[u32], d: usize) {
+    let _span = span(Op::Embedding, 0, 2 * y.len());
     gather_rows(y, table, tokens, d);
 }
 
@@ -15,5 +17,6 @@ pub fn embedding_forward(y: &mut [f32], table: &[f32], tokens: &[u32], d: usize)
 /// # Panics
 /// If a token is outside the table, or if `dy` is not `tokens.len()` rows of `d`.
 pub fn embedding_backward(dtable: &mut [f32], dy: &[f32], tokens: &[u32], d: usize) {
+    let _span = span(Op::Embedding, dy.len(), 3 * dy.len());
     scatter_add_rows(dtable, dy, tokens, None, d);
 }

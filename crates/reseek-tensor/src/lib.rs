@@ -33,6 +33,7 @@ pub mod numeric;
 pub mod peak;
 pub mod permute;
 pub mod pool;
+pub mod profile;
 pub mod random;
 pub mod rmsnorm;
 pub mod rope;

@@ -1,6 +1,7 @@
 //! Rows gathered into the order of the experts and added back with the gate's weights.
 //! A row is `d` values; `rows` names rows of the larger side.
 
+use crate::profile::{Op, span};
 use crate::simd::{Lanes, dot, multiversion};
 
 /// `y[i] = x[rows[i]]`. Its gradient is [`scatter_add_rows`] without weights.
@@ -9,6 +10,7 @@ use crate::simd::{Lanes, dot, multiversion};
 /// If a row is outside `x`, or if `y` is not `rows.len()` rows.
 pub fn gather_rows(y: &mut [f32], x: &[f32], rows: &[u32], d: usize) {
     check("y", y.len(), x.len(), rows, d);
+    let _span = span(Op::Permute, 0, 2 * y.len());
     for (y, &row) in y.chunks_exact_mut(d).zip(rows) {
         y.copy_from_slice(row_of(x, row, d));
     }
@@ -22,6 +24,7 @@ pub fn gather_rows(y: &mut [f32], x: &[f32], rows: &[u32], d: usize) {
 pub fn scatter_add_rows(y: &mut [f32], x: &[f32], rows: &[u32], weights: Option<&[f32]>, d: usize) {
     check("x", x.len(), y.len(), rows, d);
     check_weights(weights, rows);
+    let _span = span(Op::Permute, x.len(), 3 * x.len());
     for (i, (x, &row)) in x.chunks_exact(d).zip(rows).enumerate() {
         let y = &mut y[row as usize * d..][..d];
         match weights {

@@ -5,6 +5,7 @@
 //! caller has. A row's bits depend on that row alone; sums run over 16 lanes and then a tree.
 
 use crate::matmul::Accumulate;
+use crate::profile::{Op, span};
 use crate::simd::{LANES, Lanes, dot, multiversion};
 
 /// `y[t, d] = gamma[d] * x[t, d] / rms(x[t])`.
@@ -13,6 +14,7 @@ use crate::simd::{LANES, Lanes, dot, multiversion};
 /// If `gamma` is empty, if `x` is not whole rows, or if `y` and `x` differ in length.
 pub fn rmsnorm_forward(y: &mut [f32], x: &[f32], gamma: &[f32], eps: f32) {
     check(x, gamma.len(), &[("y", y.len())]);
+    let _span = span(Op::RmsNorm, 4 * x.len(), 2 * x.len());
     forward(y, x, gamma, eps);
 }
 
@@ -23,6 +25,7 @@ pub fn rmsnorm_forward(y: &mut [f32], x: &[f32], gamma: &[f32], eps: f32) {
 /// As [`rmsnorm_forward`], `dx` and `dy` as long as `x`.
 pub fn rmsnorm_dgrad(dx: &mut [f32], dy: &[f32], x: &[f32], gamma: &[f32], eps: f32, accumulate: Accumulate) {
     check(x, gamma.len(), &[("dx", dx.len()), ("dy", dy.len())]);
+    let _span = span(Op::RmsNorm, 10 * x.len(), 3 * x.len());
     dgrad(dx, dy, x, gamma, eps, accumulate);
 }
 
@@ -32,6 +35,7 @@ pub fn rmsnorm_dgrad(dx: &mut [f32], dy: &[f32], x: &[f32], gamma: &[f32], eps: 
 /// If `dgamma` is empty, if `x` is not whole rows, or if `dy` and `x` differ in length.
 pub fn rmsnorm_wgrad(dgamma: &mut [f32], dy: &[f32], x: &[f32], eps: f32) {
     check(x, dgamma.len(), &[("dy", dy.len())]);
+    let _span = span(Op::RmsNorm, 5 * x.len(), 2 * x.len());
     wgrad(dgamma, dy, x, eps);
 }
 

@@ -1,6 +1,8 @@
 //! Rotary position embedding (Su et al. 2021): pairs of values turned by position × frequency.
 //! Frequencies come from the specification, which has YaRN and Llama 3 scaling applied.
 
+use crate::profile::{Op, span};
+
 /// Cosines and sines of all positions.
 #[derive(Clone, Debug)]
 pub struct RopeTable {
@@ -83,6 +85,8 @@ pub fn rope(
     style: RopeStyle,
     direction: RopeDirection,
 ) {
+    let values = positions.len() * n_heads * table.rope_dim();
+    let _span = span(Op::Rope, 3 * values, 2 * values);
     let sign = match direction {
         RopeDirection::Forward => 1.0,
         RopeDirection::Inverse => -1.0,

@@ -2,6 +2,7 @@
 //! The backward pass needs gate and up, which the caller keeps or computes again.
 
 use crate::exp::sigmoid;
+use crate::profile::{Op, span};
 use crate::simd::{LANES, Lanes, multiversion};
 
 /// `y = silu(gate) * up`.
@@ -10,6 +11,7 @@ use crate::simd::{LANES, Lanes, multiversion};
 /// If the three lengths differ.
 pub fn swiglu_forward(y: &mut [f32], gate: &[f32], up: &[f32]) {
     check(gate, &[("y", y.len()), ("up", up.len())]);
+    let _span = span(Op::SwiGlu, 5 * y.len(), 3 * y.len());
     forward(y, gate, up);
 }
 
@@ -20,6 +22,7 @@ pub fn swiglu_forward(y: &mut [f32], gate: &[f32], up: &[f32]) {
 /// If the five lengths differ.
 pub fn swiglu_backward(dgate: &mut [f32], dup: &mut [f32], dy: &[f32], gate: &[f32], up: &[f32]) {
     check(gate, &[("dgate", dgate.len()), ("dup", dup.len()), ("dy", dy.len()), ("up", up.len())]);
+    let _span = span(Op::SwiGlu, 10 * dy.len(), 5 * dy.len());
     backward(dgate, dup, dy, gate, up);
 }
 

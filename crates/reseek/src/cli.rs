@@ -227,6 +227,12 @@ pub struct BenchArgs {
     /// Format in which products multiply, f32 or bf16 [default: bf16 where the processor has it]
     #[arg(long)]
     pub dtype: Option<Dtype>,
+    /// Record one more training step or sampling call and show where its time goes, by op
+    #[arg(long)]
+    pub profile: bool,
+    /// Write that recording as a trace that Perfetto opens
+    #[arg(long, value_name = "FILE", requires = "name")]
+    pub trace: Option<PathBuf>,
     /// Answer in JSON, a line for each
     #[arg(long)]
     pub json: bool,

@@ -11,6 +11,7 @@ use super::softmax::{RowGradient, row_products, softmax_gradient};
 use super::tile::{Left, Output, Right, tile_matmul};
 use super::{AttentionShape, KEY_TILE, ROW_BLOCK, assert_len, padded};
 use crate::matmul::Accumulate;
+use crate::profile::Op;
 use crate::scratch::Scratch;
 
 /// Gradients of q, k and v from `d_o`; all three are overwritten. `o` and `lse` are those of
@@ -43,6 +44,7 @@ pub fn attention_backward(
     ] {
         assert_len(name, values, expected, &shape);
     }
+    let _span = shape.span(Op::AttentionBackward, len, len, 5);
     let (n_heads, n_kv_heads, group) = (shape.n_heads, shape.n_kv_heads, shape.group());
     let mut scratch = SCRATCH.take();
     let mut work = Work::new(&mut scratch, len, shape.d_qk, shape.d_v);

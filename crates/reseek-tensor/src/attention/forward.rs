@@ -10,6 +10,7 @@ use super::softmax::{RowState, Scores, finish, online_softmax};
 use super::tile::{Left, Output, Right, tile_matmul};
 use super::{AttentionShape, KEY_TILE, ROW_BLOCK, padded};
 use crate::matmul::Accumulate;
+use crate::profile::Op;
 use crate::scratch::Scratch;
 
 /// `o = softmax(scale * q·kᵀ)·v` with the causal mask, and `lse`, the logarithm of the softmax's
@@ -22,10 +23,12 @@ pub fn attention_forward(o: &mut [f32], lse: &mut [f32], q: &[f32], k: &[f32], v
         static KEPT: Cell<Option<AttentionCache>> = const { Cell::new(None) };
     }
     shape.check();
+    let kv_len = k.len() / (shape.n_kv_heads * shape.d_qk);
+    let _span = shape.span(Op::AttentionForward, lse.len() / shape.n_heads, kv_len, 2);
     let mut cache = KEPT.take().unwrap_or_else(|| AttentionCache::new(shape));
     cache.reset(shape);
     cache.push(k, v);
-    attention_cached(o, lse, q, &cache);
+    attend(o, lse, q, &cache);
     KEPT.set(Some(cache));
 }
 
@@ -35,6 +38,11 @@ pub fn attention_forward(o: &mut [f32], lse: &mut [f32], q: &[f32], k: &[f32], v
 /// # Panics
 /// As [`attention_forward`].
 pub fn attention_cached(o: &mut [f32], lse: &mut [f32], q: &[f32], cache: &AttentionCache) {
+    let _span = cache.shape.span(Op::AttentionCached, lse.len() / cache.shape.n_heads, cache.len(), 2);
+    attend(o, lse, q, cache);
+}
+
+fn attend(o: &mut [f32], lse: &mut [f32], q: &[f32], cache: &AttentionCache) {
     let shape = cache.shape;
     let q_len = shape.check_queries(o, lse, q, cache.len());
     let n_rows = q_len * shape.group();

@@ -25,6 +25,7 @@ pub use backward::attention_backward;
 pub use cache::AttentionCache;
 pub use forward::{attention_cached, attention_forward};
 
+use crate::profile::{Op, Span, span};
 use crate::simd::LANES;
 
 /// Keys in a tile.
@@ -58,6 +59,13 @@ impl AttentionShape {
         let Self { n_heads, n_kv_heads, d_qk, d_v, .. } = *self;
         assert!(n_heads > 0 && n_kv_heads > 0 && d_qk > 0 && d_v > 0, "sizes must be positive: {self:?}");
         assert!(n_heads.is_multiple_of(n_kv_heads), "key heads must divide the heads: {self:?}");
+    }
+
+    /// A profile's span over the last `q_len` of `kv_len` positions, with `products` products of a query and a key each way.
+    fn span(&self, op: Op, q_len: usize, kv_len: usize, products: usize) -> Span {
+        let Self { n_heads, n_kv_heads, d_qk, d_v, .. } = *self;
+        let pairs = q_len * kv_len - q_len * q_len.saturating_sub(1) / 2;
+        span(op, products * pairs * n_heads * (d_qk + d_v), (d_qk + d_v) * (q_len * n_heads + kv_len * n_kv_heads))
     }
 
     /// `q_len`, after checking that queries and results have it and that `kv_len` is no less.

@@ -15,12 +15,15 @@ use super::tile::{PANEL, ROWS_MAX, Tile, compute, panels_max, rows_max};
 use crate::aligned::Line;
 use crate::dispatch::SimdLevel;
 use crate::dtype::{Dtype, pair_neighbours};
+use crate::profile::{Op, span};
 use crate::scratch::Scratch;
 
 /// Columns of a block of B: at [`K_BLOCK`] 512 KiB of f32, half of a common L2 cache.
 pub(super) const COLUMN_BLOCK: usize = 256;
 /// Steps of k of a block: a row tile of A takes 24 KiB of the L1 cache.
 const K_BLOCK: usize = 512;
+/// Rows up to which a profile counts a product as one of few rows.
+const FEW_ROWS: usize = 32;
 /// Row tiles of a block, whose partial sums wait in working memory.
 const TILES_OF_BLOCK: usize = 8;
 
@@ -79,6 +82,8 @@ pub(super) unsafe fn product(
     add: bool,
 ) {
     let (k, n, steps_of_k) = (b.k, b.n, b.steps());
+    let op = if m <= FEW_ROWS { Op::MatmulFewRows } else { Op::Matmul };
+    let _span = span(op, 2 * m * k * columns.len(), m * k + (steps_of_k + m) * columns.len());
     let row_tiles = RowTiles::new(m, level);
     let k_block = match row_tiles.count() {
         // B passes by only once, and a few rows may be longer before they leave the L1 cache.

@@ -5,6 +5,7 @@ use std::ops::Range;
 use super::tile::{HALF_PANEL, PANEL};
 use crate::aligned::Line;
 use crate::dtype::{Dtype, pair_neighbours, pair_rows};
+use crate::profile::{Op, span};
 
 /// B `[k, n]` packed in column panels: panel p holds columns 32p.. of all k rows, row after row,
 /// 32 values a row (16 in the last panel where those are enough), zeros beyond column n. In bf16
@@ -45,6 +46,7 @@ impl Packed {
     pub fn repack_rows(&mut self, b: &[f32]) {
         let (k, n) = (self.k, self.n);
         assert_eq!(b.len(), k * n, "packing B [{k}, {n}] from {} values", b.len());
+        let _span = span(Op::Pack, 0, b.len() + padded(n) * self.steps());
         if n > 0 {
             pack_rows(Line::flatten_mut(&mut self.lines), b, n, 0..n, self.dtype);
         }
@@ -58,6 +60,7 @@ impl Packed {
         let (k, n) = (self.k, self.n);
         assert_eq!(w.len(), n * k, "packing the transpose of w [{n}, {k}] from {} values", w.len());
         let steps = self.dtype.steps(k);
+        let _span = span(Op::Pack, 0, w.len() + padded(n) * steps);
         let mut panels = Line::flatten_mut(&mut self.lines);
         for first in (0..n).step_by(PANEL) {
             let columns = PANEL.min(n - first);

@@ -10,6 +10,7 @@ use super::blocks::{COLUMN_BLOCK, OfA, OfB, Pass, RowTiles, Sums, blocks, odd_li
 use super::packed::{copy_rows, pack_rows, padded};
 use crate::dispatch::SimdLevel;
 use crate::dtype::{Dtype, pair_rows};
+use crate::profile::{Op, span};
 
 /// Steps of t of a block.
 const T_BLOCK: usize = 256;
@@ -30,7 +31,9 @@ pub(super) unsafe fn product_tn(
     first: usize,
     dtype: Dtype,
 ) {
-    for row_block in blocks(0..c.len() / n, C_BLOCK) {
+    let (rows, t) = (c.len() / n, a.len() / m);
+    let _span = span(Op::MatmulTransposed, 2 * t * rows * n, t * (rows + n) + 2 * c.len());
+    for row_block in blocks(0..rows, C_BLOCK) {
         for columns in blocks(0..n, C_BLOCK) {
             let of_a = Columns { values: a, width: m, range: first + row_block.start..first + row_block.end };
             let of_b = Columns { values: b, width: n, range: columns.clone() };

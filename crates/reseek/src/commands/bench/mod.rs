@@ -1,5 +1,8 @@
 //! `reseek bench`: this machine's peak, and the model's speed at the shapes that other systems are measured at.
 
+mod profile;
+
+use std::path::Path;
 use std::time::Instant;
 
 use reseek_engine::{GenerateOptions, Request, Sampling, StreamName, generate};
@@ -9,11 +12,12 @@ use reseek_sim::sweep::{Search, sweep};
 use reseek_sim::uncertainty::intervals;
 use reseek_sim::{Plan, Rates, SimError, step};
 use reseek_spec::{ClusterSpec, Family, ModelSpec, Scale, preset};
-use reseek_store::peak_memory_bytes;
+use reseek_store::{peak_memory_bytes, write_atomic};
 use reseek_tensor::dtype::Dtype;
 use reseek_tensor::matmul::{Accumulate, Packed, matmul};
 use reseek_tensor::peak::{fma_peak_gflops, fma_peak_gflops_of_pool};
 use reseek_tensor::pool::threads;
+use reseek_tensor::profile::record;
 use reseek_tensor::random::Stream;
 use reseek_train::{Hyper, Learner, Sequence, StepSettings};
 use serde_json::{Value, json};
@@ -21,7 +25,16 @@ use serde_json::{Value, json};
 use crate::cli::BenchArgs;
 use crate::error::Outcome;
 
-type Benchmark = fn(Dtype) -> Outcome<Value>;
+/// How to measure.
+struct Setting<'a> {
+    dtype: Dtype,
+    /// Whether to record one more run and say where its time goes.
+    profile: bool,
+    /// Where that recording goes as a trace.
+    trace: Option<&'a Path>,
+}
+
+type Benchmark = fn(&Setting) -> Outcome<Value>;
 
 /// Counted runs of a training step and of a sampling call; one more before them warms up.
 const RUNS: usize = 5;
@@ -39,7 +52,8 @@ pub fn bench(args: &BenchArgs) -> Outcome<()> {
     for (name, run) in all {
         if args.name.as_deref().is_none_or(|wanted| wanted == name) {
             let dtype = args.dtype.unwrap_or_else(fastest_dtype);
-            let mut result = run(dtype)?;
+            let trace = args.trace.as_deref();
+            let mut result = run(&Setting { dtype, profile: args.profile || trace.is_some(), trace })?;
             result["name"] = json!(name);
             if name != "sim" {
                 result["dtype"] = json!(dtype.to_string());
@@ -57,17 +71,20 @@ pub fn fastest_dtype() -> Dtype {
 
 fn print_human(name: &str, result: &Value) {
     crate::say!("{name}");
-    for (key, value) in result.as_object().into_iter().flatten().filter(|(key, _)| *key != "name") {
+    for (key, value) in result.as_object().into_iter().flatten().filter(|(key, _)| *key != "name" && *key != "profile") {
         crate::say!("  {key:<28} {value}");
+    }
+    if let Some(rows) = result.get("profile") {
+        profile::print(rows);
     }
 }
 
-fn peak(dtype: Dtype) -> Outcome<Value> {
+fn peak(&Setting { dtype, .. }: &Setting) -> Outcome<Value> {
     Ok(json!({"gflops_one_thread": fma_peak_gflops(300, dtype), "gflops": fma_peak_gflops_of_pool(300, dtype)}))
 }
 
 /// Products with the right side packed, at shapes of the small models.
-fn products(dtype: Dtype) -> Outcome<Value> {
+fn products(&Setting { dtype, .. }: &Setting) -> Outcome<Value> {
     let shapes = [
         (2048, 256, 1024),
         (2048, 256, 256),
@@ -94,7 +111,7 @@ fn products(dtype: Dtype) -> Outcome<Value> {
 }
 
 /// A dense decoder: vocabulary 4096, width 256, 6 layers, 4 heads, SwiGLU 1024, batch 16 × 256.
-fn train_gpt(dtype: Dtype) -> Outcome<Value> {
+fn train_gpt(setting: &Setting) -> Outcome<Value> {
     let spec = ModelSpec {
         family: Family::Llama,
         intermediate_size: 1024,
@@ -103,12 +120,12 @@ fn train_gpt(dtype: Dtype) -> Outcome<Value> {
         attention_bias: false,
         ..ModelSpec::student(Scale::Micro, 4096)
     };
-    train(spec, dtype)
+    train(spec, setting)
 }
 
 /// A small V3: MLA, 16 experts of which 4, batch 16 × 256; without its MTP module, which the peer lacks.
-fn train_v3(dtype: Dtype) -> Outcome<Value> {
-    train(v3(), dtype)
+fn train_v3(setting: &Setting) -> Outcome<Value> {
+    train(v3(), setting)
 }
 
 fn v3() -> ModelSpec {
@@ -119,7 +136,8 @@ fn v3() -> ModelSpec {
     spec
 }
 
-fn train(spec: ModelSpec, dtype: Dtype) -> Outcome<Value> {
+fn train(spec: ModelSpec, setting: &Setting) -> Outcome<Value> {
+    let dtype = setting.dtype;
     let (sequences, length) = (16, 256);
     let flops = spec.train_flops_per_token(length).causal;
     let vocab = spec.vocab_size;
@@ -138,24 +156,23 @@ fn train(spec: ModelSpec, dtype: Dtype) -> Outcome<Value> {
         bias_speed: 0.001,
         lanes: threads(),
     };
-    learner.step(&batch, &settings)?;
-    let mut seconds = Vec::new();
-    for _ in 0..RUNS {
-        let start = Instant::now();
+    let mut run = || -> Outcome<()> {
         learner.step(&batch, &settings)?;
-        seconds.push(start.elapsed().as_secs_f64());
-    }
-    let step_s = median(seconds.into_iter());
+        Ok(())
+    };
+    let step_s = timed(&mut run)?;
     let tokens = (sequences * length) as f64;
     let gflops = flops * tokens / step_s / 1e9;
-    Ok(json!({
+    let result = json!({
         "step_ms": 1e3 * step_s, "tokens_per_s": (tokens / step_s).round(), "gflops": gflops,
         "share_of_peak": gflops / fma_peak_gflops_of_pool(200, dtype), "rss_mib": peak_memory_bytes() >> 20,
-    }))
+    });
+    with_profile(result, setting, &mut run)
 }
 
 /// Sampling from the small V3: batch 32, prompts of 32 tokens, 64 new ones.
-fn sampling(dtype: Dtype) -> Outcome<Value> {
+fn sampling(setting: &Setting) -> Outcome<Value> {
+    let dtype = setting.dtype;
     let (batch, prompt, new) = (32, 32, 64);
     let spec = ModelSpec { max_position_embeddings: 1024, ..v3() };
     let model = Model::new(&Weights::init(spec, 1)?.computing_in(dtype));
@@ -164,20 +181,44 @@ fn sampling(dtype: Dtype) -> Outcome<Value> {
         .map(|_| Request { prompt: (0..prompt).map(|_| 3 + stream.below(4000) as u32).collect(), samples: 1 })
         .collect();
     let sampling = Sampling::on_policy(vec![], new);
-    let mut seconds = Vec::new();
-    for run in 0..=RUNS {
-        let start = Instant::now();
-        let name = StreamName { seed: 1, purpose: "bench".to_string(), step: run as u64 };
+    let mut run = || -> Outcome<()> {
+        let name = StreamName { seed: 1, purpose: "bench".to_string(), step: 0 };
         generate(&model, &requests, &sampling, &name, GenerateOptions::default())?;
-        if run > 0 {
-            seconds.push(start.elapsed().as_secs_f64());
-        }
-    }
-    let seconds = median(seconds.into_iter());
-    Ok(json!({
+        Ok(())
+    };
+    let seconds = timed(&mut run)?;
+    let result = json!({
         "batch": batch, "new": new, "tokens_per_s": ((batch * new) as f64 / seconds).round(),
         "rss_mib": peak_memory_bytes() >> 20,
-    }))
+    });
+    with_profile(result, setting, &mut run)
+}
+
+/// The median time of [`RUNS`] runs after one that warms up, in seconds.
+fn timed(run: &mut dyn FnMut() -> Outcome<()>) -> Outcome<f64> {
+    run()?;
+    let mut seconds = Vec::new();
+    for _ in 0..RUNS {
+        let start = Instant::now();
+        run()?;
+        seconds.push(start.elapsed().as_secs_f64());
+    }
+    Ok(median(seconds.into_iter()))
+}
+
+/// Adds where the time of one more run goes, where the setting asks for it.
+fn with_profile(mut result: Value, setting: &Setting, run: &mut dyn FnMut() -> Outcome<()>) -> Outcome<Value> {
+    if setting.profile {
+        let start = Instant::now();
+        let (outcome, events) = record(run);
+        outcome?;
+        let seconds = start.elapsed().as_secs_f64();
+        result["profile"] = profile::table(&events, seconds, fma_peak_gflops_of_pool(200, setting.dtype));
+        if let Some(path) = setting.trace {
+            write_atomic(path, profile::trace(&events).to_string().as_bytes())?;
+        }
+    }
+    Ok(result)
 }
 
 /// V3's step at the level of operators; its whole run with 1,000 draws of the rates; the search over plans.
