@@ -1,6 +1,7 @@
 //! One decoder layer: x + attention(norm(x)), then + feed-forward(norm(x)). The norms' outputs are computed again in the backward
 //! pass instead of kept (V3 report, 3.2.3).
 
+use reseek_tensor::buffer::Buffer;
 use reseek_tensor::matmul::Accumulate;
 
 use crate::Weights;
@@ -35,9 +36,9 @@ enum Ffn {
 /// What a layer keeps for its backward pass: its input [n, d], the input of its second half [n, d] and what its parts keep.
 #[derive(Debug)]
 pub(crate) struct BlockSaved {
-    x: Vec<f32>,
+    x: Buffer,
     attention: AttentionSaved,
-    mid: Vec<f32>,
+    mid: Buffer,
     ffn: FfnSaved,
 }
 
@@ -88,7 +89,7 @@ impl Block {
         }
     }
 
-    pub fn forward(&self, x: Vec<f32>, pass: Pass) -> (Vec<f32>, BlockSaved) {
+    pub fn forward(&self, x: Buffer, pass: Pass) -> (Buffer, BlockSaved) {
         let h = self.attention_norm.forward(&x);
         let (mut mid, attention) = match &self.attention {
             Attention::Mla(mla) => {
@@ -107,9 +108,9 @@ impl Block {
     }
 
     /// The gradient of the input; gradients of weights are added to `grads`.
-    pub fn backward(&self, dy: Vec<f32>, grads: &mut [f32], saved: &BlockSaved, pass: Pass, balance: f32) -> Vec<f32> {
+    pub fn backward(&self, dy: Buffer, grads: &mut [f32], saved: &BlockSaved, pass: Pass, balance: f32) -> Buffer {
         let h = self.ffn_norm.forward(&saved.mid);
-        let mut dh = vec![0.0; h.len()];
+        let mut dh = Buffer::zeros(h.len());
         match (&self.ffn, &saved.ffn) {
             (Ffn::Dense(mlp), FfnSaved::Dense(saved)) => mlp.backward(&mut dh, grads, &dy, &h, saved),
             (Ffn::Moe(moe), FfnSaved::Moe(saved)) => {
@@ -132,14 +133,7 @@ impl Block {
     }
 
     /// New rows of cached sequences.
-    pub fn decode(
-        &self,
-        x: Vec<f32>,
-        pass: Pass,
-        cache: &mut LayerCache,
-        slots: &[usize],
-        mode: CacheMode,
-    ) -> Vec<f32> {
+    pub fn decode(&self, x: Buffer, pass: Pass, cache: &mut LayerCache, slots: &[usize], mode: CacheMode) -> Buffer {
         let h = self.attention_norm.forward(&x);
         let mut mid = match &self.attention {
             Attention::Mla(mla) => mla.decode(&h, pass, cache, slots, mode),
@@ -159,7 +153,7 @@ impl Block {
         }
     }
 
-    fn feed_forward(&self, mid: &[f32], n: usize) -> (Vec<f32>, FfnSaved) {
+    fn feed_forward(&self, mid: &[f32], n: usize) -> (Buffer, FfnSaved) {
         let h = self.ffn_norm.forward(mid);
         match &self.ffn {
             Ffn::Dense(mlp) => {

@@ -6,6 +6,7 @@
 
 use reseek_spec::ModelSpec;
 use reseek_tensor::attention::{AttentionCache, AttentionShape, attention_cached};
+use reseek_tensor::buffer::Buffer;
 
 use crate::rows::{Rows, spans};
 
@@ -83,10 +84,10 @@ impl LayerCache {
         rows: &Rows,
         slots: &[usize],
         shape: AttentionShape,
-    ) -> Vec<f32> {
+    ) -> Buffer {
         let AttentionShape { n_heads, n_kv_heads, d_qk, d_v, .. } = shape;
-        let mut o = vec![0.0; rows.len() * n_heads * d_v];
-        let mut lse = vec![0.0; rows.len() * n_heads];
+        let mut o = Buffer::new(rows.len() * n_heads * d_v);
+        let mut lse = Buffer::new(rows.len() * n_heads);
         for ((from, to), &slot) in spans(&rows.segments).zip(slots) {
             let part = |width: usize| from * width..to * width;
             let cache = self.slots[slot].get_or_insert_with(|| AttentionCache::new(shape));

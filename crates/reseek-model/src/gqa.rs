@@ -5,6 +5,7 @@
 
 use reseek_spec::ModelSpec;
 use reseek_tensor::attention::{AttentionShape, attention_backward, attention_forward};
+use reseek_tensor::buffer::Buffer;
 use reseek_tensor::matmul::Accumulate;
 use reseek_tensor::rope::{RopeDirection, RopeStyle, rope};
 
@@ -27,11 +28,11 @@ pub(crate) struct Gqa {
 /// What the layer keeps for its backward pass.
 #[derive(Debug)]
 pub(crate) struct GqaSaved {
-    q: Vec<f32>,
-    k: Vec<f32>,
-    v: Vec<f32>,
-    o: Vec<f32>,
-    lse: Vec<f32>,
+    q: Buffer,
+    k: Buffer,
+    v: Buffer,
+    o: Buffer,
+    lse: Buffer,
 }
 
 impl Gqa {
@@ -63,12 +64,12 @@ impl Gqa {
         }
     }
 
-    pub fn forward(&self, x: &[f32], pass: Pass) -> (Vec<f32>, GqaSaved) {
+    pub fn forward(&self, x: &[f32], pass: Pass) -> (Buffer, GqaSaved) {
         let n = pass.rows.len();
         let (q, k, v) = (self.q.forward(x, n), self.k.forward(x, n), self.v.forward(x, n));
         let (q_rotated, k_rotated) = self.prepare(&q, &k, pass);
-        let mut o = vec![0.0; q.len()];
-        let mut lse = vec![0.0; n * self.shape.n_heads];
+        let mut o = Buffer::new(q.len());
+        let mut lse = Buffer::new(n * self.shape.n_heads);
         for (from, to) in spans(&pass.rows.segments) {
             let part = |heads: usize| from * heads * self.shape.d_qk..to * heads * self.shape.d_qk;
             let (h, g) = (part(self.shape.n_heads), part(self.shape.n_kv_heads));
@@ -82,10 +83,10 @@ impl Gqa {
     /// Writes dx and adds to the gradients.
     pub fn backward(&self, dx: &mut [f32], grads: &mut [f32], dy: &[f32], x: &[f32], saved: &GqaSaved, pass: Pass) {
         self.o.wgrad(grads, dy, &saved.o);
-        let mut d_o = vec![0.0; saved.o.len()];
+        let mut d_o = Buffer::new(saved.o.len());
         self.o.dgrad(&mut d_o, dy, Accumulate::Set);
         let (q, k) = self.prepare(&saved.q, &saved.k, pass);
-        let (mut dq, mut dk, mut dv) = (vec![0.0; q.len()], vec![0.0; k.len()], vec![0.0; k.len()]);
+        let (mut dq, mut dk, mut dv) = (Buffer::new(q.len()), Buffer::new(k.len()), Buffer::new(k.len()));
         for (from, to) in spans(&pass.rows.segments) {
             let part = |heads: usize| from * heads * self.shape.d_qk..to * heads * self.shape.d_qk;
             let (h, g) = (part(self.shape.n_heads), part(self.shape.n_kv_heads));
@@ -118,7 +119,7 @@ impl Gqa {
     }
 
     /// New rows of sequences that live in a cache: segment s belongs to slot `slots[s]`.
-    pub fn decode(&self, x: &[f32], pass: Pass, cache: &mut LayerCache, slots: &[usize]) -> Vec<f32> {
+    pub fn decode(&self, x: &[f32], pass: Pass, cache: &mut LayerCache, slots: &[usize]) -> Buffer {
         let n = pass.rows.len();
         let (q, k, v) = (self.q.forward(x, n), self.k.forward(x, n), self.v.forward(x, n));
         let (q, k) = self.prepare(&q, &k, pass);
@@ -127,10 +128,10 @@ impl Gqa {
     }
 
     /// Queries and keys, normed where the family norms them, and rotated.
-    fn prepare(&self, q: &[f32], k: &[f32], pass: Pass) -> (Vec<f32>, Vec<f32>) {
+    fn prepare(&self, q: &[f32], k: &[f32], pass: Pass) -> (Buffer, Buffer) {
         let (mut q, mut k) = match &self.norms {
             Some((q_norm, k_norm)) => (q_norm.forward(q), k_norm.forward(k)),
-            None => (q.to_vec(), k.to_vec()),
+            None => (Buffer::of(q), Buffer::of(k)),
         };
         self.rotate(&mut q, self.shape.n_heads, pass, RopeDirection::Forward);
         self.rotate(&mut k, self.shape.n_kv_heads, pass, RopeDirection::Forward);

@@ -9,7 +9,9 @@
 
 use reseek_spec::{MlaSpec, ModelSpec};
 use reseek_tensor::attention::{AttentionShape, attention_backward, attention_forward};
+use reseek_tensor::buffer::Buffer;
 use reseek_tensor::matmul::{Accumulate, Packed, matmul};
+use reseek_tensor::permute::{join_rows, split_rows};
 use reseek_tensor::rope::{RopeDirection, RopeStyle, rope};
 
 use crate::Weights;
@@ -45,11 +47,11 @@ struct Absorbed {
 /// What the layer keeps for its backward pass.
 #[derive(Debug)]
 pub(crate) struct MlaSaved {
-    q_a: Vec<f32>,
-    latent: Vec<f32>,
-    k_rope: Vec<f32>,
-    o: Vec<f32>,
-    lse: Vec<f32>,
+    q_a: Buffer,
+    latent: Buffer,
+    k_rope: Buffer,
+    o: Buffer,
+    lse: Buffer,
 }
 
 impl Mla {
@@ -99,14 +101,14 @@ impl Mla {
             .collect();
     }
 
-    pub fn forward(&self, x: &[f32], pass: Pass) -> (Vec<f32>, MlaSaved) {
+    pub fn forward(&self, x: &[f32], pass: Pass) -> (Buffer, MlaSaved) {
         let n = pass.rows.len();
         let (q_a, q) = self.queries(x, pass);
         let (latent, k_rope) = self.latents(x, pass);
         let (k, v) = self.expand(&self.kv_norm.forward(&latent), &k_rope);
         let shape = self.expanded_shape();
-        let mut o = vec![0.0; n * self.heads * shape.d_v];
-        let mut lse = vec![0.0; n * self.heads];
+        let mut o = Buffer::new(n * self.heads * shape.d_v);
+        let mut lse = Buffer::new(n * self.heads);
         for (from, to) in spans(&pass.rows.segments) {
             let part = |width: usize| from * width..to * width;
             let (qk, hv) = (self.heads * shape.d_qk, self.heads * shape.d_v);
@@ -122,14 +124,14 @@ impl Mla {
         let n = pass.rows.len();
         let shape = self.expanded_shape();
         self.o.wgrad(grads, dy, &saved.o);
-        let mut d_o = vec![0.0; saved.o.len()];
+        let mut d_o = Buffer::new(saved.o.len());
         self.o.dgrad(&mut d_o, dy, Accumulate::Set);
 
         let q_latent = self.q_a.as_ref().map(|(_, norm)| norm.forward(&saved.q_a));
         let q = self.rotated_queries(q_latent.as_deref().unwrap_or(x), pass);
         let latent = self.kv_norm.forward(&saved.latent);
         let (k, v) = self.expand(&latent, &saved.k_rope);
-        let (mut dq, mut dk, mut dv) = (vec![0.0; q.len()], vec![0.0; k.len()], vec![0.0; v.len()]);
+        let (mut dq, mut dk, mut dv) = (Buffer::new(q.len()), Buffer::new(k.len()), Buffer::new(v.len()));
         for (from, to) in spans(&pass.rows.segments) {
             let part = |width: usize| from * width..to * width;
             let (qk, hv, h) = (part(self.heads * shape.d_qk), part(self.heads * shape.d_v), part(self.heads));
@@ -151,9 +153,9 @@ impl Mla {
         match (&self.q_a, &q_latent) {
             (Some((matrix, norm)), Some(q_latent)) => {
                 self.q_b.wgrad(grads, &dq, q_latent);
-                let mut dq_latent = vec![0.0; q_latent.len()];
+                let mut dq_latent = Buffer::new(q_latent.len());
                 self.q_b.dgrad(&mut dq_latent, &dq, Accumulate::Set);
-                let mut dq_a = vec![0.0; q_latent.len()];
+                let mut dq_a = Buffer::new(q_latent.len());
                 norm.backward(&mut dq_a, grads, &dq_latent, &saved.q_a, Accumulate::Set);
                 matrix.wgrad(grads, &dq_a, x);
                 matrix.dgrad(dx, &dq_a, Accumulate::Set);
@@ -167,9 +169,9 @@ impl Mla {
         let (dkv, mut dk_rope) = self.fold(&dk, &dv, n);
         self.rotate(&mut dk_rope, 1, self.dims.qk_rope_head_dim, 0, pass, RopeDirection::Inverse);
         self.kv_b.wgrad(grads, &dkv, &latent);
-        let mut dlatent_normed = vec![0.0; latent.len()];
+        let mut dlatent_normed = Buffer::new(latent.len());
         self.kv_b.dgrad(&mut dlatent_normed, &dkv, Accumulate::Set);
-        let mut dlatent = vec![0.0; latent.len()];
+        let mut dlatent = Buffer::new(latent.len());
         self.kv_norm.backward(&mut dlatent, grads, &dlatent_normed, &saved.latent, Accumulate::Set);
         let dkv_a = interleave(&dlatent, self.dims.kv_lora_rank, &dk_rope, self.dims.qk_rope_head_dim);
         self.kv_a.wgrad(grads, &dkv_a, x);
@@ -177,7 +179,7 @@ impl Mla {
     }
 
     /// New rows of sequences that live in a cache: segment s belongs to slot `slots[s]`.
-    pub fn decode(&self, x: &[f32], pass: Pass, cache: &mut LayerCache, slots: &[usize], mode: CacheMode) -> Vec<f32> {
+    pub fn decode(&self, x: &[f32], pass: Pass, cache: &mut LayerCache, slots: &[usize], mode: CacheMode) -> Buffer {
         let n = pass.rows.len();
         let (_, q) = self.queries(x, pass);
         let (latent, k_rope) = self.latents(x, pass);
@@ -215,18 +217,18 @@ impl Mla {
     }
 
     /// The query latent [n, q_lora_rank] before its norm (empty without one) and the rotated queries [n, h, q].
-    fn queries(&self, x: &[f32], pass: Pass) -> (Vec<f32>, Vec<f32>) {
+    fn queries(&self, x: &[f32], pass: Pass) -> (Buffer, Buffer) {
         match &self.q_a {
             Some((matrix, norm)) => {
                 let q_a = matrix.forward(x, pass.rows.len());
                 let q = self.rotated_queries(&norm.forward(&q_a), pass);
                 (q_a, q)
             }
-            None => (Vec::new(), self.rotated_queries(x, pass)),
+            None => (Buffer::new(0), self.rotated_queries(x, pass)),
         }
     }
 
-    fn rotated_queries(&self, input: &[f32], pass: Pass) -> Vec<f32> {
+    fn rotated_queries(&self, input: &[f32], pass: Pass) -> Buffer {
         let mut q = self.q_b.forward(input, pass.rows.len());
         let d_qk = self.dims.qk_nope_head_dim + self.dims.qk_rope_head_dim;
         self.rotate(&mut q, self.heads, d_qk, self.dims.qk_nope_head_dim, pass, RopeDirection::Forward);
@@ -234,15 +236,11 @@ impl Mla {
     }
 
     /// The latent [n, r] before its norm, and the rotated shared key [n, p].
-    fn latents(&self, x: &[f32], pass: Pass) -> (Vec<f32>, Vec<f32>) {
+    fn latents(&self, x: &[f32], pass: Pass) -> (Buffer, Buffer) {
         let kv_a = self.kv_a.forward(x, pass.rows.len());
         let (r, p) = (self.dims.kv_lora_rank, self.dims.qk_rope_head_dim);
-        let mut latent = Vec::with_capacity(pass.rows.len() * r);
-        let mut k_rope = Vec::with_capacity(pass.rows.len() * p);
-        for row in kv_a.chunks_exact(r + p) {
-            latent.extend_from_slice(&row[..r]);
-            k_rope.extend_from_slice(&row[r..]);
-        }
+        let (mut latent, mut k_rope) = (Buffer::new(pass.rows.len() * r), Buffer::new(pass.rows.len() * p));
+        split_rows(&mut latent, r, &mut k_rope, p, &kv_a);
         self.rotate(&mut k_rope, 1, p, 0, pass, RopeDirection::Forward);
         (latent, k_rope)
     }
@@ -261,30 +259,31 @@ impl Mla {
     }
 
     /// Keys [n, h, q] and values [n, h, v] from the normed latents and the rotated shared key.
-    fn expand(&self, latent: &[f32], k_rope: &[f32]) -> (Vec<f32>, Vec<f32>) {
+    fn expand(&self, latent: &[f32], k_rope: &[f32]) -> (Buffer, Buffer) {
         let (nope, p, v) = (self.dims.qk_nope_head_dim, self.dims.qk_rope_head_dim, self.dims.v_head_dim);
         let n = latent.len() / self.dims.kv_lora_rank;
         let kv = self.kv_b.forward(latent, n);
-        let mut keys = Vec::with_capacity(n * self.heads * (nope + p));
-        let mut values = Vec::with_capacity(n * self.heads * v);
-        for (row, rope) in kv.chunks_exact(self.heads * (nope + v)).zip(k_rope.chunks_exact(p)) {
-            for head in row.chunks_exact(nope + v) {
-                keys.extend_from_slice(&head[..nope]);
-                keys.extend_from_slice(rope);
-                values.extend_from_slice(&head[nope..]);
-            }
+        let mut keys = Buffer::new(n * self.heads * (nope + p));
+        let mut values = Buffer::new(n * self.heads * v);
+        let heads = keys.chunks_exact_mut(nope + p).zip(values.chunks_exact_mut(v)).zip(kv.chunks_exact(nope + v));
+        for (head, ((key, value), kv)) in heads.enumerate() {
+            let row = head / self.heads;
+            key[..nope].copy_from_slice(&kv[..nope]);
+            key[nope..].copy_from_slice(&k_rope[row * p..(row + 1) * p]);
+            value.copy_from_slice(&kv[nope..]);
         }
         (keys, values)
     }
 
     /// The reverse of `expand` for gradients: those of `kv_b`'s output, and of the shared key, summed over heads.
-    fn fold(&self, dk: &[f32], dv: &[f32], n: usize) -> (Vec<f32>, Vec<f32>) {
+    fn fold(&self, dk: &[f32], dv: &[f32], n: usize) -> (Buffer, Buffer) {
         let (nope, p, v) = (self.dims.qk_nope_head_dim, self.dims.qk_rope_head_dim, self.dims.v_head_dim);
-        let mut dkv = Vec::with_capacity(n * self.heads * (nope + v));
-        let mut dk_rope = vec![0.0; n * p];
-        for (head, (dk, dv)) in dk.chunks_exact(nope + p).zip(dv.chunks_exact(v)).enumerate() {
-            dkv.extend_from_slice(&dk[..nope]);
-            dkv.extend_from_slice(dv);
+        let mut dkv = Buffer::new(n * self.heads * (nope + v));
+        let mut dk_rope = Buffer::zeros(n * p);
+        let heads = dkv.chunks_exact_mut(nope + v).zip(dk.chunks_exact(nope + p).zip(dv.chunks_exact(v)));
+        for (head, (dkv, (dk, dv))) in heads.enumerate() {
+            dkv[..nope].copy_from_slice(&dk[..nope]);
+            dkv[nope..].copy_from_slice(dv);
             let row = head / self.heads;
             let rope = &mut dk_rope[row * p..(row + 1) * p];
             rope.iter_mut().zip(&dk[nope..]).for_each(|(a, b)| *a += b);
@@ -293,11 +292,11 @@ impl Mla {
     }
 
     /// Queries in the latent space, [n, h, r + p].
-    fn absorb_queries(&self, q: &[f32], n: usize) -> Vec<f32> {
+    fn absorb_queries(&self, q: &[f32], n: usize) -> Buffer {
         let (nope, p, r) = (self.dims.qk_nope_head_dim, self.dims.qk_rope_head_dim, self.dims.kv_lora_rank);
         let (from, to) = (self.heads * (nope + p), self.heads * (r + p));
-        let mut out = vec![0.0; n * to];
-        let (mut input, mut latent) = (vec![0.0; n * nope], vec![0.0; n * r]);
+        let mut out = Buffer::new(n * to);
+        let (mut input, mut latent) = (Buffer::new(n * nope), Buffer::new(n * r));
         for (head, absorbed) in self.absorbed.iter().enumerate() {
             for (row, input) in input.chunks_exact_mut(nope).enumerate() {
                 input.copy_from_slice(&q[row * from + head * (nope + p)..][..nope]);
@@ -313,10 +312,10 @@ impl Mla {
     }
 
     /// Values [n, h, v] from attended latents [n, h, r].
-    fn absorb_values(&self, o: &[f32], n: usize) -> Vec<f32> {
+    fn absorb_values(&self, o: &[f32], n: usize) -> Buffer {
         let (v, r) = (self.dims.v_head_dim, self.dims.kv_lora_rank);
-        let mut out = vec![0.0; n * self.heads * v];
-        let (mut latent, mut values) = (vec![0.0; n * r], vec![0.0; n * v]);
+        let mut out = Buffer::new(n * self.heads * v);
+        let (mut latent, mut values) = (Buffer::new(n * r), Buffer::new(n * v));
         for (head, absorbed) in self.absorbed.iter().enumerate() {
             for (row, latent) in latent.chunks_exact_mut(r).enumerate() {
                 latent.copy_from_slice(&o[(row * self.heads + head) * r..][..r]);
@@ -331,11 +330,8 @@ impl Mla {
 }
 
 /// Rows of `a` (width `wa`) followed by rows of `b` (width `wb`).
-fn interleave(a: &[f32], wa: usize, b: &[f32], wb: usize) -> Vec<f32> {
-    let mut out = Vec::with_capacity(a.len() + b.len());
-    for (a, b) in a.chunks_exact(wa).zip(b.chunks_exact(wb)) {
-        out.extend_from_slice(a);
-        out.extend_from_slice(b);
-    }
+fn interleave(a: &[f32], wa: usize, b: &[f32], wb: usize) -> Buffer {
+    let mut out = Buffer::new(a.len() + b.len());
+    join_rows(&mut out, a, wa, b, wb);
     out
 }

@@ -7,9 +7,10 @@
 use std::ops::Range;
 
 use reseek_spec::MoeSpec;
+use reseek_tensor::buffer::Buffer;
 use reseek_tensor::dtype::Dtype;
 use reseek_tensor::matmul::{Accumulate, Packed, grouped_matmul, grouped_matmul_tn};
-use reseek_tensor::permute::gather_rows;
+use reseek_tensor::permute::{gather_add_rows, gather_rows, weigh_rows};
 use reseek_tensor::swiglu::{swiglu_backward, swiglu_forward};
 
 use crate::Weights;
@@ -28,8 +29,8 @@ pub(crate) struct Mlp {
 /// What the dense network keeps: the inputs of SwiGLU.
 #[derive(Debug)]
 pub(crate) struct MlpSaved {
-    gate: Vec<f32>,
-    up: Vec<f32>,
+    gate: Buffer,
+    up: Buffer,
 }
 
 impl Mlp {
@@ -42,7 +43,7 @@ impl Mlp {
         [&mut self.gate, &mut self.up, &mut self.down].into_iter().for_each(|m| m.repack(data));
     }
 
-    pub fn forward(&self, x: &[f32], n: usize) -> (Vec<f32>, MlpSaved) {
+    pub fn forward(&self, x: &[f32], n: usize) -> (Buffer, MlpSaved) {
         let saved = MlpSaved { gate: self.gate.forward(x, n), up: self.up.forward(x, n) };
         (self.down.forward(&activate(&saved.gate, &saved.up), n), saved)
     }
@@ -53,7 +54,7 @@ impl Mlp {
         self.down.wgrad(grads, dy, &act);
         let mut dact = act;
         self.down.dgrad(&mut dact, dy, Accumulate::Set);
-        let (mut dgate, mut dup) = (vec![0.0; dact.len()], vec![0.0; dact.len()]);
+        let (mut dgate, mut dup) = (Buffer::new(dact.len()), Buffer::new(dact.len()));
         swiglu_backward(&mut dgate, &mut dup, &dact, &saved.gate, &saved.up);
         self.gate.dgrad(dx, &dgate, Accumulate::Add);
         self.up.dgrad(dx, &dup, Accumulate::Add);
@@ -89,8 +90,8 @@ struct Group {
 pub(crate) struct MoeSaved {
     pub routing: Routing,
     slots: Slots,
-    gate: Vec<f32>,
-    up: Vec<f32>,
+    gate: Buffer,
+    up: Buffer,
     shared: Option<MlpSaved>,
 }
 
@@ -133,7 +134,7 @@ impl Moe {
         }
     }
 
-    pub fn forward(&self, x: &[f32], n: usize) -> (Vec<f32>, MoeSaved) {
+    pub fn forward(&self, x: &[f32], n: usize) -> (Buffer, MoeSaved) {
         let d = x.len() / n;
         let routing = route(&self.gate.forward(x, n), &self.bias, &self.spec);
         let slots = Slots::new(&routing.experts, &self.spec);
@@ -146,7 +147,7 @@ impl Moe {
                 let (y, saved) = shared.forward(x, n);
                 (y, Some(saved))
             }
-            None => (vec![0.0; n * d], None),
+            None => (Buffer::zeros(n * d), None),
         };
         slots.combine(&mut y, &y_slots, Some(&routing.weights), d);
         (y, MoeSaved { routing, slots, gate, up, shared })
@@ -174,18 +175,11 @@ impl Moe {
 
         // y = Σ w·(W_down·act), so dw = (W_downᵀ·dy)·act: no need to keep W_down·act.
         let width = self.experts[DOWN].in_;
-        let mut dweights = vec![0.0; routing.weights.len()];
-        for (choice, &slot) in slots.of_choice.iter().enumerate() {
-            let span = slot as usize * width..(slot as usize + 1) * width;
-            let weight = routing.weights[choice];
-            let (act, dact) = (&mut act[span.clone()], &mut dact[span]);
-            dweights[choice] = act.iter().zip(dact.iter()).map(|(a, d)| a * d).sum();
-            act.iter_mut().for_each(|v| *v *= weight);
-            dact.iter_mut().for_each(|v| *v *= weight);
-        }
+        let mut dweights = Buffer::new(routing.weights.len());
+        weigh_rows(&mut dweights, &mut act, &mut dact, &slots.of_choice, &routing.weights, width);
         self.experts[DOWN].wgrad(grads, &dy_slots, &act, &slots.offsets);
 
-        let (mut dgate, mut dup) = (vec![0.0; dact.len()], vec![0.0; dact.len()]);
+        let (mut dgate, mut dup) = (Buffer::new(dact.len()), Buffer::new(dact.len()));
         swiglu_backward(&mut dgate, &mut dup, &dact, gate, up);
         let x_slots = slots.gather(x, d);
         self.experts[GATE].wgrad(grads, &dgate, &x_slots, &slots.offsets);
@@ -257,14 +251,14 @@ impl Group {
         }
     }
 
-    fn forward(&self, x: &[f32], offsets: &[usize]) -> Vec<f32> {
-        let mut y = vec![0.0; x.len() / self.in_ * self.out];
+    fn forward(&self, x: &[f32], offsets: &[usize]) -> Buffer {
+        let mut y = Buffer::new(x.len() / self.in_ * self.out);
         grouped_matmul(&mut y, x, &self.forward, offsets, Accumulate::Set);
         y
     }
 
-    fn dgrad(&self, dy: &[f32], offsets: &[usize]) -> Vec<f32> {
-        let mut dx = vec![0.0; dy.len() / self.out * self.in_];
+    fn dgrad(&self, dy: &[f32], offsets: &[usize]) -> Buffer {
+        let mut dx = Buffer::new(dy.len() / self.out * self.in_);
         grouped_matmul(&mut dx, dy, &self.dgrad, offsets, Accumulate::Set);
         dx
     }
@@ -291,30 +285,20 @@ impl Slots {
         Self { offsets, tokens, of_choice }
     }
 
-    fn gather(&self, x: &[f32], d: usize) -> Vec<f32> {
-        let mut y = vec![0.0; self.tokens.len() * d];
+    fn gather(&self, x: &[f32], d: usize) -> Buffer {
+        let mut y = Buffer::new(self.tokens.len() * d);
         gather_rows(&mut y, x, &self.tokens, d);
         y
     }
 
     /// y[t] += Σ over t's choices of (weight ·) slots[choice], in order of preference: a row's bits depend on its token alone.
     fn combine(&self, y: &mut [f32], slots: &[f32], weights: Option<&[f32]>, d: usize) {
-        let k = self.of_choice.len() / (y.len() / d);
-        for (t, y) in y.chunks_exact_mut(d).enumerate() {
-            for choice in t * k..(t + 1) * k {
-                let slot = self.of_choice[choice] as usize;
-                let row = &slots[slot * d..(slot + 1) * d];
-                match weights {
-                    Some(w) => y.iter_mut().zip(row).for_each(|(y, v)| *y += w[choice] * v),
-                    None => y.iter_mut().zip(row).for_each(|(y, v)| *y += v),
-                }
-            }
-        }
+        gather_add_rows(y, slots, &self.of_choice, weights, d);
     }
 }
 
-fn activate(gate: &[f32], up: &[f32]) -> Vec<f32> {
-    let mut act = vec![0.0; gate.len()];
+fn activate(gate: &[f32], up: &[f32]) -> Buffer {
+    let mut act = Buffer::new(gate.len());
     swiglu_forward(&mut act, gate, up);
     act
 }

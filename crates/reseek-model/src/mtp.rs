@@ -3,8 +3,10 @@
 //!
 //! Order of the concatenation as in the published weights: [enorm(embedding); hnorm(hidden)], eh_proj, layer, shared_head.norm.
 
+use reseek_tensor::buffer::Buffer;
 use reseek_tensor::embedding::{embedding_backward, embedding_forward};
 use reseek_tensor::matmul::Accumulate;
+use reseek_tensor::permute::{join_rows, split_rows};
 
 use crate::Weights;
 use crate::block::{Block, BlockSaved};
@@ -26,8 +28,8 @@ pub(crate) struct Mtp {
 pub(crate) struct MtpSaved {
     next: Vec<u32>,
     pub block: BlockSaved,
-    y: Vec<f32>,
-    pub hidden: Vec<f32>,
+    y: Buffer,
+    pub hidden: Buffer,
 }
 
 impl Mtp {
@@ -72,7 +74,7 @@ impl Mtp {
         balance: f32,
     ) {
         let d = hidden.len() / saved.next.len();
-        let mut dx = vec![0.0; dy.len()];
+        let mut dx = Buffer::new(dy.len());
         self.norm.backward(&mut dx, grads, dy, &saved.y, Accumulate::Set);
         let dx = self.block.backward(dx, grads, &saved.block, pass, balance);
         let joined = self.join(hidden, embedding, &saved.next);
@@ -80,11 +82,8 @@ impl Mtp {
         let mut djoined = joined;
         self.eh_proj.dgrad(&mut djoined, &dx, Accumulate::Set);
 
-        let (mut demb_normed, mut dhidden_normed) = (Vec::with_capacity(dy.len()), Vec::with_capacity(dy.len()));
-        for row in djoined.chunks_exact(2 * d) {
-            demb_normed.extend_from_slice(&row[..d]);
-            dhidden_normed.extend_from_slice(&row[d..]);
-        }
+        let (mut demb_normed, mut dhidden_normed) = (Buffer::new(dy.len()), Buffer::new(dy.len()));
+        split_rows(&mut demb_normed, d, &mut dhidden_normed, d, &djoined);
         self.hnorm.backward(dhidden, grads, &dhidden_normed, hidden, Accumulate::Add);
         let emb = self.embed(embedding, &saved.next, d);
         let mut demb = dhidden_normed;
@@ -93,20 +92,17 @@ impl Mtp {
     }
 
     /// [enorm(embedding of next); hnorm(hidden)], [n, 2d].
-    fn join(&self, hidden: &[f32], embedding: &[f32], next: &[u32]) -> Vec<f32> {
+    fn join(&self, hidden: &[f32], embedding: &[f32], next: &[u32]) -> Buffer {
         let d = hidden.len() / next.len();
         let emb = self.enorm.forward(&self.embed(embedding, next, d));
         let hidden = self.hnorm.forward(hidden);
-        let mut joined = Vec::with_capacity(2 * hidden.len());
-        for (emb, hidden) in emb.chunks_exact(d).zip(hidden.chunks_exact(d)) {
-            joined.extend_from_slice(emb);
-            joined.extend_from_slice(hidden);
-        }
+        let mut joined = Buffer::new(2 * hidden.len());
+        join_rows(&mut joined, &emb, d, &hidden, d);
         joined
     }
 
-    fn embed(&self, embedding: &[f32], tokens: &[u32], d: usize) -> Vec<f32> {
-        let mut emb = vec![0.0; tokens.len() * d];
+    fn embed(&self, embedding: &[f32], tokens: &[u32], d: usize) -> Buffer {
+        let mut emb = Buffer::new(tokens.len() * d);
         embedding_forward(&mut emb, embedding, tokens, d);
         emb
     }

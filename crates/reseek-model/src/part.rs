@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use reseek_tensor::buffer::Buffer;
 use reseek_tensor::dtype::Dtype;
 use reseek_tensor::linear::{Linear, linear_dgrad, linear_forward, linear_wgrad};
 use reseek_tensor::matmul::Accumulate;
@@ -55,8 +56,8 @@ impl Matrix {
     }
 
     /// y [n, out] from x [n, in].
-    pub fn forward(&self, x: &[f32], n: usize) -> Vec<f32> {
-        let mut y = vec![0.0; n * self.out];
+    pub fn forward(&self, x: &[f32], n: usize) -> Buffer {
+        let mut y = Buffer::new(n * self.out);
         linear_forward(&mut y, x, &self.linear);
         if let Some(bias) = &self.bias {
             for row in y.chunks_exact_mut(self.out) {
@@ -106,8 +107,8 @@ impl Norm {
     }
 
     /// y of x's shape, normalised over rows of the gain's width.
-    pub fn forward(&self, x: &[f32]) -> Vec<f32> {
-        let mut y = vec![0.0; x.len()];
+    pub fn forward(&self, x: &[f32]) -> Buffer {
+        let mut y = Buffer::new(x.len());
         rmsnorm_forward(&mut y, x, &self.gamma, self.eps);
         y
     }

@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use reseek_spec::ModelSpec;
+use reseek_tensor::buffer::Buffer;
 use reseek_tensor::embedding::{embedding_backward, embedding_forward};
 use reseek_tensor::linear::Linear;
 use reseek_tensor::matmul::Accumulate;
@@ -36,8 +37,8 @@ pub struct Model {
 pub struct Activations {
     rows: Rows,
     blocks: Vec<BlockSaved>,
-    y: Vec<f32>,
-    hidden: Vec<f32>,
+    y: Buffer,
+    hidden: Buffer,
     mtp: Option<MtpSaved>,
 }
 
@@ -45,9 +46,9 @@ pub struct Activations {
 #[derive(Debug)]
 pub struct OutputGradients {
     /// Of [`Activations::hidden`], [n, d].
-    pub hidden: Vec<f32>,
+    pub hidden: Buffer,
     /// Of [`Activations::mtp_hidden`], [n, d], where the pass ran the module.
-    pub mtp_hidden: Option<Vec<f32>>,
+    pub mtp_hidden: Option<Buffer>,
     /// The sequence-wise balance loss's α divided by the rows of the whole batch, so that lanes add up to the mean.
     pub balance: f32,
 }
@@ -144,7 +145,7 @@ impl Model {
             let range = self.embedding_range.clone();
             mtp.backward(&mut dhidden, range, grads, &dy, hidden, &self.embedding, saved, pass, outputs.balance);
         }
-        let mut dx = vec![0.0; dhidden.len()];
+        let mut dx = Buffer::new(dhidden.len());
         self.norm.backward(&mut dx, grads, &dhidden, y, Accumulate::Set);
         for (block, saved) in self.blocks.iter().zip(blocks).rev() {
             dx = block.backward(dx, grads, saved, pass, outputs.balance);
@@ -156,7 +157,7 @@ impl Model {
     ///
     /// # Panics
     /// As [`Model::forward`], and if a slot is named twice.
-    pub fn decode(&self, cache: &mut KvCache, tokens: &[u32], segments: &[usize], slots: &[usize]) -> Vec<f32> {
+    pub fn decode(&self, cache: &mut KvCache, tokens: &[u32], segments: &[usize], slots: &[usize]) -> Buffer {
         assert_eq!(segments.len(), slots.len(), "{} segments for {} slots", segments.len(), slots.len());
         let starts: Vec<usize> = slots.iter().map(|&slot| cache.len(slot)).collect();
         let rows = Rows::starting_at(tokens, segments, &starts);
@@ -180,8 +181,8 @@ impl Model {
         self.blocks.iter().chain(mtp).filter_map(Block::moe)
     }
 
-    fn embed(&self, tokens: &[u32]) -> Vec<f32> {
-        let mut x = vec![0.0; tokens.len() * self.spec.hidden_size];
+    fn embed(&self, tokens: &[u32]) -> Buffer {
+        let mut x = Buffer::new(tokens.len() * self.spec.hidden_size);
         embedding_forward(&mut x, &self.embedding, tokens, self.spec.hidden_size);
         x
     }
@@ -195,7 +196,7 @@ impl Activations {
 
     /// The MTP module's hidden rows, [n, d].
     pub fn mtp_hidden(&self) -> Option<&[f32]> {
-        self.mtp.as_ref().map(|mtp| mtp.hidden.as_slice())
+        self.mtp.as_ref().map(|mtp| &*mtp.hidden)
     }
 
     /// The rows of the pass.

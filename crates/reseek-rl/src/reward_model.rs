@@ -3,6 +3,7 @@
 
 use reseek_model::{Model, OutputGradients, Rows, Weights};
 use reseek_tensor::adamw::{AdamW, adamw};
+use reseek_tensor::buffer::Buffer;
 use reseek_tensor::pool::map_lanes;
 use reseek_train::{Hyper, Optimizer};
 
@@ -125,7 +126,7 @@ fn pair_gradients(
     for i in 0..d {
         head_grad[i] += slope * (chosen[i] - rejected[i]);
     }
-    let mut dhidden = vec![0.0; pass.hidden().len()];
+    let mut dhidden = Buffer::zeros(pass.hidden().len());
     for (end, sign) in [(pair.chosen.len(), slope), (tokens.len(), -slope)] {
         dhidden[(end - 1) * d..end * d].iter_mut().zip(head).for_each(|(g, h)| *g = sign * h);
     }

@@ -20,7 +20,7 @@ use crate::simd::{LANES, Lanes, multiversion};
 pub const IGNORE: u32 = u32::MAX;
 
 /// Rows whose logits are held at once.
-const CHUNK_ROWS: usize = 64;
+const CHUNK_ROWS: usize = 256;
 
 /// Where [`lm_loss`] puts gradients.
 pub struct LmGrads<'a> {

@@ -101,21 +101,37 @@ pub(crate) fn pair_neighbours(to: &mut [f32], from: &[f32]) {
     pair_neighbours_plain(to, from);
 }
 
-/// `to[i]` = the pair of `even[i]` and `odd[i]`: two rows that are neighbours along k. `odd` may be absent.
+/// Pairs of two rows that are neighbours along k: for each place (columns, start), `to[start + i]` = the pair of the rows' values in the
+/// i-th of these columns. `odd` may be absent.
 ///
 /// # Panics
-/// If the lengths differ.
-pub(crate) fn pair_rows(to: &mut [f32], even: &[f32], odd: Option<&[f32]>) {
-    assert!(to.len() == even.len() && odd.is_none_or(|odd| odd.len() == even.len()), "rows of different lengths");
+/// If a place is outside of `to` or of the rows, or the rows differ in length.
+pub(crate) fn pair_rows(
+    to: &mut [f32],
+    even: &[f32],
+    odd: Option<&[f32]>,
+    places: impl Iterator<Item = (Range<usize>, usize)>,
+) {
+    assert!(odd.is_none_or(|odd| odd.len() == even.len()), "rows of different lengths");
     let Some(odd) = odd else {
-        return to.iter_mut().zip(even).for_each(|(to, &even)| *to = pair(even, 0.0));
+        for (columns, start) in places {
+            let to = &mut to[start..][..columns.len()];
+            to.iter_mut().zip(&even[columns]).for_each(|(to, &even)| *to = pair(even, 0.0));
+        }
+        return;
     };
     #[cfg(target_arch = "x86_64")]
     if x86::is_supported() {
-        // SAFETY: the machine has the instructions.
-        return unsafe { x86::pair_rows(to, even, odd) };
+        for (columns, start) in places {
+            let to = &mut to[start..][..columns.len()];
+            // SAFETY: the machine has the instructions.
+            unsafe { x86::pair_rows(to, &even[columns.clone()], &odd[columns]) };
+        }
+        return;
     }
-    pair_rows_plain(to, even, odd);
+    for (columns, start) in places {
+        pair_rows_plain(&mut to[start..][..columns.len()], &even[columns.clone()], &odd[columns]);
+    }
 }
 
 multiversion! {
@@ -174,6 +190,7 @@ mod x86 {
 
     /// # Safety
     /// As [`pair_neighbours`], and the lengths are the same.
+    #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
     pub(super) unsafe fn pair_rows(to: &mut [f32], even: &[f32], odd: &[f32]) {
         // Word 2i of the result is word i, word 2i + 1 is word 16 + i.
@@ -236,7 +253,7 @@ mod tests {
             let (even, odd) = from.split_at(len);
             let want: Vec<u32> = even.iter().zip(odd).map(|(&e, &o)| pair(e, o).to_bits()).collect();
             let mut to = vec![0.0; len];
-            pair_rows(&mut to, even, Some(odd));
+            pair_rows(&mut to, even, Some(odd), std::iter::once((0..len, 0)));
             assert_eq!(to.iter().map(|x| x.to_bits()).collect::<Vec<_>>(), want);
             let interleaved: Vec<f32> = even.iter().zip(odd).flat_map(|(&e, &o)| [e, o]).collect();
             pair_neighbours(&mut to, &interleaved);

@@ -18,5 +18,5 @@ pub fn embedding_forward(y: &mut [f32], table: &[f32], tokens: &[u32], d: usize)
 /// If a token is outside the table, or if `dy` is not `tokens.len()` rows of `d`.
 pub fn embedding_backward(dtable: &mut [f32], dy: &[f32], tokens: &[u32], d: usize) {
     let _span = span(Op::Embedding, dy.len(), 3 * dy.len());
-    scatter_add_rows(dtable, dy, tokens, None, d);
+    scatter_add_rows(dtable, dy, tokens, d);
 }

@@ -20,6 +20,7 @@
 
 pub mod adamw;
 pub mod attention;
+pub mod buffer;
 pub mod cross_entropy;
 pub mod dispatch;
 pub mod dtype;

@@ -2,9 +2,9 @@
 //! A row is `d` values; `rows` names rows of the larger side.
 
 use crate::profile::{Op, span};
-use crate::simd::{Lanes, dot, multiversion};
+use crate::simd::{LANES, Lanes, dot, multiversion};
 
-/// `y[i] = x[rows[i]]`. Its gradient is [`scatter_add_rows`] without weights.
+/// `y[i] = x[rows[i]]`. Its gradient is [`scatter_add_rows`].
 ///
 /// # Panics
 /// If a row is outside `x`, or if `y` is not `rows.len()` rows.
@@ -16,64 +16,130 @@ pub fn gather_rows(y: &mut [f32], x: &[f32], rows: &[u32], d: usize) {
     }
 }
 
-/// `y[rows[i]] += weights[i] * x[i]` in the order of i, weights 1 where there are none. Gradients:
-/// [`scatter_add_rows_dgrad`] and [`scatter_add_rows_wgrad`].
+/// `y[i]` = row i of `a` followed by row i of `b`, rows of `wa` and `wb` values.
 ///
 /// # Panics
-/// If a row is outside `y`, if `x` is not `rows.len()` rows, or if there are not as many weights.
-pub fn scatter_add_rows(y: &mut [f32], x: &[f32], rows: &[u32], weights: Option<&[f32]>, d: usize) {
+/// If `a` and `b` are not as many whole rows, or `y` does not have their values.
+pub fn join_rows(y: &mut [f32], a: &[f32], wa: usize, b: &[f32], wb: usize) {
+    check_joined(y.len(), a.len(), wa, b.len(), wb);
+    let _span = span(Op::Permute, 0, 2 * y.len());
+    for (y, (a, b)) in y.chunks_exact_mut(wa + wb).zip(a.chunks_exact(wa).zip(b.chunks_exact(wb))) {
+        y[..wa].copy_from_slice(a);
+        y[wa..].copy_from_slice(b);
+    }
+}
+
+/// The reverse of [`join_rows`].
+///
+/// # Panics
+/// As [`join_rows`].
+pub fn split_rows(a: &mut [f32], wa: usize, b: &mut [f32], wb: usize, y: &[f32]) {
+    check_joined(y.len(), a.len(), wa, b.len(), wb);
+    let _span = span(Op::Permute, 0, 2 * y.len());
+    for (y, (a, b)) in y.chunks_exact(wa + wb).zip(a.chunks_exact_mut(wa).zip(b.chunks_exact_mut(wb))) {
+        a.copy_from_slice(&y[..wa]);
+        b.copy_from_slice(&y[wa..]);
+    }
+}
+
+#[track_caller]
+fn check_joined(y: usize, a: usize, wa: usize, b: usize, wb: usize) {
+    let rows = y / (wa + wb);
+    assert!(
+        wa > 0 && wb > 0 && y == rows * (wa + wb) && a == rows * wa && b == rows * wb,
+        "{a} values in rows of {wa} and {b} in rows of {wb} beside {y} in rows of {}",
+        wa + wb
+    );
+}
+
+/// `y[rows[i]] += x[i]` in the order of i: the gradient of [`gather_rows`].
+///
+/// # Panics
+/// If a row is outside `y`, or if `x` is not `rows.len()` rows.
+pub fn scatter_add_rows(y: &mut [f32], x: &[f32], rows: &[u32], d: usize) {
     check("x", x.len(), y.len(), rows, d);
-    check_weights(weights, rows);
     let _span = span(Op::Permute, x.len(), 3 * x.len());
-    for (i, (x, &row)) in x.chunks_exact(d).zip(rows).enumerate() {
-        let y = &mut y[row as usize * d..][..d];
-        match weights {
-            Some(weights) => y.iter_mut().zip(x).for_each(|(y, x)| *y += weights[i] * x),
-            None => y.iter_mut().zip(x).for_each(|(y, x)| *y += x),
-        }
-    }
-}
-
-/// Gradient of x in [`scatter_add_rows`]: `dx[i] = weights[i] * dy[rows[i]]`.
-///
-/// # Panics
-/// If a row is outside `dy`, if `dx` is not `rows.len()` rows, or if there are not as many weights.
-pub fn scatter_add_rows_dgrad(dx: &mut [f32], dy: &[f32], rows: &[u32], weights: Option<&[f32]>, d: usize) {
-    let Some(weights) = weights else {
-        return gather_rows(dx, dy, rows, d);
-    };
-    check("dx", dx.len(), dy.len(), rows, d);
-    check_weights(Some(weights), rows);
-    for ((dx, &row), weight) in dx.chunks_exact_mut(d).zip(rows).zip(weights) {
-        for (dx, dy) in dx.iter_mut().zip(row_of(dy, row, d)) {
-            *dx = weight * dy;
-        }
-    }
-}
-
-/// Gradient of the weights in [`scatter_add_rows`]: `dweights[i] = ⟨dy[rows[i]], x[i]⟩`.
-///
-/// # Panics
-/// If a row is outside `dy`, if `x` is not `rows.len()` rows, or if there are not as many weights.
-pub fn scatter_add_rows_wgrad(dweights: &mut [f32], dy: &[f32], x: &[f32], rows: &[u32], d: usize) {
-    check("x", x.len(), dy.len(), rows, d);
-    check_weights(Some(dweights), rows);
-    dot_rows(dweights, dy, x, rows, d);
-}
-
-multiversion! {
-    fn dot_rows(out: &mut [f32], a: &[f32], b: &[f32], rows: &[u32], d: usize) = dot_rows_body
-}
-
-#[inline(always)]
-fn dot_rows_body<V: Lanes>(out: &mut [f32], a: &[f32], b: &[f32], rows: &[u32], d: usize) {
-    for ((out, b), &row) in out.iter_mut().zip(b.chunks_exact(d)).zip(rows) {
-        *out = dot::<V>(row_of(a, row, d), b);
+    for (x, &row) in x.chunks_exact(d).zip(rows) {
+        y[row as usize * d..][..d].iter_mut().zip(x).for_each(|(y, x)| *y += x);
     }
 }
 
 fn row_of(x: &[f32], row: u32, d: usize) -> &[f32] {
     &x[row as usize * d..][..d]
+}
+
+/// `y[t] += Σ_j weights[t, j] * x[rows[t, j]]` for `rows: [n, k]`, in the order of j, weights 1 where there are none: a row's bits depend
+/// on nothing but its own k rows.
+///
+/// # Panics
+/// If a row is outside `x`, if `rows` are not as many for each row of `y`, or if there are not as many weights.
+pub fn gather_add_rows(y: &mut [f32], x: &[f32], rows: &[u32], weights: Option<&[f32]>, d: usize) {
+    check("the rows", rows.len() * d, x.len(), rows, d);
+    let n = y.len() / d;
+    assert!(y.len() == n * d && rows.len().is_multiple_of(n.max(1)), "{} rows added to {} values", rows.len(), y.len());
+    check_weights(weights, rows);
+    let _span = span(Op::Permute, 2 * rows.len() * d, rows.len() * d + 2 * y.len());
+    if !rows.is_empty() {
+        gather_add(y, x, rows, weights, d);
+    }
+}
+
+/// For the rows `rows` of `a` and `b`: `products[i] = ⟨a[rows[i]], b[rows[i]]⟩`, after which both rows are multiplied by `weights[i]`.
+///
+/// # Panics
+/// If a row is outside of `a`, `b` has another length, or there are not as many weights and products as rows.
+pub fn weigh_rows(products: &mut [f32], a: &mut [f32], b: &mut [f32], rows: &[u32], weights: &[f32], d: usize) {
+    check("the rows", rows.len() * d, a.len(), rows, d);
+    check_weights(Some(weights), rows);
+    assert!(products.len() == rows.len() && a.len() == b.len(), "{} products of {} rows", products.len(), rows.len());
+    let _span = span(Op::Permute, 4 * rows.len() * d, 4 * rows.len() * d);
+    weigh(products, a, b, rows, weights, d);
+}
+
+multiversion! {
+    fn gather_add(y: &mut [f32], x: &[f32], rows: &[u32], weights: Option<&[f32]>, d: usize) = gather_add_body
+}
+
+multiversion! {
+    fn weigh(
+        products: &mut [f32],
+        a: &mut [f32],
+        b: &mut [f32],
+        rows: &[u32],
+        weights: &[f32],
+        d: usize,
+    ) = weigh_body
+}
+
+#[inline(always)]
+fn gather_add_body<V: Lanes>(y: &mut [f32], x: &[f32], rows: &[u32], weights: Option<&[f32]>, d: usize) {
+    let k = rows.len() / (y.len() / d);
+    for (t, (y, rows)) in y.chunks_exact_mut(d).zip(rows.chunks_exact(k)).enumerate() {
+        for at in (0..d).step_by(LANES) {
+            let mut sum = V::load_at(y, at, 0.0);
+            for (j, &row) in rows.iter().enumerate() {
+                let value = V::load_at(row_of(x, row, d), at, 0.0);
+                sum = match weights {
+                    Some(weights) => value.mul_add(V::splat(weights[t * k + j]), sum),
+                    None => sum.add(value),
+                };
+            }
+            sum.store_at(y, at);
+        }
+    }
+}
+
+#[inline(always)]
+fn weigh_body<V: Lanes>(products: &mut [f32], a: &mut [f32], b: &mut [f32], rows: &[u32], weights: &[f32], d: usize) {
+    for ((product, &row), &weight) in products.iter_mut().zip(rows).zip(weights) {
+        let span = row as usize * d..(row as usize + 1) * d;
+        let (a, b) = (&mut a[span.clone()], &mut b[span]);
+        *product = dot::<V>(a, b);
+        for at in (0..d).step_by(LANES) {
+            V::load_at(a, at, 0.0).mul(V::splat(weight)).store_at(a, at);
+            V::load_at(b, at, 0.0).mul(V::splat(weight)).store_at(b, at);
+        }
+    }
 }
 
 fn check(name: &str, permuted: usize, whole: usize, rows: &[u32], d: usize) {

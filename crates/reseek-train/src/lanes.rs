@@ -5,6 +5,7 @@
 //! of about a thousand rows keep a lane's activations near the core's cache.
 
 use reseek_model::{Model, OutputGradients, Rows};
+use reseek_tensor::buffer::Buffer;
 use reseek_tensor::cross_entropy::{IGNORE, LmGrads, lm_loss};
 use reseek_tensor::pool::map_lanes;
 
@@ -144,7 +145,7 @@ fn chunk_gradients(
         ..LaneStats::default()
     };
     let head_range = model.head_range();
-    let mut hidden = vec![0.0; pass.hidden().len()];
+    let mut hidden = Buffer::new(pass.hidden().len());
     let head_grads = LmGrads { dhidden: &mut hidden, dhead: &mut grads[head_range.clone()] };
     let mut observe = |row: usize, logp: f32, entropy: f32| {
         stats.nll -= logp as f64;
@@ -156,7 +157,7 @@ fn chunk_gradients(
     lm_loss(pass.hidden(), model.head(), &targets, &mut observe, Some(head_grads));
 
     let mtp_hidden = pass.mtp_hidden().map(|hidden| {
-        let mut dhidden = vec![0.0; hidden.len()];
+        let mut dhidden = Buffer::new(hidden.len());
         let head_grads = LmGrads { dhidden: &mut dhidden, dhead: &mut grads[head_range.clone()] };
         let mut observe = |_: usize, logp: f32, _: f32| {
             stats.mtp_nll -= logp as f64;

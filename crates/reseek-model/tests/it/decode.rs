@@ -85,10 +85,10 @@ fn a_cleared_or_copied_slot_is_as_good_as_a_new_one() {
         model.decode(&mut cache, &second[..5], &[5], &[1]);
         cache.clear(0);
         assert!(cache.is_empty(0));
-        let mut decoded = model.decode(&mut cache, &first[..20], &[20], &[0]);
+        let mut decoded = model.decode(&mut cache, &first[..20], &[20], &[0]).to_vec();
         cache.copy(0, 1);
         assert_eq!(cache.len(1), 20);
-        decoded.extend(model.decode(&mut cache, &first[20..], &[4], &[1]));
+        decoded.extend_from_slice(&model.decode(&mut cache, &first[20..], &[4], &[1]));
         assert!(same_bits(&decoded, &expected), "{mode:?}: a used slot leaves traces");
     }
 }
@@ -114,7 +114,7 @@ pub fn decode(model: &Model, tokens: &[u32], chunks: &[usize], mode: CacheMode) 
     let mut rest = tokens;
     for &len in chunks {
         let (chunk, tail) = rest.split_at(len);
-        out.extend(model.decode(&mut cache, chunk, &[len], &[0]));
+        out.extend_from_slice(&model.decode(&mut cache, chunk, &[len], &[0]));
         rest = tail;
     }
     out

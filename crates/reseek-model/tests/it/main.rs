@@ -1,6 +1,7 @@
 //! The models against Hugging Face's transformers, against themselves in other modes, and against slow references.
 
 mod bf16;
+mod buffers;
 mod decode;
 mod fixture;
 mod lanes;

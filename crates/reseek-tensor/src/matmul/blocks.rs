@@ -24,6 +24,8 @@ pub(super) const COLUMN_BLOCK: usize = 256;
 const K_BLOCK: usize = 512;
 /// Rows up to which a profile counts a product as one of few rows.
 const FEW_ROWS: usize = 32;
+/// Most pairs of A that wait for all blocks of columns: 8 MiB.
+const PAIRS_KEPT: usize = 2 << 20;
 /// Row tiles of a block, whose partial sums wait in working memory.
 const TILES_OF_BLOCK: usize = 8;
 
@@ -92,11 +94,15 @@ pub(super) unsafe fn product(
     };
     let n_passes = steps_of_k.div_ceil(k_block).max(1);
     let a_row = odd_lines(steps_of_k.div_ceil(n_passes));
-    let copied = row_tiles.largest() * a_row;
+    // Pairs are made once for all blocks of columns, where these are several and the pairs are not too many.
+    let keep = b.dtype == Dtype::Bf16 && columns.len() > COLUMN_BLOCK && m * steps_of_k <= PAIRS_KEPT;
+    let tile_size = row_tiles.largest() * a_row;
+    let copied = if keep { row_tiles.count() * n_passes * tile_size } else { tile_size };
     let rows_waiting = if add && n_passes > 1 { m.min(TILES_OF_BLOCK * row_tiles.rows_max) } else { 0 };
     with_scratch(copied + rows_waiting * COLUMN_BLOCK, |scratch| {
         let (copy, partial) = scratch.split_at_mut(copied);
         let partial = Sums::new(partial.as_mut_ptr(), COLUMN_BLOCK);
+        let first_column = columns.start;
         for columns in blocks(columns, COLUMN_BLOCK) {
             for tiles in blocks(0..row_tiles.count(), TILES_OF_BLOCK) {
                 let first_row = row_tiles.get(tiles.start).start;
@@ -105,8 +111,13 @@ pub(super) unsafe fn product(
                     let steps = part(steps_of_k, n_passes, index);
                     let pass = Pass::new(index, n_passes, c, partial, add);
                     let of_b = OfB::new(b.values(), steps_of_k, steps.clone(), columns.clone());
-                    for rows in tiles.clone().map(|tile| row_tiles.get(tile)) {
-                        copy_row_tile(copy, a_row, &a[rows.start * k..rows.end * k], k, &steps, b.dtype);
+                    for tile in tiles.clone() {
+                        let rows = row_tiles.get(tile);
+                        let place = if keep { (tile * n_passes + index) * tile_size } else { 0 };
+                        let copy = &mut copy[place..place + tile_size];
+                        if !keep || columns.start == first_column {
+                            copy_row_tile(copy, a_row, &a[rows.start * k..rows.end * k], k, &steps, b.dtype);
+                        }
                         let of_a = OfA::new(copy, a_row, 1);
                         let pass = pass.at(rows.start - first_row, 0);
                         // SAFETY: the caller's promises on level and c; rows and columns lie in C.

@@ -109,23 +109,32 @@ pub(super) fn padded(n: usize) -> usize {
 pub(super) fn pack_rows(panels: &mut [f32], b: &[f32], n: usize, columns: Range<usize>, dtype: Dtype) {
     const ROWS: usize = 8;
     let steps = dtype.steps(b.len() / n);
+    let starts = (0..columns.len()).step_by(PANEL);
     for (index, b) in b.chunks(ROWS * n).enumerate() {
-        for start in (0..columns.len()).step_by(PANEL) {
-            let valid = PANEL.min(columns.len() - start);
-            let width = panel_width(valid);
-            let panel = &mut panels[start * steps + index * dtype.steps(ROWS) * width..];
-            let from = columns.start + start;
-            match dtype {
-                Dtype::F32 => {
-                    let rows = b.chunks_exact(n).map(|values| &values[from..from + valid]);
-                    pack_values(panel, rows, valid, width);
+        match dtype {
+            Dtype::F32 => {
+                for start in starts.clone() {
+                    let valid = PANEL.min(columns.len() - start);
+                    let width = panel_width(valid);
+                    let panel = &mut panels[start * steps + index * ROWS * width..];
+                    let from = columns.start + start;
+                    pack_values(panel, b.chunks_exact(n).map(|values| &values[from..from + valid]), valid, width);
                 }
-                Dtype::Bf16 => {
-                    for (target, pair) in panel.chunks_exact_mut(width).zip(b.chunks(2 * n)) {
-                        let (even, odd) = pair.split_at(n);
-                        let odd = (!odd.is_empty()).then(|| &odd[from..from + valid]);
-                        pair_rows(&mut target[..valid], &even[from..from + valid], odd);
-                        target[valid..].fill(0.0);
+            }
+            Dtype::Bf16 => {
+                for (step, pair) in b.chunks(2 * n).enumerate() {
+                    let step = index * dtype.steps(ROWS) + step;
+                    let places = starts.clone().map(|start| {
+                        let valid = PANEL.min(columns.len() - start);
+                        let from = columns.start + start;
+                        (from..from + valid, start * steps + step * panel_width(valid))
+                    });
+                    let (even, odd) = pair.split_at(n);
+                    pair_rows(panels, even, (!odd.is_empty()).then_some(odd), places);
+                    let valid = columns.len() % PANEL;
+                    if !valid.is_multiple_of(HALF_PANEL) {
+                        let (start, width) = (columns.len() - valid, panel_width(valid));
+                        panels[start * steps + step * width..][valid..width].fill(0.0);
                     }
                 }
             }

@@ -109,18 +109,28 @@ fn pack_row_tiles(
     dtype: Dtype,
 ) {
     const ROWS: usize = 8;
+    let columns = |tile: usize| {
+        let rows = tiles.get(tile);
+        a.range.start + rows.start..a.range.start + rows.end
+    };
     for (index, few_rows) in a.rows(rows).chunks(ROWS * a.width).enumerate() {
-        for (tile, packed) in packed.chunks_exact_mut(tile_size).enumerate() {
-            let tile = tiles.get(tile);
-            let packed = &mut packed[index * dtype.steps(ROWS) * tile.len()..];
-            let columns = a.range.start + tile.start..a.range.start + tile.end;
-            match dtype {
-                Dtype::F32 => copy_tile(packed, few_rows, a.width, columns),
-                Dtype::Bf16 => {
-                    for (target, pair) in packed.chunks_exact_mut(tile.len()).zip(few_rows.chunks(2 * a.width)) {
-                        let (even, odd) = pair.split_at(a.width);
-                        pair_rows(target, &even[columns.clone()], odd.get(columns.clone()));
-                    }
+        match dtype {
+            Dtype::F32 => {
+                for (tile, packed) in packed.chunks_exact_mut(tile_size).enumerate() {
+                    let columns = columns(tile);
+                    copy_tile(&mut packed[index * ROWS * columns.len()..], few_rows, a.width, columns);
+                }
+            }
+            Dtype::Bf16 => {
+                for (step, pair) in few_rows.chunks(2 * a.width).enumerate() {
+                    let step = index * dtype.steps(ROWS) + step;
+                    let places = (0..tiles.count()).map(|tile| {
+                        let columns = columns(tile);
+                        let start = tile * tile_size + step * columns.len();
+                        (columns, start)
+                    });
+                    let (even, odd) = pair.split_at(a.width);
+                    pair_rows(packed, even, (!odd.is_empty()).then_some(odd), places);
                 }
             }
         }

@@ -2,7 +2,7 @@
 
 use reseek_tensor::embedding::{embedding_backward, embedding_forward};
 use reseek_tensor::numeric::assert_close;
-use reseek_tensor::permute::{gather_rows, scatter_add_rows, scatter_add_rows_dgrad, scatter_add_rows_wgrad};
+use reseek_tensor::permute::{gather_add_rows, gather_rows, join_rows, scatter_add_rows, split_rows, weigh_rows};
 
 use crate::ops_support::{check_at_every_level, gradient, inner, narrow, normal, widen};
 
@@ -12,16 +12,6 @@ const WIDTHS: [usize; 4] = [1, 15, 16, 50];
 
 fn gather(x: &[f64], d: usize) -> Vec<f64> {
     ROWS.iter().flat_map(|&row| x[row as usize * d..][..d].to_vec()).collect()
-}
-
-fn scatter(x: &[f64], weights: &[f64], d: usize) -> Vec<f64> {
-    let mut y = vec![0.0; 5 * d];
-    for (i, &row) in ROWS.iter().enumerate() {
-        for j in 0..d {
-            y[row as usize * d + j] += weights[i] * x[i * d + j];
-        }
-    }
-    y
 }
 
 #[test]
@@ -39,35 +29,69 @@ fn embedding_copies_rows_and_adds_gradients() {
     }
 }
 
+/// Σ over a token's three rows, weighed: two tokens, six choices.
+fn combine(y: &[f64], x: &[f64], weights: &[f64], d: usize) -> Vec<f64> {
+    let mut y = y.to_vec();
+    for (choice, &row) in ROWS.iter().enumerate() {
+        for j in 0..d {
+            y[choice / 3 * d + j] += weights[choice] * x[row as usize * d + j];
+        }
+    }
+    y
+}
+
 #[test]
-fn scattering_agrees_with_the_reference_and_its_differences() {
+fn rows_of_experts_come_back_with_their_weights() {
     for d in WIDTHS {
-        let (x, dy, gate) = (normal(6 * d, "x"), normal(5 * d, "dy"), normal(6, "gate"));
+        let (y, x, gate) = (normal(2 * d, "y"), normal(5 * d, "x"), normal(6, "gate"));
         for weights in [None, Some(&gate[..])] {
             let w = widen(weights.unwrap_or(&[1.0; 6]));
-            let mut y = vec![1.0; 5 * d];
-            scatter_add_rows(&mut y, &x, &ROWS, weights, d);
-            let want: Vec<f32> = scatter(&widen(&x), &w, d).iter().map(|y| (y + 1.0) as f32).collect();
-            assert_close("y", &y, &want, &[5, d], 3e-7);
-
-            let mut dx = vec![f32::NAN; 6 * d];
-            scatter_add_rows_dgrad(&mut dx, &dy, &ROWS, weights, d);
-            assert_close("dx", &dx, &gradient(&x, |x| inner(&scatter(x, &w, d), &dy)), &[6, d], 1e-6);
+            let want: Vec<f32> = narrow(&combine(&widen(&y), &widen(&x), &w, d));
+            check_at_every_level("combined", &[2, d], &want, 1e-6, || {
+                let mut y = y.clone();
+                gather_add_rows(&mut y, &x, &ROWS, weights, d);
+                y
+            });
         }
-        let dweights = gradient(&gate, |gate| inner(&scatter(&widen(&x), gate, d), &dy));
-        check_at_every_level("dweights", &[6], &dweights, 1e-6, || {
-            let mut dweights = vec![f32::NAN; 6];
-            scatter_add_rows_wgrad(&mut dweights, &dy, &x, &ROWS, d);
-            dweights
+        let want: Vec<f32> = gradient(&gate, |gate| {
+            inner(&combine(&vec![0.0; 2 * d], &widen(&x), gate, d), &[&y[..d], &y[d..]].concat())
+        });
+        let dy: Vec<f32> = (0..6).flat_map(|choice| y[choice / 3 * d..][..d].to_vec()).collect();
+        // Slots in another order than the choices that name them.
+        let slots: [u32; 6] = [3, 0, 5, 1, 4, 2];
+        let by_slot = |of: &dyn Fn(usize) -> Vec<f32>| -> Vec<f32> {
+            (0..6).flat_map(|slot| of(slots.iter().position(|&s| s == slot).unwrap())).collect()
+        };
+        let rows = by_slot(&|choice| x[ROWS[choice] as usize * d..][..d].to_vec());
+        let dys = by_slot(&|choice| dy[choice * d..][..d].to_vec());
+        check_at_every_level("dweights", &[6], &want, 1e-5, || {
+            let (mut products, mut a, mut b) = (vec![f32::NAN; 6], rows.clone(), dys.clone());
+            weigh_rows(&mut products, &mut a, &mut b, &slots, &gate, d);
+            let weighed =
+                by_slot(&|choice| x[ROWS[choice] as usize * d..][..d].iter().map(|x| x * gate[choice]).collect());
+            assert_eq!(a, weighed);
+            products
         });
     }
+}
+
+#[test]
+fn rows_joined_and_split_are_what_they_were() {
+    let (a, b) = (normal(4 * 3, "a"), normal(4 * 17, "b"));
+    let mut y = vec![f32::NAN; 4 * 20];
+    join_rows(&mut y, &a, 3, &b, 17);
+    assert_eq!((&y[20..23], &y[23..40]), (&a[3..6], &b[17..34]));
+    let (mut a2, mut b2) = (vec![f32::NAN; a.len()], vec![f32::NAN; b.len()]);
+    split_rows(&mut a2, 3, &mut b2, 17, &y);
+    assert_eq!((a2, b2), (a, b));
 }
 
 #[test]
 fn no_rows_are_no_work() {
     gather_rows(&mut [], &[1.0, 2.0], &[], 2);
     let mut y = [1.0, 2.0];
-    scatter_add_rows(&mut y, &[], &[], Some(&[]), 2);
+    scatter_add_rows(&mut y, &[], &[], 2);
+    gather_add_rows(&mut y, &[], &[], None, 2);
     assert_eq!(y, [1.0, 2.0]);
 }
 

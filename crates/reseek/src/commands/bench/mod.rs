@@ -71,7 +71,8 @@ pub fn fastest_dtype() -> Dtype {
 
 fn print_human(name: &str, result: &Value) {
     crate::say!("{name}");
-    for (key, value) in result.as_object().into_iter().flatten().filter(|(key, _)| *key != "name" && *key != "profile") {
+    for (key, value) in result.as_object().into_iter().flatten().filter(|(key, _)| *key != "name" && *key != "profile")
+    {
         crate::say!("  {key:<28} {value}");
     }
     if let Some(rows) = result.get("profile") {

@@ -50,15 +50,7 @@ pub fn table(events: &[Event], seconds: f64, peak: f64) -> Value {
 
 /// The rows of [`table`] for people.
 pub fn print(rows: &Value) {
-    crate::say!(
-        "  {:<24} {:>7} {:>9} {:>9} {:>13} {:>7}",
-        "op",
-        "share",
-        "calls",
-        "GFLOP/s",
-        "share of peak",
-        "GB/s"
-    );
+    crate::say!("  {:<24} {:>7} {:>9} {:>9} {:>13} {:>7}", "op", "share", "calls", "GFLOP/s", "share of peak", "GB/s");
     for row in rows.as_array().into_iter().flatten() {
         let number = |key: &str| row[key].as_f64().unwrap_or(0.0);
         let name = row["op"].as_str().unwrap_or_default();
@@ -96,15 +88,8 @@ mod tests {
 
     #[test]
     fn shares_are_of_all_threads_and_add_up() {
-        let event = |op, own_ns, flops| Event {
-            op,
-            thread: 0,
-            start_ns: 1500,
-            total_ns: 2000,
-            own_ns,
-            flops,
-            bytes: 0,
-        };
+        let event =
+            |op, own_ns, flops| Event { op, thread: 0, start_ns: 1500, total_ns: 2000, own_ns, flops, bytes: 0 };
         let events = [event(Op::RmsNorm, 1000, 0), event(Op::Matmul, 3000, 6000), event(Op::Matmul, 1000, 2000)];
         let rows = table(&events, 1e-5, 4.0 * threads() as f64);
         assert_eq!((&rows[0]["op"], &rows[0]["calls"]), (&json!("matmul"), &json!(2)));

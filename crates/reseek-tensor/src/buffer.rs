@@ -1,0 +1,154 @@
+//! Memory of activations and gradients, taken and given back without the allocator.
+//!
+//! A step takes the same sizes again and again. What a buffer gives back waits on its thread for the next one of its size, as it is: the
+//! next op writes all of it, so clearing it first would be one pass over memory in vain. Once the sizes of a step are known, no step
+//! allocates ([`allocated`] does not move).
+
+use std::cell::{Cell, RefCell};
+use std::ops::{Deref, DerefMut};
+
+/// Values that an op is about to write, returned to the thread's store when dropped.
+#[derive(Debug)]
+pub struct Buffer {
+    values: Vec<f32>,
+    len: usize,
+}
+
+impl Buffer {
+    /// `len` values, whatever an earlier buffer left in them: for results that an op sets.
+    pub fn new(len: usize) -> Self {
+        let class = class_of(len);
+        let kept = STORE.try_with(|store| store.borrow_mut().get_mut(class).and_then(Vec::pop)).ok().flatten();
+        let mut values = kept.unwrap_or_else(|| {
+            ALLOCATED.set(ALLOCATED.get() + 4 * capacity_of(class) as u64);
+            vec![0.0; capacity_of(class)]
+        });
+        if POISON.get() {
+            values.fill(f32::NAN);
+        }
+        Self { values, len }
+    }
+
+    /// `len` zeros: for results that an op adds to.
+    pub fn zeros(len: usize) -> Self {
+        let mut buffer = Self::new(len);
+        buffer.fill(0.0);
+        buffer
+    }
+
+    /// A copy of `values`.
+    pub fn of(values: &[f32]) -> Self {
+        let mut buffer = Self::new(values.len());
+        buffer.copy_from_slice(values);
+        buffer
+    }
+}
+
+impl Clone for Buffer {
+    fn clone(&self) -> Self {
+        Self::of(self)
+    }
+}
+
+impl Deref for Buffer {
+    type Target = [f32];
+
+    fn deref(&self) -> &[f32] {
+        &self.values[..self.len]
+    }
+}
+
+impl DerefMut for Buffer {
+    fn deref_mut(&mut self) -> &mut [f32] {
+        &mut self.values[..self.len]
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        let values = std::mem::take(&mut self.values);
+        // A thread that is ending has no store any more.
+        let _ = STORE.try_with(|store| {
+            let mut store = store.borrow_mut();
+            let class = class_of(self.len);
+            if store.len() <= class {
+                store.resize_with(class + 1, Vec::new);
+            }
+            store[class].push(values);
+        });
+    }
+}
+
+/// Bytes that this thread's buffers have taken from the allocator so far.
+pub fn allocated() -> u64 {
+    ALLOCATED.get()
+}
+
+/// Runs `f` with every new buffer of this thread full of NaN: a test's way to see that results depend on no earlier values.
+pub fn with_poison<R>(f: impl FnOnce() -> R) -> R {
+    let before = POISON.replace(true);
+    let result = f();
+    POISON.set(before);
+    result
+}
+
+/// Steps between two powers of two: the share of a buffer that is beyond its length is at most a quarter.
+const STEPS: usize = 4;
+/// Values of class 0.
+const SMALLEST: usize = 16;
+
+/// The number of the smallest class with room for `len` values.
+fn class_of(len: usize) -> usize {
+    if len <= SMALLEST {
+        return 0;
+    }
+    // len − 1 lies in [base, 2·base), in one of STEPS equal parts.
+    let octave = ((len - 1) / SMALLEST).ilog2() as usize;
+    let base = SMALLEST << octave;
+    octave * STEPS + ((len - 1) - base) / (base / STEPS) + 1
+}
+
+fn capacity_of(class: usize) -> usize {
+    if class == 0 {
+        return SMALLEST;
+    }
+    let (octave, step) = ((class - 1) / STEPS, (class - 1) % STEPS);
+    let base = SMALLEST << octave;
+    base + (step + 1) * (base / STEPS)
+}
+
+thread_local! {
+    /// What waits, by class.
+    static STORE: RefCell<Vec<Vec<Vec<f32>>>> = const { RefCell::new(Vec::new()) };
+    static ALLOCATED: Cell<u64> = const { Cell::new(0) };
+    static POISON: Cell<bool> = const { Cell::new(false) };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn classes_have_room_and_waste_little() {
+        for len in (0..5000).chain([1 << 20, (1 << 20) + 1, 3_000_001]) {
+            let class = class_of(len);
+            let capacity = capacity_of(class);
+            assert!(capacity >= len, "{len} values in {capacity}");
+            assert!(class == 0 || capacity_of(class - 1) < len, "{len} values would fit in class {}", class - 1);
+            assert!(len <= SMALLEST || capacity <= len + len / STEPS + 1, "{len} values in {capacity}");
+        }
+    }
+
+    #[test]
+    fn memory_comes_back_as_it_was() {
+        let mut first = Buffer::of(&[1.0; 100]);
+        first[99] = 7.0;
+        let place = first.as_ptr();
+        drop(first);
+        let second = Buffer::new(97);
+        assert_eq!((second.as_ptr(), second.len(), second[96]), (place, 97, 1.0));
+        assert_eq!(*Buffer::zeros(97), [0.0; 97], "another one, for the first is in use");
+        assert!(with_poison(|| Buffer::new(50)).iter().all(|x| x.is_nan()));
+        assert_eq!(second.clone()[..], second[..]);
+    }
+}
