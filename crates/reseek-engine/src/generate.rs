@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use reseek_model::{CacheMode, KvCache, Model};
-use reseek_tensor::matmul::{Accumulate, matmul};
+use reseek_tensor::linear::linear_forward;
 use reseek_tensor::pool::{map_lanes, threads};
 use reseek_tensor::random::Stream;
 
@@ -252,7 +252,7 @@ impl<'a> Lane<'a> {
         let active = &mut self.active[from..];
         self.logits.resize(active.len() * vocab, 0.0);
         self.weights.resize(vocab, 0.0);
-        matmul(&mut self.logits, hidden, &self.model.head().forward, Accumulate::Set);
+        linear_forward(&mut self.logits, hidden, self.model.head());
         for (active, logits) in active.iter_mut().zip(self.logits.chunks_exact_mut(vocab)) {
             let position = self.cache.len(active.slot);
             let token = Distribution::new(logits, &mut self.weights)

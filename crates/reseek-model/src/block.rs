@@ -51,7 +51,7 @@ enum AttentionSaved {
 #[derive(Debug)]
 enum FfnSaved {
     Dense(MlpSaved),
-    Moe(MoeSaved),
+    Moe(Box<MoeSaved>),
 }
 
 impl Block {
@@ -162,7 +162,7 @@ impl Block {
             }
             Ffn::Moe(moe) => {
                 let (y, saved) = moe.forward(&h, n);
-                (y, FfnSaved::Moe(saved))
+                (y, FfnSaved::Moe(Box::new(saved)))
             }
         }
     }

@@ -34,15 +34,15 @@ impl Matrix {
     /// [`Matrix::new`] that multiplies in `dtype` whatever the model does.
     pub fn in_format(weights: &Weights, name: &str, dtype: Dtype) -> Self {
         let key = format!("{name}.weight");
-        let shape = weights.layout.shape(&key).unwrap_or_else(|| panic!("the model has no tensor {key}"));
+        let linear = weights.linear(&key, dtype);
         let bias_key = format!("{name}.bias");
         let bias = weights
             .layout
             .shape(&bias_key)
             .map(|_| Bias { values: weights.get(&bias_key).to_vec(), range: weights.layout.range(&bias_key) });
         Self {
-            linear: Linear::pack(weights.get(&key), shape[0], shape[1], dtype),
-            out: shape[0],
+            out: linear.out_features(),
+            linear,
             range: weights.layout.range(&key),
             bias,
         }

@@ -57,14 +57,15 @@ impl Model {
     /// Packs `weights`.
     pub fn new(weights: &Weights) -> Self {
         let spec = weights.spec.clone();
-        let embedding_range = weights.layout.range("model.embed_tokens.weight");
-        let head_range =
-            if spec.tie_word_embeddings { embedding_range.clone() } else { weights.layout.range("lm_head.weight") };
+        const EMBEDDING: &str = "model.embed_tokens.weight";
+        let embedding_range = weights.layout.range(EMBEDDING);
+        let head_name = if spec.tie_word_embeddings { EMBEDDING } else { "lm_head.weight" };
+        let head_range = weights.layout.range(head_name);
         Self {
             embedding: weights.data[embedding_range.clone()].to_vec(),
             blocks: (0..spec.num_hidden_layers).map(|i| Block::new(weights, i)).collect(),
             norm: Norm::new(weights, "model.norm"),
-            head: Linear::pack(&weights.data[head_range.clone()], spec.vocab_size, spec.hidden_size, weights.compute),
+            head: weights.linear(head_name, weights.compute),
             mtp: (spec.num_nextn_predict_layers > 0).then(|| Mtp::new(weights)),
             rope: RopeTable::new(&spec.inv_freq(), spec.max_position_embeddings, spec.attention_mscale() as f32),
             layout: weights.layout.clone(),

@@ -3,12 +3,14 @@
 //! One buffer makes the optimizer, gradient sums and checkpoints simple loops. The routers' correction biases are not
 //! parameters (no gradient reaches them), so they lie in a second buffer of their own.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 use std::sync::Arc;
 
 use reseek_spec::{ModelSpec, TensorSpec};
 use reseek_tensor::dtype::Dtype;
+use reseek_tensor::linear::Linear;
+use reseek_tensor::quantised::Quantised;
 use reseek_tensor::random::Stream;
 
 use crate::ModelError;
@@ -78,6 +80,8 @@ pub struct Weights {
     pub buffers: Vec<f32>,
     /// The format in which a model packed from these values multiplies; the values themselves are f32, the master copy.
     pub compute: Dtype,
+    /// Matrices, by name, that a model packed from these values multiplies with as they are quantised: for sampling only.
+    pub quantised: BTreeMap<String, Quantised>,
 }
 
 impl Weights {
@@ -144,6 +148,17 @@ impl Weights {
         self
     }
 
+    /// The matrix `name` as products read it, in `dtype` unless it is quantised.
+    pub(crate) fn linear(&self, name: &str, dtype: Dtype) -> Linear {
+        if let Some(quantised) = self.quantised.get(name) {
+            return Linear::quantised(quantised.clone());
+        }
+        match self.layout.shape(name) {
+            Some(&[out, in_]) => Linear::pack(self.get(name), out, in_, dtype),
+            other => panic!("the model has no matrix {name}, its shape is {other:?}"),
+        }
+    }
+
     /// The values of a tensor, parameter or buffer.
     ///
     /// # Panics
@@ -166,6 +181,6 @@ impl Weights {
         crate::check(&spec)?;
         let layout = Layout::new(&spec);
         let (data, buffers) = (vec![0.0; layout.parameters], vec![0.0; layout.buffers]);
-        Ok(Self { spec: Arc::new(spec), layout: Arc::new(layout), data, buffers, compute: Dtype::F32 })
+        Ok(Self { spec: Arc::new(spec), layout: Arc::new(layout), data, buffers, compute: Dtype::F32, quantised: BTreeMap::new() })
     }
 }

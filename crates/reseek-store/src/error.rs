@@ -85,6 +85,13 @@ pub enum StoreError {
     )]
     TensorDtype { path: PathBuf, name: String, dtype: String },
 
+    /// A kind of block that this room does not read.
+    #[error(
+        "{}: tensor {name} is of GGUF kind {number}, readable are F32 (0), F16 (1), Q4_0 (2), Q4_1 (3) and Q8_0 (8); hint: \
+         convert the model to one of these, for example with llama-quantize", path.display()
+    )]
+    TensorKind { path: PathBuf, name: String, number: u32 },
+
     /// Another live process works in the run directory.
     #[error(
         "{} is in use by process {pid}; hint: wait for it or stop it, or choose another folder with --out",

@@ -30,6 +30,7 @@
 pub mod atomic;
 pub mod checkpoint;
 mod error;
+mod gguf;
 pub mod machine;
 pub mod manifest;
 pub mod metrics;
@@ -43,6 +44,7 @@ pub mod train_state;
 pub use atomic::{AtomicFile, FileEntry, sha256_file, sha256_hex, sweep_temporaries, write_atomic};
 pub use checkpoint::{Checkpoint, Sidecars, load_checkpoint, save_checkpoint};
 pub use error::StoreError;
+pub use gguf::{BlockKind, GgufModel, GgufTokenizer, QuantisedTensor, is_gguf, load_gguf};
 pub use machine::{Machine, peak_memory_bytes};
 pub use manifest::{DirWriter, Manifest, Verified, verify_dir};
 pub use metrics::{StepLog, read_metrics};

@@ -35,6 +35,7 @@ pub mod peak;
 pub mod permute;
 pub mod pool;
 pub mod profile;
+pub mod quantised;
 pub mod random;
 pub mod rmsnorm;
 pub mod rope;

@@ -3,14 +3,18 @@
 
 use crate::dtype::Dtype;
 use crate::matmul::{Accumulate, Packed, matmul, matmul_tn};
+use crate::quantised::{Quantised, quantised_matmul};
 
-/// The two packed forms of one weight matrix W `[out, in]`.
+/// A weight matrix W `[out, in]` in the forms that products read.
 #[derive(Clone, Debug)]
-pub struct Linear {
-    /// Wᵀ `[in, out]`, right operand of the forward pass.
-    pub forward: Packed,
-    /// W `[out, in]`, right operand of the input's gradient.
-    pub dgrad: Packed,
+pub struct Linear(Form);
+
+#[derive(Clone, Debug)]
+enum Form {
+    /// Wᵀ `[in, out]`, right operand of the forward pass, and W `[out, in]`, that of the input's gradient.
+    Trained { forward: Packed, dgrad: Packed },
+    /// For the forward pass alone.
+    Sampled(Quantised),
 }
 
 impl Linear {
@@ -19,52 +23,85 @@ impl Linear {
     /// # Panics
     /// If `w` does not have `out * in_` values.
     pub fn pack(w: &[f32], out: usize, in_: usize, dtype: Dtype) -> Self {
-        Self { forward: Packed::from_transposed(w, out, in_, dtype), dgrad: Packed::from_rows(w, out, in_, dtype) }
+        let forward = Packed::from_transposed(w, out, in_, dtype);
+        Self(Form::Trained { forward, dgrad: Packed::from_rows(w, out, in_, dtype) })
+    }
+
+    /// A quantised matrix, which can be sampled from and not trained.
+    pub fn quantised(w: Quantised) -> Self {
+        Self(Form::Sampled(w))
     }
 
     /// Packs new values of the same shape without allocating.
     ///
     /// # Panics
-    /// If `w` does not have [`Linear::out_features`] × [`Linear::in_features`] values.
+    /// If `w` does not have [`Linear::out_features`] × [`Linear::in_features`] values, or the matrix is quantised.
     pub fn repack(&mut self, w: &[f32]) {
-        self.forward.repack_transposed(w);
-        self.dgrad.repack_rows(w);
+        match &mut self.0 {
+            Form::Trained { forward, dgrad } => {
+                forward.repack_transposed(w);
+                dgrad.repack_rows(w);
+            }
+            Form::Sampled(_) => panic!("{NOT_TRAINED}"),
+        }
     }
 
     pub fn in_features(&self) -> usize {
-        self.forward.k
+        match &self.0 {
+            Form::Trained { forward, .. } => forward.k,
+            Form::Sampled(w) => w.in_features(),
+        }
     }
 
     pub fn out_features(&self) -> usize {
-        self.forward.n
+        match &self.0 {
+            Form::Trained { forward, .. } => forward.n,
+            Form::Sampled(w) => w.out_features(),
+        }
     }
 
     /// The format of all three products' operands.
+    ///
+    /// # Panics
+    /// If the matrix is quantised.
     pub fn dtype(&self) -> Dtype {
-        self.forward.dtype
+        self.dgrad_operand().dtype
+    }
+
+    #[track_caller]
+    fn dgrad_operand(&self) -> &Packed {
+        match &self.0 {
+            Form::Trained { dgrad, .. } => dgrad,
+            Form::Sampled(_) => panic!("{NOT_TRAINED}"),
+        }
     }
 }
+
+const NOT_TRAINED: &str = "a quantised matrix has no gradient (hint: load the model in f32 or bf16 to train it)";
 
 /// `y[t, out] = x[t, in]·Wᵀ`.
 ///
 /// # Panics
 /// If the lengths do not fit each other and W.
 pub fn linear_forward(y: &mut [f32], x: &[f32], w: &Linear) {
-    matmul(y, x, &w.forward, Accumulate::Set);
+    match &w.0 {
+        Form::Trained { forward, .. } => matmul(y, x, forward, Accumulate::Set),
+        Form::Sampled(w) => quantised_matmul(y, x, w),
+    }
 }
 
 /// `dx[t, in] (=|+=) dy[t, out]·W`.
 ///
 /// # Panics
-/// If the lengths do not fit each other and W.
+/// If the lengths do not fit each other and W, or W is quantised.
 pub fn linear_dgrad(dx: &mut [f32], dy: &[f32], w: &Linear, acc: Accumulate) {
-    matmul(dx, dy, &w.dgrad, acc);
+    matmul(dx, dy, w.dgrad_operand(), acc);
 }
 
 /// `dw[out, in] += dyᵀ[out, t]·x[t, in]`; of `w` only the shape and the format are used.
 ///
 /// # Panics
-/// If the lengths do not fit each other and W.
+/// If the lengths do not fit each other and W, or W is quantised.
 pub fn linear_wgrad(dw: &mut [f32], dy: &[f32], x: &[f32], w: &Linear) {
     matmul_tn(dw, dy, x, w.out_features(), w.in_features(), w.dtype());
 }

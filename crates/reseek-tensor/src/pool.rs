@@ -1,6 +1,7 @@
 //! The one thread pool of the program. Work is cut into *lanes*: a number of items fixed by the
 //! recipe, not by the machine, so results are the same bits on one thread and on many.
 
+use std::cell::Cell;
 use std::sync::{Arc, OnceLock, RwLock};
 
 use rayon::iter::{IndexedParallelIterator, IntoParallelIterator, ParallelIterator};
@@ -37,6 +38,38 @@ pub fn on_worker() -> bool {
     rayon::current_thread_index().is_some()
 }
 
+/// Whether threads of the pool wait while the caller works: it runs a single lane, or is outside of the pool and may go in.
+pub(crate) fn has_idle_threads() -> bool {
+    ALONE.get() && rayon::current_num_threads() > 1
+}
+
+/// Runs `f` on the parts of `0..n` that the pool's threads get, this one's first. Only inside of a single lane.
+pub(crate) fn join_parts(n: usize, f: impl Fn(std::ops::Range<usize>) + Sync) {
+    let threads = rayon::current_num_threads();
+    rayon::in_place_scope(|scope| {
+        let f = &f;
+        for thread in 1..threads {
+            let part = thread * n / threads..(thread + 1) * n / threads;
+            scope.spawn(move |_| f(part));
+        }
+        f(0..n / threads);
+    });
+}
+
+/// Sets [`ALONE`] back, also when a lane panics.
+struct Restore(bool);
+
+impl Drop for Restore {
+    fn drop(&mut self) {
+        ALONE.set(self.0);
+    }
+}
+
+thread_local! {
+    /// Whether this thread runs the only lane of a call.
+    static ALONE: Cell<bool> = const { Cell::new(false) };
+}
+
 /// Runs `f` on every item, one task per item, and returns the results in the items' order.
 /// Takes `Vec<T>`, `&mut [T]`, `&[T]` or a range; `enumerate` the items first where `f` needs the
 /// lane's number.
@@ -55,7 +88,13 @@ where
     R: Send,
     F: Fn(I::Item) -> R + Sync + Send,
 {
-    current().install(|| items.into_par_iter().with_max_len(1).map(f).collect())
+    let items = items.into_par_iter().with_max_len(1);
+    let single = items.len() == 1;
+    let f = |item| {
+        let _restore = Restore(ALONE.replace(single));
+        f(item)
+    };
+    current().install(|| items.map(f).collect())
 }
 
 fn current() -> Arc<ThreadPool> {

@@ -17,6 +17,7 @@
 //! ```
 
 mod bpe;
+mod byte_pairs;
 mod bytes;
 mod chat;
 mod error;
@@ -26,6 +27,7 @@ mod special;
 mod stream;
 mod tokenizer;
 
+pub use byte_pairs::BytePairs;
 pub use chat::{ChatTemplate, GenerationPrompt, Message};
 pub use error::TextError;
 pub use special::Special;

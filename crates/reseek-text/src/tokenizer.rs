@@ -123,6 +123,12 @@ impl Tokenizer {
         Ok(tokenizer)
     }
 
+    /// The same with other spellings of the begin, end and padding tokens.
+    pub(crate) fn with_control(mut self, control: [String; 3]) -> Self {
+        self.control = control;
+        self
+    }
+
     /// The bytes of tokenizer.json, as they were read or made.
     pub fn to_json(&self) -> &[u8] {
         &self.json

@@ -156,17 +156,17 @@ pub struct ParamsArgs {
 
 #[derive(Args)]
 pub struct ScoreArgs {
-    /// A model folder
+    /// A model folder or a GGUF file
     pub model: PathBuf,
-    /// The text; a begin-of-sentence token is put before it
+    /// The text; the model's begin-of-sentence token is put before it
     #[arg(long, required_unless_present = "tokens")]
     pub text: Option<String>,
     /// Token ids instead of text, separated by commas
     #[arg(long, value_delimiter = ',', conflicts_with = "text")]
     pub tokens: Vec<u32>,
-    /// Format in which products multiply, f32 or bf16
-    #[arg(long, default_value_t = Dtype::F32)]
-    pub dtype: Dtype,
+    /// Format in which products multiply, f32 or bf16 [default: f32; a GGUF file's own blocks]
+    #[arg(long)]
+    pub dtype: Option<Dtype>,
     /// Answer in JSON: tokens and logprobs, the first of which is null
     #[arg(long)]
     pub json: bool,
@@ -187,14 +187,14 @@ pub struct SamplingArgs {
     pub max_new_tokens: usize,
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
-    /// Format in which products multiply, f32 or bf16
-    #[arg(long, default_value_t = Dtype::F32)]
-    pub dtype: Dtype,
+    /// Format in which products multiply, f32 or bf16 [default: f32; a GGUF file's own blocks]
+    #[arg(long)]
+    pub dtype: Option<Dtype>,
 }
 
 #[derive(Args)]
 pub struct GenerateArgs {
-    /// A model folder
+    /// A model folder or a GGUF file
     pub model: PathBuf,
     #[arg(long)]
     pub prompt: String,
@@ -210,7 +210,7 @@ pub struct GenerateArgs {
 
 #[derive(Args)]
 pub struct ChatArgs {
-    /// A model folder
+    /// A model folder or a GGUF file
     pub model: PathBuf,
     #[command(flatten)]
     pub sampling: SamplingArgs,

@@ -5,9 +5,12 @@ use std::sync::Arc;
 
 use reseek_model::{Model, Weights};
 use reseek_spec::ModelSpec;
-use reseek_store::{Sidecars, load_model, save_checkpoint};
+use reseek_store::{
+    BlockKind, GgufTokenizer, QuantisedTensor, Sidecars, is_gguf, load_gguf, load_model, save_checkpoint,
+};
 use reseek_tensor::dtype::Dtype;
-use reseek_text::{ChatTemplate, GenerationPrompt, Message, Special, Tokenizer};
+use reseek_tensor::quantised::{Bits, Block, Quantised};
+use reseek_text::{BytePairs, ChatTemplate, GenerationPrompt, Message, Special, Tokenizer};
 use serde_json::{Value, json};
 
 use crate::error::Outcome;
@@ -26,19 +29,54 @@ pub struct Loaded {
     pub model: Model,
     pub tokenizer: Arc<Tokenizer>,
     pub template: Option<ChatTemplate>,
+    /// Tokens that stand before a text.
+    pub begin: Vec<u32>,
 }
 
-/// Reads any Hugging Face folder of a known family, to compute in `dtype`.
-pub fn load(path: &Path, dtype: Dtype) -> Outcome<Loaded> {
-    let weights = load_weights(path)?.computing_in(dtype);
+/// Reads any Hugging Face folder of a known family, or a GGUF file, to compute in `dtype`; without one in f32, or with a file's quantised
+/// matrices as they are.
+pub fn load(path: &Path, dtype: Option<Dtype>) -> Outcome<Loaded> {
+    if is_gguf(path) {
+        return load_file(path, dtype);
+    }
+    let weights = load_weights(path)?.computing_in(dtype.unwrap_or_default());
     let tokenizer = Arc::new(Tokenizer::from_folder(path)?);
     let template = ChatTemplate::from_folder(path)?;
-    Ok(Loaded { model: Model::new(&weights), tokenizer, template })
+    let begin = vec![tokenizer.special(Special::Bos)?];
+    Ok(Loaded { model: Model::new(&weights), tokenizer, template, begin })
 }
 
-/// The weights of a folder.
+fn load_file(path: &Path, dtype: Option<Dtype>) -> Outcome<Loaded> {
+    let file = load_gguf(path)?;
+    let mut weights = Weights::from_tensors(file.spec, file.tensors)?.computing_in(dtype.unwrap_or_default());
+    if dtype.is_none() {
+        weights.quantised = file.quantised.iter().map(|tensor| (tensor.name.clone(), quantised(tensor))).collect();
+    }
+    let GgufTokenizer { tokens, control, merges, pre, bos, eos, pad, add_bos } = &file.tokenizer;
+    let parts = BytePairs { tokens, control, merges, pre, bos: *bos, eos: *eos, pad: *pad };
+    let tokenizer = Arc::new(Tokenizer::from_byte_pairs(&parts, &path.display().to_string())?);
+    let template = file.chat_template.as_deref().map(ChatTemplate::new).transpose()?;
+    let begin = if *add_bos { vec![*bos as u32] } else { Vec::new() };
+    Ok(Loaded { model: Model::new(&weights), tokenizer, template, begin })
+}
+
+fn quantised(tensor: &QuantisedTensor) -> Quantised {
+    let bits = if tensor.kind == BlockKind::Q8_0 { Bits::Eight } else { Bits::Four };
+    let [n, k] = tensor.shape;
+    Quantised::pack(bits, n, k, |row, index| {
+        let (scale, least, q) = tensor.block(row, index);
+        Block { scale, least, q }
+    })
+}
+
+/// The weights of a folder, or of a GGUF file, dequantised.
 pub fn load_weights(path: &Path) -> Outcome<Weights> {
-    let (spec, tensors) = load_model(path)?;
+    let (spec, tensors) = if is_gguf(path) {
+        let file = load_gguf(path)?;
+        (file.spec, file.tensors)
+    } else {
+        load_model(path)?
+    };
     Ok(Weights::from_tensors(spec, tensors)?)
 }
 

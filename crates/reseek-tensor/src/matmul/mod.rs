@@ -46,6 +46,9 @@ pub enum Accumulate {
     Add,
 }
 
+/// Bytes of B from which the threads that wait for a single lane take a share of its columns.
+const PARALLEL_BYTES: usize = 128 << 10;
+
 /// Floating-point operations from which a product outside the pool is worth cutting up.
 const PARALLEL_FLOPS: usize = 64_000_000;
 
@@ -68,7 +71,9 @@ pub fn matmul(c: &mut [f32], a: &[f32], b: &Packed, acc: Accumulate) {
     let level = dispatch::level();
     let add = acc == Accumulate::Add;
     let parts = parts(m, n, k);
-    if parts == 1 {
+    if pool::has_idle_threads() && b.bytes() >= PARALLEL_BYTES {
+        share_columns(level, c, a, m, b, add);
+    } else if parts == 1 {
         // SAFETY: dispatch only returns levels that the machine supports; c is borrowed.
         unsafe { blocks::product(level, c.as_mut_ptr(), a, m, b, 0..n, add) }
     } else if m >= parts * 2 * tile::ROWS_MAX {
@@ -178,11 +183,24 @@ fn split_rows(level: SimdLevel, c: &mut [f32], a: &[f32], b: &Packed, add: bool,
     });
 }
 
+/// Lanes write different columns of the same rows, which no safe slice can express.
+struct Shared(*mut f32);
+
+// SAFETY: the pointer is used for disjoint elements only, while C stays borrowed.
+unsafe impl Sync for Shared {}
+
+fn share_columns(level: SimdLevel, c: &mut [f32], a: &[f32], m: usize, b: &Packed, add: bool) {
+    let shared = &Shared(c.as_mut_ptr());
+    pool::join_parts(b.n.div_ceil(tile::PANEL), |panels| {
+        let range = panels.start * tile::PANEL..b.n.min(panels.end * tile::PANEL);
+        let Shared(c) = shared;
+        // SAFETY: the level comes from dispatch; c has m rows of n values, and every part has its own columns, beginning at a
+        // multiple of the panel.
+        unsafe { blocks::product(level, *c, a, m, b, range, add) }
+    });
+}
+
 fn split_columns(level: SimdLevel, c: &mut [f32], a: &[f32], m: usize, b: &Packed, add: bool, columns: usize) {
-    /// Lanes write different columns of the same rows, which no safe slice can express.
-    struct Shared(*mut f32);
-    // SAFETY: the pointer is used for disjoint elements only, while `c` stays borrowed.
-    unsafe impl Sync for Shared {}
     let shared = &Shared(c.as_mut_ptr());
     pool::map_lanes(0..b.n.div_ceil(columns), |lane| {
         let range = lane * columns..b.n.min((lane + 1) * columns);

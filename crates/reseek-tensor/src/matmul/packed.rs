@@ -79,6 +79,11 @@ impl Packed {
         self.dtype.steps(self.k)
     }
 
+    /// Bytes that a product reads of it.
+    pub(super) fn bytes(&self) -> usize {
+        4 * self.steps() * padded(self.n)
+    }
+
     /// All panels. Exactly as long as `k`, `n` and `dtype` say, or panics: these are public, and
     /// the kernels read as far as they say.
     pub(super) fn values(&self) -> &[f32] {

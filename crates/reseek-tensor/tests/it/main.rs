@@ -3,6 +3,7 @@
 mod matmul;
 mod ops_adamw;
 mod ops_attention;
+mod quantised;
 mod ops_cross_entropy;
 mod ops_norm;
 mod ops_rope;

@@ -84,7 +84,7 @@ const SHOWN: usize = 24;
 
 fn examine(chain: &Chain, path: &str, style: Style, problems: &[Problem]) -> Outcome<(Card, Vec<ProblemResult>)> {
     let recipe = &chain.recipe.eval;
-    let loaded = load(&chain.path(path), chain.compute())?;
+    let loaded = load(&chain.path(path), Some(chain.compute()))?;
     let tokenizer = &loaded.tokenizer;
     let sampling = Sampling {
         temperature: recipe.temperature as f32,

@@ -87,7 +87,7 @@ fn rejection(chain: &mut Chain) -> Outcome<()> {
     let section = (r.rejection_questions, r.rejection_samples, r.general_samples);
     let Some(work) = chain.begin("r1_rejection", &section, &["r1_rl", "tokenizer"])? else { return Ok(()) };
     let start = Instant::now();
-    let teacher = load(&chain.path("r1_rl"), chain.compute())?;
+    let teacher = load(&chain.path("r1_rl"), Some(chain.compute()))?;
     let problems: Vec<Problem> =
         (0..r.rejection_questions as u64).map(|i| chain.problems.train(chain.seed ^ 0x4e1ec7, i)).collect();
     let requests = problems

@@ -16,7 +16,7 @@ pub fn score(args: &ScoreArgs) -> Outcome<()> {
     let loaded = load(&args.model, args.dtype)?;
     let tokens = match &args.text {
         Some(text) => {
-            let mut ids = vec![loaded.tokenizer.special(Special::Bos)?];
+            let mut ids = loaded.begin.clone();
             ids.extend(loaded.tokenizer.encode(text)?);
             ids
         }
@@ -41,7 +41,7 @@ pub fn score(args: &ScoreArgs) -> Outcome<()> {
 /// Completions of a prompt.
 pub fn generate_text(args: &GenerateArgs) -> Outcome<()> {
     let loaded = load(&args.model, args.sampling.dtype)?;
-    let mut prompt = vec![loaded.tokenizer.special(Special::Bos)?];
+    let mut prompt = loaded.begin.clone();
     prompt.extend(loaded.tokenizer.encode(&args.prompt)?);
     let sampling = sampling(&args.sampling, &loaded)?;
     let stream = StreamName { seed: args.sampling.seed, purpose: "generate".to_string(), step: 0 };
