@@ -222,11 +222,17 @@ pub struct ChatArgs {
 #[derive(Args)]
 pub struct BenchArgs {
     /// What to measure; everything if nothing is named
-    #[arg(value_parser = ["peak", "matmul", "train-gpt", "train-v3", "generate", "sim"])]
+    #[arg(value_parser = ["peak", "matmul", "train-gpt", "train-v3", "generate", "decode", "grpo", "sim"])]
     pub name: Option<String>,
     /// Format in which products multiply, f32 or bf16 [default: bf16 where the processor has it]
     #[arg(long)]
     pub dtype: Option<Dtype>,
+    /// For decode and grpo: a model folder or a GGUF file [default: random values in SmolLM2-135M's shape]
+    #[arg(long, value_name = "PATH")]
+    pub model: Option<PathBuf>,
+    /// For decode: sequences at once [default: 1]
+    #[arg(long, value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=4096))]
+    pub batch: Option<usize>,
     /// Record one more training step or sampling call and show where its time goes, by op
     #[arg(long)]
     pub profile: bool,

@@ -21,33 +21,34 @@ pub(super) struct Activations<'a> {
 }
 
 impl Activations<'_> {
-    /// High and low bytes.
-    pub fn block(&self, row: usize, index: usize) -> [&[i8; BLOCK]; 2] {
-        let (high, low) = self.q[(row * self.blocks + index) * 2 * BLOCK..][..2 * BLOCK].split_at(BLOCK);
-        [high, low].map(|plane| plane.first_chunk().expect("a whole block"))
+    /// High bytes, then low ones.
+    pub fn block(&self, row: usize, index: usize) -> &[i8; 2 * BLOCK] {
+        self.q[(row * self.blocks + index) * 2 * BLOCK..].first_chunk().expect("a whole block")
     }
 
-    pub fn scale(&self, row: usize, index: usize) -> f32 {
-        self.scales[row * self.blocks + index].0
+    /// scale and scale·Σq.
+    pub fn scale_and_sum(&self, row: usize, index: usize) -> (f32, f32) {
+        self.scales[row * self.blocks + index]
     }
+}
 
-    /// scale·Σq.
-    pub fn sum(&self, row: usize, index: usize) -> f32 {
-        self.scales[row * self.blocks + index].1
-    }
+#[derive(Default)]
+struct Memory {
+    q: Vec<i8>,
+    scales: Vec<(f32, f32)>,
 }
 
 /// Rounds `x: [_, k]` and hands it to `f`, in this thread's working memory.
 pub(super) fn with_activations<R>(x: &[f32], k: usize, f: impl FnOnce(Activations) -> R) -> R {
     thread_local! {
-        static KEPT: Cell<(Vec<i8>, Vec<(f32, f32)>)> = const { Cell::new((Vec::new(), Vec::new())) };
+        static KEPT: Cell<Memory> = const { Cell::new(Memory { q: Vec::new(), scales: Vec::new() }) };
     }
-    let (mut q, mut scales) = KEPT.take();
+    let Memory { mut q, mut scales } = KEPT.take();
     q.resize(2 * x.len(), 0);
     scales.resize(x.len() / BLOCK, (0.0, 0.0));
     round(&mut q, &mut scales, x);
     let result = f(Activations { rows: x.len() / k, blocks: k / BLOCK, q: &q, scales: &scales });
-    KEPT.set((q, scales));
+    KEPT.set(Memory { q, scales });
     result
 }
 

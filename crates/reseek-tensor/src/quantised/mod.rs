@@ -13,7 +13,7 @@ mod vnni;
 
 use std::ops::Range;
 
-use half::f16;
+pub use half::f16;
 
 use crate::aligned::Line;
 use crate::dispatch;
@@ -180,9 +180,11 @@ unsafe impl Sync for Target {}
 impl Target {
     /// # Safety
     /// The row and the columns exist, and no one else uses them.
-    unsafe fn columns(&self, row: usize, columns: Range<usize>) -> &mut [f32] {
+    unsafe fn write(self, row: usize, columns: Range<usize>, values: &[f32; LANES]) {
         // SAFETY: the caller's promise.
-        unsafe { std::slice::from_raw_parts_mut(self.first.add(row * self.row + columns.start), columns.len()) }
+        let target =
+            unsafe { std::slice::from_raw_parts_mut(self.first.add(row * self.row + columns.start), columns.len()) };
+        target.copy_from_slice(&values[..columns.len()]);
     }
 }
 
@@ -203,7 +205,7 @@ unsafe fn panels_product(target: Target, activations: &Activations, w: &Quantise
             tile_product(sums, activations, tile.clone(), w.panel(panel), w.bits);
             for (row, sums) in tile.zip(sums) {
                 // SAFETY: the caller's promise.
-                unsafe { target.columns(row, columns.clone()) }.copy_from_slice(&sums[..columns.len()]);
+                unsafe { target.write(row, columns.clone(), sums) };
             }
         }
     }
@@ -246,8 +248,8 @@ fn tile_product_body<V: Lanes>(
         let mut chain = V::splat(0.0);
         for (index, block) in panel.chunks_exact(lines + 1).enumerate() {
             let bytes = Line::bytes(block);
-            let [high, low] = a.block(row, index);
-            let q: [i32; BLOCK] = std::array::from_fn(|i| 256 * i32::from(high[i]) + i32::from(low[i]));
+            let planes = a.block(row, index);
+            let q: [i32; BLOCK] = std::array::from_fn(|i| 256 * i32::from(planes[i]) + i32::from(planes[BLOCK + i]));
             let mut dots = [0_i32; LANES];
             for j in 0..lines {
                 let line = &bytes[j * LINE..(j + 1) * LINE];
@@ -271,8 +273,9 @@ fn tile_product_body<V: Lanes>(
                 Bits::Eight => d.mul(V::splat(-128.0)),
             };
             let dots = V::load(&dots.map(|dot| dot as f32));
-            chain = dots.mul_add(d.mul(V::splat(a.scale(row, index))), chain);
-            chain = m.mul_add(V::splat(a.sum(row, index)), chain);
+            let (scale, sum) = a.scale_and_sum(row, index);
+            chain = dots.mul_add(d.mul(V::splat(scale)), chain);
+            chain = m.mul_add(V::splat(sum), chain);
         }
         chain.store(sum);
     }

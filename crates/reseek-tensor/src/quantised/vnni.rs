@@ -41,26 +41,56 @@ pub(super) unsafe fn tile_product(
     by_rows!(1 2 3 4 5 6 7 8);
 }
 
+/// Sums of a block, one vector for the high and one for the low bytes of each row.
+struct Dots<const ROWS: usize> {
+    high: [__m512i; ROWS],
+    low: [__m512i; ROWS],
+}
+
+impl<const ROWS: usize> Dots<ROWS> {
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    fn zeros() -> Self {
+        Self { high: [_mm512_setzero_si512(); ROWS], low: [_mm512_setzero_si512(); ROWS] }
+    }
+
+    /// Adds 4 weights of each lane times values 4·index to 4·index + 3 of each row.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512vnni")]
+    fn add(&mut self, weights: __m512i, q: &[&[i8; 2 * BLOCK]; ROWS], index: usize) {
+        for r in 0..ROWS {
+            self.high[r] = _mm512_dpbusd_epi32(self.high[r], weights, four(q[r], index));
+            self.low[r] = _mm512_dpbusd_epi32(self.low[r], weights, four(q[r], BLOCK / 4 + index));
+        }
+    }
+
+    /// Adds the block's part to the chains.
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    fn extend(&self, chains: &mut [__m512; ROWS], d: __m512, m: __m512, a: &Activations, first: usize, index: usize) {
+        for r in 0..ROWS {
+            let (scale, sum) = a.scale_and_sum(first + r, index);
+            let dot = _mm512_cvtepi32_ps(_mm512_add_epi32(_mm512_slli_epi32::<8>(self.high[r]), self.low[r]));
+            chains[r] = _mm512_fmadd_ps(dot, _mm512_mul_ps(d, _mm512_set1_ps(scale)), chains[r]);
+            chains[r] = _mm512_fmadd_ps(m, _mm512_set1_ps(sum), chains[r]);
+        }
+    }
+}
+
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
 fn four_bits<const ROWS: usize>(sums: &mut [[f32; LANES]], a: &Activations, first: usize, panel: &[Line]) {
     let low = _mm512_set1_epi8(15);
     let mut chains = [_mm512_setzero_ps(); ROWS];
     for (index, block) in panel.chunks_exact(Bits::Four.lines() + 1).enumerate() {
         let bytes = Line::bytes(block);
-        let q: [[&[i8; BLOCK]; 2]; ROWS] = std::array::from_fn(|r| a.block(first + r, index));
-        let mut dots = [[_mm512_setzero_si512(); 2]; ROWS];
+        let q: [&[i8; 2 * BLOCK]; ROWS] = std::array::from_fn(|r| a.block(first + r, index));
+        let mut dots = Dots::<ROWS>::zeros();
         for j in 0..Bits::Four.lines() {
             let both = line(bytes, j);
-            let (lower, upper) = (_mm512_and_si512(both, low), _mm512_and_si512(_mm512_srli_epi16::<4>(both), low));
-            for r in 0..ROWS {
-                for (dot, q) in dots[r].iter_mut().zip(q[r]) {
-                    *dot = _mm512_dpbusd_epi32(*dot, lower, four(q, 2 * j));
-                    *dot = _mm512_dpbusd_epi32(*dot, upper, four(q, 2 * j + 1));
-                }
-            }
+            dots.add(_mm512_and_si512(both, low), &q, 2 * j);
+            dots.add(_mm512_and_si512(_mm512_srli_epi16::<4>(both), low), &q, 2 * j + 1);
         }
-        let (d, m) = (halves(bytes, 8), halves(bytes, 9));
-        extend(&mut chains, dots, d, m, a, first, index);
+        dots.extend(&mut chains, halves(bytes, 8), halves(bytes, 9), a, first, index);
     }
     store(sums, chains);
 }
@@ -70,42 +100,15 @@ fn eight_bits<const ROWS: usize>(sums: &mut [[f32; LANES]], a: &Activations, fir
     let mut chains = [_mm512_setzero_ps(); ROWS];
     for (index, block) in panel.chunks_exact(Bits::Eight.lines() + 1).enumerate() {
         let bytes = Line::bytes(block);
-        let q: [[&[i8; BLOCK]; 2]; ROWS] = std::array::from_fn(|r| a.block(first + r, index));
-        let mut dots = [[_mm512_setzero_si512(); 2]; ROWS];
+        let q: [&[i8; 2 * BLOCK]; ROWS] = std::array::from_fn(|r| a.block(first + r, index));
+        let mut dots = Dots::<ROWS>::zeros();
         for j in 0..Bits::Eight.lines() {
-            let weights = line(bytes, j);
-            for r in 0..ROWS {
-                for (dot, q) in dots[r].iter_mut().zip(q[r]) {
-                    *dot = _mm512_dpbusd_epi32(*dot, weights, four(q, j));
-                }
-            }
+            dots.add(line(bytes, j), &q, j);
         }
         let d = halves(bytes, 16);
-        let m = _mm512_mul_ps(d, _mm512_set1_ps(-128.0));
-        extend(&mut chains, dots, d, m, a, first, index);
+        dots.extend(&mut chains, d, _mm512_mul_ps(d, _mm512_set1_ps(-128.0)), a, first, index);
     }
     store(sums, chains);
-}
-
-/// Adds a block's part to the chains.
-#[inline]
-#[target_feature(enable = "avx512f")]
-fn extend<const ROWS: usize>(
-    chains: &mut [__m512; ROWS],
-    dots: [[__m512i; 2]; ROWS],
-    d: __m512,
-    m: __m512,
-    a: &Activations,
-    first: usize,
-    index: usize,
-) {
-    for (r, chain) in chains.iter_mut().enumerate() {
-        let (scale, sum) = (a.scale(first + r, index), a.sum(first + r, index));
-        let [high, low] = dots[r];
-        let dot = _mm512_cvtepi32_ps(_mm512_add_epi32(_mm512_slli_epi32::<8>(high), low));
-        *chain = _mm512_fmadd_ps(dot, _mm512_mul_ps(d, _mm512_set1_ps(scale)), *chain);
-        *chain = _mm512_fmadd_ps(m, _mm512_set1_ps(sum), *chain);
-    }
 }
 
 #[inline]
@@ -125,12 +128,13 @@ fn halves(bytes: &[u8], index: usize) -> __m512 {
     _mm512_cvtph_ps(unsafe { _mm256_loadu_si256(half.as_ptr().cast::<__m256i>()) })
 }
 
-/// Values 4·index to 4·index + 3 of a block in every lane.
+/// Bytes 4·index to 4·index + 3 in every lane.
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn four(q: &[i8; BLOCK], index: usize) -> __m512i {
-    let four: [u8; 4] = std::array::from_fn(|i| q[4 * index + i] as u8);
-    _mm512_set1_epi32(i32::from_le_bytes(four))
+fn four(q: &[i8; 2 * BLOCK], index: usize) -> __m512i {
+    assert!(index < BLOCK / 2);
+    // SAFETY: these are 4 of the 64 bytes.
+    _mm512_set1_epi32(unsafe { q.as_ptr().add(4 * index).cast::<i32>().read_unaligned() })
 }
 
 #[inline]

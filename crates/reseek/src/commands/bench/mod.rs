@@ -1,5 +1,6 @@
 //! `reseek bench`: this machine's peak, and the model's speed at the shapes that other systems are measured at.
 
+mod language;
 mod profile;
 
 use std::path::Path;
@@ -28,6 +29,12 @@ use crate::error::Outcome;
 /// How to measure.
 struct Setting<'a> {
     dtype: Dtype,
+    /// The format that the user asked for, if any.
+    asked_dtype: Option<Dtype>,
+    /// A model's folder or file instead of random values.
+    model: Option<&'a Path>,
+    /// Sequences decoded at once.
+    batch: Option<usize>,
     /// Whether to record one more run and say where its time goes.
     profile: bool,
     /// Where that recording goes as a trace.
@@ -41,19 +48,28 @@ const RUNS: usize = 5;
 
 /// Prints a line for each benchmark asked for.
 pub fn bench(args: &BenchArgs) -> Outcome<()> {
-    let all: [(&str, Benchmark); 6] = [
+    let all: [(&str, Benchmark); 8] = [
         ("peak", peak),
         ("matmul", products),
         ("train-gpt", train_gpt),
         ("train-v3", train_v3),
         ("generate", sampling),
+        ("decode", language::decode),
+        ("grpo", language::grpo),
         ("sim", |_| simulator()),
     ];
     for (name, run) in all {
         if args.name.as_deref().is_none_or(|wanted| wanted == name) {
             let dtype = args.dtype.unwrap_or_else(fastest_dtype);
             let trace = args.trace.as_deref();
-            let mut result = run(&Setting { dtype, profile: args.profile || trace.is_some(), trace })?;
+            let mut result = run(&Setting {
+                dtype,
+                asked_dtype: args.dtype,
+                model: args.model.as_deref(),
+                batch: args.batch,
+                profile: args.profile || trace.is_some(),
+                trace,
+            })?;
             result["name"] = json!(name);
             if name != "sim" {
                 result["dtype"] = json!(dtype.to_string());

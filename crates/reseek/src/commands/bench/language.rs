@@ -1,0 +1,146 @@
+//! Benchmarks of a real model's size: decoding and GRPO with SmolLM2-135M, from its file or, without one, with random values.
+
+use std::cell::Cell;
+use std::time::Instant;
+
+use reseek_engine::{Completion, GenerateOptions, Request, Sampling, StreamName, generate};
+use reseek_model::{Model, Weights};
+use reseek_rl::{Grade, StepName, grpo_step};
+use reseek_spec::{ModelSpec, RlRecipe, Scale, resolve};
+use reseek_store::peak_memory_bytes;
+use reseek_tensor::peak::fma_peak_gflops_of_pool;
+use reseek_tensor::pool::threads;
+use reseek_tensor::quantised::{BLOCK, Bits, Block, Quantised, f16};
+use reseek_tensor::random::Stream;
+use reseek_train::Learner;
+use serde_json::{Value, json};
+
+use super::{Setting, timed, with_profile};
+use crate::error::Outcome;
+use crate::folder;
+
+/// SmolLM2-135M as Hugging Face's config.json has it.
+const SMOLLM2_135M: &str = r#"{
+    "architectures": ["LlamaForCausalLM"], "model_type": "llama", "vocab_size": 49152, "hidden_size": 576,
+    "intermediate_size": 1536, "num_hidden_layers": 30, "num_attention_heads": 9, "num_key_value_heads": 3, "head_dim": 64,
+    "max_position_embeddings": 8192, "rms_norm_eps": 1e-5, "rope_theta": 100000.0, "tie_word_embeddings": true,
+    "bos_token_id": 1, "eos_token_id": 2, "hidden_act": "silu", "attention_bias": false, "mlp_bias": false
+}"#;
+
+/// Tokens of the prompt that is continued.
+const PROMPT: usize = 145;
+
+/// `batch` sequences of 128 new tokens each after a prompt that they share, greedily, with weights of 4 bits (the head of 8).
+pub fn decode(setting: &Setting) -> Outcome<Value> {
+    const NEW: usize = 128;
+    let model = match setting.model {
+        Some(path) => folder::load(path, setting.asked_dtype)?.model,
+        None => Model::new(&random_weights(true)?),
+    };
+    let batch = setting.batch.unwrap_or(1);
+    let vocab = model.spec().vocab_size;
+    let mut stream = Stream::new(1, "bench", 0, 0);
+    let prompt: Vec<u32> = (0..PROMPT).map(|_| stream.below(vocab.min(4000)) as u32).collect();
+    // As many requests as threads can share; the samples of each start from one prefill.
+    let requests: Vec<Request> = (0..batch.min(threads()))
+        .map(|i| Request { prompt: prompt.clone(), samples: (batch + i) / batch.min(threads()) })
+        .collect();
+    let name = StreamName { seed: 1, purpose: "bench".to_string(), step: 0 };
+    let run = |new: usize| -> Outcome<()> {
+        let sampling = Sampling { temperature: if batch == 1 { 0.0 } else { 1.0 }, ..Sampling::on_policy(vec![], new) };
+        generate(&model, &requests, &sampling, &name, GenerateOptions::default())?;
+        Ok(())
+    };
+    let prefill_s = timed(&mut || run(1))?;
+    let whole_s = timed(&mut || run(NEW))?;
+    let rate = (batch * (NEW - 1)) as f64 / (whole_s - prefill_s);
+    let gflops = model.spec().forward_flops_per_token(PROMPT as f64) * rate / 1e9;
+    let result = json!({
+        "batch": batch, "new": NEW, "tokens_per_s": (10.0 * rate).round() / 10.0, "step_ms": 1e3 * batch as f64 / rate,
+        "prefill_tokens_per_s": ((requests.len() * PROMPT) as f64 / prefill_s).round(), "gflops": gflops,
+        "share_of_peak": gflops / fma_peak_gflops_of_pool(200, setting.dtype), "rss_mib": peak_memory_bytes() >> 20,
+    });
+    with_profile(result, setting, &mut || run(NEW))
+}
+
+/// Steps of GRPO: 4 prompts × 8 completions of at most 64 tokens, β 0.04, all weights trained.
+pub fn grpo(setting: &Setting) -> Outcome<Value> {
+    let weights = match setting.model {
+        Some(path) => folder::load_weights(path)?,
+        None => random_weights(false)?,
+    };
+    let weights = weights.computing_in(setting.dtype);
+    let vocab = weights.spec.vocab_size;
+    let recipe = RlRecipe {
+        questions: 4,
+        group: 8,
+        max_new_tokens: 64,
+        kl_beta: 0.04,
+        clip_epsilon: 0.2,
+        temperature: 1.0,
+        minibatches: 1,
+        ..resolve(Scale::Nano, &[], &[])?.recipe.zero
+    };
+    let forward = weights.spec.forward_flops_per_token(64.0);
+    let reference = Model::new(&weights);
+    let mut learner = Learner::new(weights);
+    let grade = |_: usize, completion: &Completion| {
+        let reward = completion.tokens.iter().map(|&token| f64::from(token % 7)).sum::<f64>();
+        Grade { reward: Some(reward), accuracy: None, format: 0.0, language: 0.0 }
+    };
+    let (mut step, tokens, flops) = (0, Cell::new(0), Cell::new(0.0));
+    let mut run = || -> Outcome<()> {
+        let mut stream = Stream::new(1, "bench", step, 0);
+        // As long as the peer's question about a sum.
+        let prompts: Vec<Vec<u32>> =
+            (0..recipe.questions).map(|_| (0..13).map(|_| stream.below(vocab.min(4000)) as u32).collect()).collect();
+        let name = StepName { seed: 1, stage: "bench", step, fresh_reference: false, lr: 1e-6, lanes: threads() };
+        step += 1;
+        // No stop token: every completion is as long as it may be.
+        let report = grpo_step(&mut learner, Some(&reference), &prompts, grade, u32::MAX, &recipe, &name)?;
+        tokens.set(report.sampled_tokens);
+        flops.set(forward * (report.sampled_tokens + 4 * report.trained_rows) as f64);
+        Ok(())
+    };
+    let step_s = timed(&mut run)?;
+    let (completions, gflops) = ((recipe.questions * recipe.group) as f64, flops.get() / step_s / 1e9);
+    let result = json!({
+        "step_ms": 1e3 * step_s, "tokens_per_s": tokens.get() as f64 / step_s, "completions_per_s": completions / step_s,
+        "gflops": gflops, "share_of_peak": gflops / fma_peak_gflops_of_pool(200, setting.dtype),
+        "rss_mib": peak_memory_bytes() >> 20,
+    });
+    with_profile(result, setting, &mut run)
+}
+
+/// SmolLM2-135M's shape with random values, and quantised as its file is.
+fn random_weights(quantised: bool) -> Outcome<Weights> {
+    let start = Instant::now();
+    let mut weights = Weights::init(ModelSpec::from_hf_json(SMOLLM2_135M)?, 1)?;
+    if quantised {
+        let tensors = weights.spec.tensors().into_iter();
+        weights.quantised = tensors
+            .filter_map(|tensor| match tensor.shape[..] {
+                [n, k] => {
+                    let bits = if tensor.name == "model.embed_tokens.weight" { Bits::Eight } else { Bits::Four };
+                    Some((tensor.name, random_blocks(bits, n, k)))
+                }
+                _ => None,
+            })
+            .collect();
+    }
+    eprintln!("random weights of SmolLM2-135M's shape in {:.1} s; --model FILE measures its own", start.elapsed().as_secs_f64());
+    Ok(weights)
+}
+
+fn random_blocks(bits: Bits, n: usize, k: usize) -> Quantised {
+    let (limit, scale) = match bits {
+        Bits::Four => (16, 0.005),
+        Bits::Eight => (256, 0.0003),
+    };
+    let least = f16::from_f32(-scale * limit as f32 / 2.0);
+    Quantised::pack(bits, n, k, |row, index| {
+        let seed = (row * k / BLOCK + index) as u64;
+        let mut stream = Stream::new(seed, "blocks", 0, 0);
+        Block { scale: f16::from_f32(scale), least, q: std::array::from_fn(|_| stream.below(limit) as u8) }
+    })
+}
