@@ -207,13 +207,21 @@ impl Mla {
             d_qk,
             d_v: self.dims.v_head_dim,
             scale: self.scale,
+            dtype: self.kv_b.linear.dtype(),
         }
     }
 
     fn absorbed_shape(&self) -> AttentionShape {
         let r = self.dims.kv_lora_rank;
         let d_qk = r + self.dims.qk_rope_head_dim;
-        AttentionShape { n_heads: self.heads, n_kv_heads: 1, d_qk, d_v: r, scale: self.scale }
+        AttentionShape {
+            n_heads: self.heads,
+            n_kv_heads: 1,
+            d_qk,
+            d_v: r,
+            scale: self.scale,
+            dtype: self.kv_b.linear.dtype(),
+        }
     }
 
     /// The query latent [n, q_lora_rank] before its norm (empty without one) and the rotated queries [n, h, q].

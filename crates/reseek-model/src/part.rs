@@ -40,12 +40,7 @@ impl Matrix {
             .layout
             .shape(&bias_key)
             .map(|_| Bias { values: weights.get(&bias_key).to_vec(), range: weights.layout.range(&bias_key) });
-        Self {
-            out: linear.out_features(),
-            linear,
-            range: weights.layout.range(&key),
-            bias,
-        }
+        Self { out: linear.out_features(), linear, range: weights.layout.range(&key), bias }
     }
 
     pub fn repack(&mut self, data: &[f32]) {

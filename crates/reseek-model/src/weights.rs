@@ -181,6 +181,13 @@ impl Weights {
         crate::check(&spec)?;
         let layout = Layout::new(&spec);
         let (data, buffers) = (vec![0.0; layout.parameters], vec![0.0; layout.buffers]);
-        Ok(Self { spec: Arc::new(spec), layout: Arc::new(layout), data, buffers, compute: Dtype::F32, quantised: BTreeMap::new() })
+        Ok(Self {
+            spec: Arc::new(spec),
+            layout: Arc::new(layout),
+            data,
+            buffers,
+            compute: Dtype::F32,
+            quantised: BTreeMap::new(),
+        })
     }
 }

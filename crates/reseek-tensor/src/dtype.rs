@@ -134,6 +134,17 @@ pub(crate) fn pair_rows(
     }
 }
 
+/// Puts `odd` into the odd places of pairs.
+///
+/// # Panics
+/// If the lengths differ.
+pub(crate) fn set_odd_of_pairs(pairs: &mut [f32], odd: &[f32]) {
+    assert_eq!(pairs.len(), odd.len(), "odd places of pairs");
+    for (pair, &odd) in pairs.iter_mut().zip(odd) {
+        *pair = f32::from_bits(pair.to_bits() & 0xffff | bf16_bits(odd) << 16);
+    }
+}
+
 multiversion! {
     fn pair_neighbours_plain(to: &mut [f32], from: &[f32]) = pair_neighbours_body
 }

@@ -128,8 +128,7 @@ fn spec_of(path: &Path, header: &Header) -> Result<ModelSpec, StoreError> {
         "eos_token_id": meta.optional_count("tokenizer.ggml.eos_token_id")?.unwrap_or(2),
         "hidden_act": "silu", "attention_bias": false, "mlp_bias": false,
     });
-    ModelSpec::from_hf_json(&config.to_string())
-        .map_err(|source| StoreError::Spec { path: path.to_path_buf(), source })
+    ModelSpec::from_hf_json(&config.to_string()).map_err(|source| StoreError::Spec { path: path.to_path_buf(), source })
 }
 
 fn tokenizer_of(meta: &Metadata) -> Result<GgufTokenizer, StoreError> {
@@ -248,7 +247,6 @@ pub fn is_gguf(path: &Path) -> bool {
 fn damaged(path: &Path, reason: impl ToString) -> StoreError {
     StoreError::malformed(path, reason, "the file is cut short or damaged, fetch it again")
 }
-
 
 #[cfg(test)]
 mod tests {

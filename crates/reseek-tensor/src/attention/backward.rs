@@ -6,10 +6,11 @@
 use std::cell::Cell;
 use std::f32::consts::{LN_2, LOG2_E};
 
-use super::pack::{Head, copy_rows, copy_transposed};
+use super::pack::{Head, copy_rows, copy_transposed, pair_whole_rows, pair_within_rows};
 use super::softmax::{RowGradient, row_products, softmax_gradient};
 use super::tile::{Left, Output, Right, tile_matmul};
 use super::{AttentionShape, KEY_TILE, ROW_BLOCK, assert_len, padded};
+use crate::dtype::{Dtype, pair_neighbours};
 use crate::matmul::Accumulate;
 use crate::profile::Op;
 use crate::scratch::Scratch;
@@ -47,7 +48,7 @@ pub fn attention_backward(
     let _span = shape.span(Op::AttentionBackward, len, len, 5);
     let (n_heads, n_kv_heads, group) = (shape.n_heads, shape.n_kv_heads, shape.group());
     let mut scratch = SCRATCH.take();
-    let mut work = Work::new(&mut scratch, len, shape.d_qk, shape.d_v);
+    let mut work = Work::new(&mut scratch, len, shape);
     for kv_head in 0..n_kv_heads {
         let keys = Head::new(k, kv_head, n_kv_heads, shape.d_qk);
         work.load_keys(keys, Head::new(v, kv_head, n_kv_heads, shape.d_v));
@@ -82,19 +83,69 @@ fn store_rows(out: &mut [f32], head: usize, n_heads: usize, rows: &[f32], width:
     }
 }
 
+/// A head's rows `[len, padded width]` in the forms that products read.
+struct Operand<'a> {
+    width: usize,
+    /// Rows of a left operand: as they are, or pairs within each row.
+    left: &'a mut [f32],
+    /// Rows of a right operand: as they are, or pairs of neighbouring rows. Empty where `left` serves.
+    right: &'a mut [f32],
+    /// The rows in f32 before they are paired; empty in f32.
+    plain: &'a mut [f32],
+    dtype: Dtype,
+}
+
+impl<'a> Operand<'a> {
+    fn new([left, right, plain]: [&'a mut Scratch; 3], len: usize, width: usize, dtype: Dtype) -> Self {
+        let size = len * padded(width);
+        let (of_left, of_pairs) = match dtype {
+            Dtype::F32 => (size, 0),
+            Dtype::Bf16 => (size / 2, size),
+        };
+        let right = right.floats(len.div_ceil(2) * padded(width) * usize::from(dtype == Dtype::Bf16));
+        Self { width: padded(width), left: left.floats(of_left), right, plain: plain.floats(of_pairs), dtype }
+    }
+
+    fn load(&mut self, rows: Head, factor: f32) {
+        match self.dtype {
+            Dtype::F32 => copy_rows(self.left, self.width, rows.rows(), factor),
+            Dtype::Bf16 => {
+                copy_rows(self.plain, self.width, rows.rows(), factor);
+                pair_within_rows(self.left, self.plain, self.width);
+                pair_whole_rows(self.right, self.plain, self.width);
+            }
+        }
+    }
+
+    /// As a left operand from row `first` on.
+    fn left(&self, first: usize) -> Left<'_> {
+        let stride = self.dtype.steps(self.width);
+        Left::rows(&self.left[first * stride..], stride)
+    }
+
+    /// As a right operand from row `first` on, which is even.
+    fn right(&self, first: usize) -> Right<'_> {
+        match self.dtype {
+            Dtype::F32 => Right::new(&self.left[first * self.width..], self.width),
+            Dtype::Bf16 => Right::new(&self.right[first / 2 * self.width..], self.width),
+        }
+    }
+}
+
 /// One head's operands and gradients, `[len, padded width]` unless said otherwise.
 struct Work<'a> {
     len: usize,
-    d_qk: usize,
-    d_v: usize,
+    shape: AttentionShape,
     /// Scaled so that scores come in units of log₂.
-    q: &'a mut [f32],
-    d_o: &'a mut [f32],
-    k: &'a mut [f32],
-    /// `[tiles, d_qk, KEY_TILE]`
+    q: Operand<'a>,
+    d_o: Operand<'a>,
+    k: Operand<'a>,
+    /// `[tiles, d_qk, KEY_TILE]`; in bf16 half as many rows of pairs.
     k_tiles: &'a mut [f32],
-    /// `[tiles, d_v, KEY_TILE]`
+    /// `[tiles, d_v, KEY_TILE]`, likewise.
     v_tiles: &'a mut [f32],
+    /// Keys or values of the head in pairs, before they are turned.
+    pairs: &'a mut [f32],
     /// `[len]`, in units of log₂.
     lse: &'a mut [f32],
     /// `[len]`
@@ -106,6 +157,11 @@ struct Work<'a> {
     weights: &'a mut [f32],
     /// Gradient of the scores, same shape.
     d_scores: &'a mut [f32],
+    /// Pairs of `d_scores` within rows, `[ROW_BLOCK, KEY_TILE / 2]`.
+    row_pairs: &'a mut [f32],
+    /// Pairs of rows of `weights` and `d_scores`, `[KEY_TILE / 2, KEY_TILE]` each.
+    weight_pairs: &'a mut [f32],
+    d_score_pairs: &'a mut [f32],
 }
 
 /// Up to [`ROW_BLOCK`] neighbouring rows of a tile, which starts at position `tile`.
@@ -128,18 +184,35 @@ impl Block {
 }
 
 impl<'a> Work<'a> {
-    fn new(scratch: &'a mut [Scratch; 12], len: usize, d_qk: usize, d_v: usize) -> Self {
+    fn new(scratch: &'a mut [Scratch; SCRATCHES], len: usize, shape: AttentionShape) -> Self {
+        let AttentionShape { d_qk, d_v, dtype, .. } = shape;
         let tiles_len = len.next_multiple_of(KEY_TILE);
-        let [q, d_o, k, dq, dk, dv, k_tiles, v_tiles, lse, delta, weights, d_scores] = scratch;
+        let [q0, q1, q2, o0, o1, o2, k0, k1, k2, rest @ ..] = scratch;
+        let [
+            dq,
+            dk,
+            dv,
+            k_tiles,
+            v_tiles,
+            pairs,
+            lse,
+            delta,
+            weights,
+            d_scores,
+            row_pairs,
+            weight_pairs,
+            d_score_pairs,
+        ] = rest;
+        let of_pairs = |values: usize| if dtype == Dtype::Bf16 { values } else { 0 };
         Self {
             len,
-            d_qk,
-            d_v,
-            q: q.floats(len * padded(d_qk)),
-            d_o: d_o.floats(len * padded(d_v)),
-            k: k.floats(len * padded(d_qk)),
-            k_tiles: k_tiles.floats(tiles_len * d_qk),
-            v_tiles: v_tiles.floats(tiles_len * d_v),
+            shape,
+            q: Operand::new([q0, q1, q2], len, d_qk, dtype),
+            d_o: Operand::new([o0, o1, o2], len, d_v, dtype),
+            k: Operand::new([k0, k1, k2], len, d_qk, dtype),
+            k_tiles: k_tiles.floats(tiles_len * dtype.steps(d_qk)),
+            v_tiles: v_tiles.floats(tiles_len * dtype.steps(d_v)),
+            pairs: pairs.floats(of_pairs(len * dtype.steps(d_qk.max(d_v)))),
             lse: lse.floats(len),
             delta: delta.floats(len),
             dq: dq.floats(len * padded(d_qk)),
@@ -147,20 +220,35 @@ impl<'a> Work<'a> {
             dv: dv.floats(len * padded(d_v)),
             weights: weights.floats(KEY_TILE * KEY_TILE),
             d_scores: d_scores.floats(KEY_TILE * KEY_TILE),
+            row_pairs: row_pairs.floats(of_pairs(ROW_BLOCK * KEY_TILE / 2)),
+            weight_pairs: weight_pairs.floats(of_pairs(KEY_TILE * KEY_TILE / 2)),
+            d_score_pairs: d_score_pairs.floats(of_pairs(KEY_TILE * KEY_TILE / 2)),
         }
     }
 
     fn load_keys(&mut self, keys: Head, values: Head) {
-        copy_rows(self.k, padded(self.d_qk), keys.rows(), 1.0);
-        copy_transposed(self.k_tiles, keys, self.len);
-        copy_transposed(self.v_tiles, values, self.len);
+        self.k.load(keys, 1.0);
+        for (tiles, head, width) in
+            [(&mut *self.k_tiles, keys, self.shape.d_qk), (&mut *self.v_tiles, values, self.shape.d_v)]
+        {
+            match self.shape.dtype {
+                Dtype::F32 => copy_transposed(tiles, head, self.len),
+                Dtype::Bf16 => {
+                    let width = width.div_ceil(2);
+                    for (pairs, row) in self.pairs.chunks_exact_mut(width).zip(head.rows()) {
+                        pair_neighbours(pairs, row);
+                    }
+                    copy_transposed(tiles, Head::new(&self.pairs[..self.len * width], 0, 1, width), self.len);
+                }
+            }
+        }
         self.dk.fill(0.0);
         self.dv.fill(0.0);
     }
 
     fn load_queries(&mut self, queries: Head, d_o: Head, o: Head, scale: f32) {
-        copy_rows(self.q, padded(self.d_qk), queries.rows(), scale);
-        copy_rows(self.d_o, padded(self.d_v), d_o.rows(), 1.0);
+        self.q.load(queries, scale);
+        self.d_o.load(d_o, 1.0);
         row_products(self.delta, d_o, o);
         self.dq.fill(0.0);
     }
@@ -183,6 +271,13 @@ impl<'a> Work<'a> {
             self.score(queries, first_key, &visible);
             self.add_dq(queries, first_key, visible[queries.len - 1]);
         }
+        if self.shape.dtype == Dtype::Bf16 {
+            for (pairs, rows) in
+                [(&mut *self.weight_pairs, &*self.weights), (&mut *self.d_score_pairs, &*self.d_scores)]
+            {
+                pair_whole_rows(pairs, &rows[..n_queries * KEY_TILE], KEY_TILE);
+            }
+        }
         for keys in Block::all_of_tile(first_key, n_keys) {
             let skipped = if diagonal { keys.start } else { 0 };
             self.add_dk_dv(keys, first_query, skipped, n_queries - skipped);
@@ -193,20 +288,19 @@ impl<'a> Work<'a> {
     fn score(&mut self, queries: Block, first_key: usize, visible: &[usize; ROW_BLOCK]) {
         let at = queries.start * KEY_TILE..(queries.start + queries.len) * KEY_TILE;
         let (weights, d_scores) = (&mut self.weights[at.clone()], &mut self.d_scores[at]);
-        let operands = [
-            (&mut *weights, &*self.q, &*self.k_tiles, self.d_qk),
-            (&mut *d_scores, &*self.d_o, &*self.v_tiles, self.d_v),
-        ];
+        let AttentionShape { d_qk, d_v, dtype, .. } = self.shape;
+        let operands =
+            [(&mut *weights, &self.q, &*self.k_tiles, d_qk), (&mut *d_scores, &self.d_o, &*self.v_tiles, d_v)];
         for (result, rows, tiles, width) in operands {
-            let stride = padded(width);
             tile_matmul(
                 Output::new(result, KEY_TILE),
-                Left::rows(&rows[queries.position() * stride..], stride),
-                Right::new(&tiles[first_key * width..], KEY_TILE),
+                rows.left(queries.position()),
+                Right::new(&tiles[first_key * dtype.steps(width)..], KEY_TILE),
                 queries.len,
                 &[width; ROW_BLOCK],
                 padded(visible[queries.len - 1]),
                 Accumulate::Set,
+                dtype,
             );
         }
         let rows = queries.position()..queries.position() + queries.len;
@@ -215,38 +309,52 @@ impl<'a> Work<'a> {
     }
 
     fn add_dq(&mut self, queries: Block, first_key: usize, n_keys: usize) {
-        let width = padded(self.d_qk);
+        let (width, dtype) = (padded(self.shape.d_qk), self.shape.dtype);
+        let rows = &self.d_scores[queries.start * KEY_TILE..(queries.start + queries.len) * KEY_TILE];
+        let left = match dtype {
+            Dtype::F32 => Left::rows(rows, KEY_TILE),
+            Dtype::Bf16 => {
+                pair_within_rows(&mut self.row_pairs[..rows.len() / 2], rows, KEY_TILE);
+                Left::rows(self.row_pairs, KEY_TILE / 2)
+            }
+        };
         tile_matmul(
             Output::new(&mut self.dq[queries.position() * width..], width),
-            Left::rows(&self.d_scores[queries.start * KEY_TILE..], KEY_TILE),
-            Right::new(&self.k[first_key * width..], width),
+            left,
+            self.k.right(first_key),
             queries.len,
             &[n_keys; ROW_BLOCK],
             width,
             Accumulate::Add,
+            dtype,
         );
     }
 
     /// From `n` queries of the tile, the first `skipped` left out.
     fn add_dk_dv(&mut self, keys: Block, first_query: usize, skipped: usize, n: usize) {
-        let operands = [
-            (&mut *self.dv, &*self.weights, &*self.d_o, padded(self.d_v)),
-            (&mut *self.dk, &*self.d_scores, &*self.q, padded(self.d_qk)),
-        ];
-        for (gradient, left, right, width) in operands {
+        let dtype = self.shape.dtype;
+        let (weights, d_scores) = match dtype {
+            Dtype::F32 => (&*self.weights, &*self.d_scores),
+            Dtype::Bf16 => (&*self.weight_pairs, &*self.d_score_pairs),
+        };
+        for (gradient, left, right) in [(&mut *self.dv, weights, &self.d_o), (&mut *self.dk, d_scores, &self.q)] {
             tile_matmul(
-                Output::new(&mut gradient[keys.position() * width..], width),
-                Left::columns(&left[skipped * KEY_TILE + keys.start..], KEY_TILE),
-                Right::new(&right[(first_query + skipped) * width..], width),
+                Output::new(&mut gradient[keys.position() * right.width..], right.width),
+                Left::columns(&left[dtype.steps(skipped) * KEY_TILE + keys.start..], KEY_TILE),
+                right.right(first_query + skipped),
                 keys.len,
                 &[n; ROW_BLOCK],
-                width,
+                right.width,
                 Accumulate::Add,
+                dtype,
             );
         }
     }
 }
 
 thread_local! {
-    static SCRATCH: Cell<[Scratch; 12]> = const { Cell::new([const { Scratch::new() }; 12]) };
+    static SCRATCH: Cell<[Scratch; SCRATCHES]> = const { Cell::new([const { Scratch::new() }; SCRATCHES]) };
 }
+
+/// Buffers of [`Work`].
+const SCRATCHES: usize = 22;

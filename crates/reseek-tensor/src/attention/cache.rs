@@ -1,8 +1,10 @@
 //! Keys and values of one sequence in the layout of the kernels.
 
-use super::pack::{Head, copy_columns, copy_rows};
+use super::pack::{Head, copy_columns, copy_rows, pair_within_rows, put_into_pairs};
 use super::{AttentionShape, KEY_TILE, assert_len, padded};
 use crate::aligned::Line;
+use crate::buffer::Buffer;
+use crate::dtype::Dtype;
 
 /// The keys and values that a sequence's queries look back at, kept from token to token in
 /// decoding; for use with [`super::attention_cached`].
@@ -11,7 +13,7 @@ pub struct AttentionCache {
     pub(super) shape: AttentionShape,
     len: usize,
     /// `[tiles, n_kv_heads]` of a tile of keys `[d_qk, KEY_TILE]` and one of values
-    /// `[KEY_TILE, padded d_v]`. What lies behind `len` is never used.
+    /// `[KEY_TILE, padded d_v]`; in bf16 of half as many rows of pairs. What lies behind `len` is never used.
     tiles: Vec<Line>,
 }
 
@@ -43,6 +45,15 @@ impl AttentionCache {
         let n = k.len() / (n_kv_heads * d_qk);
         assert_len("k", k, n * n_kv_heads * d_qk, &self.shape);
         assert_len("v", v, n * n_kv_heads * d_v, &self.shape);
+        let dtype = self.shape.dtype;
+        let mut key_pairs = Buffer::new(if dtype == Dtype::Bf16 { n * n_kv_heads * dtype.steps(d_qk) } else { 0 });
+        let (k, d_k) = match dtype {
+            Dtype::F32 => (k, d_qk),
+            Dtype::Bf16 => {
+                pair_within_rows(&mut key_pairs, k, d_qk);
+                (&*key_pairs, dtype.steps(d_qk))
+            }
+        };
         let (key_size, pair_size) = self.sizes();
         let needed = (self.len + n).div_ceil(KEY_TILE) * n_kv_heads * pair_size;
         let missing = needed.saturating_sub(self.tiles.len() * Line::VALUES);
@@ -57,10 +68,13 @@ impl AttentionCache {
             }
             let (keys, values) = pair.split_at_mut(key_size);
             let (to, from) = (first - tile * KEY_TILE, first - self.len);
-            copy_columns(keys, to, Head::new(k, head, n_kv_heads, d_qk), from, end - first);
+            copy_columns(keys, to, Head::new(k, head, n_kv_heads, d_k), from, end - first);
             let v = Head::new(v, head, n_kv_heads, d_v);
             let rows = (from..from + end - first).map(|row| v.row(row));
-            copy_rows(&mut values[to * padded(d_v)..], padded(d_v), rows, 1.0);
+            match dtype {
+                Dtype::F32 => copy_rows(&mut values[to * padded(d_v)..], padded(d_v), rows, 1.0),
+                Dtype::Bf16 => put_into_pairs(values, padded(d_v), to, rows),
+            }
         }
         self.len += n;
     }
@@ -89,7 +103,8 @@ impl AttentionCache {
 
     /// Values in a tile of keys, and with its tile of values.
     fn sizes(&self) -> (usize, usize) {
-        let key_size = self.shape.d_qk * KEY_TILE;
-        (key_size, key_size + KEY_TILE * padded(self.shape.d_v))
+        let dtype = self.shape.dtype;
+        let key_size = dtype.steps(self.shape.d_qk) * KEY_TILE;
+        (key_size, key_size + dtype.steps(KEY_TILE) * padded(self.shape.d_v))
     }
 }

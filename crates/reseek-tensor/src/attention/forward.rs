@@ -5,10 +5,11 @@ use std::cell::Cell;
 use std::f32::consts::LOG2_E;
 
 use super::cache::AttentionCache;
-use super::pack::copy_rows;
+use super::pack::{copy_rows, pair_within_rows};
 use super::softmax::{RowState, Scores, finish, online_softmax};
 use super::tile::{Left, Output, Right, tile_matmul};
 use super::{AttentionShape, KEY_TILE, ROW_BLOCK, padded};
+use crate::dtype::{Dtype, pair_neighbours};
 use crate::matmul::Accumulate;
 use crate::profile::Op;
 use crate::scratch::Scratch;
@@ -47,8 +48,10 @@ fn attend(o: &mut [f32], lse: &mut [f32], q: &[f32], cache: &AttentionCache) {
     let q_len = shape.check_queries(o, lse, q, cache.len());
     let n_rows = q_len * shape.group();
     let mut scratch = SCRATCH.take();
-    let [q_block, o_block] = &mut scratch;
+    let [q_block, q_pairs, weight_pairs, o_block] = &mut scratch;
     let q_block = q_block.floats(ROW_BLOCK * shape.d_qk);
+    let q_pairs = q_pairs.floats(ROW_BLOCK * shape.dtype.steps(shape.d_qk));
+    let weight_pairs = weight_pairs.floats(ROW_BLOCK * KEY_TILE / 2);
     let o_block = o_block.floats(ROW_BLOCK * padded(shape.d_v));
     let mut scores = Scores::new();
     for kv_head in 0..shape.n_kv_heads {
@@ -58,10 +61,14 @@ fn attend(o: &mut [f32], lse: &mut [f32], q: &[f32], cache: &AttentionCache) {
             let rows = start..(start + ROW_BLOCK).min(n_rows);
             let q_rows = rows.clone().map(|r| &q[place(r) * shape.d_qk..][..shape.d_qk]);
             copy_rows(q_block, shape.d_qk, q_rows, shape.scale * LOG2_E);
+            if shape.dtype == Dtype::Bf16 {
+                pair_within_rows(q_pairs, q_block, shape.d_qk);
+            }
+            let q = if shape.dtype == Dtype::Bf16 { &*q_pairs } else { &*q_block };
             let position = |r: usize| cache.len() - q_len + (start + r) / shape.group();
             let n_visible = std::array::from_fn(|r| if r < rows.len() { position(r) + 1 } else { 0 });
-            let block = RowBlock { cache, kv_head, q: q_block, n_rows: rows.len(), n_visible };
-            let block_lse = block.attend(o_block, &mut scores);
+            let block = RowBlock { cache, kv_head, q, n_rows: rows.len(), n_visible };
+            let block_lse = block.attend(o_block, &mut scores, weight_pairs);
             for (r, o_row) in rows.zip(o_block.chunks_exact(padded(shape.d_v))) {
                 lse[place(r)] = block_lse[r - start];
                 o[place(r) * shape.d_v..][..shape.d_v].copy_from_slice(&o_row[..shape.d_v]);
@@ -75,7 +82,7 @@ fn attend(o: &mut [f32], lse: &mut [f32], q: &[f32], cache: &AttentionCache) {
 struct RowBlock<'a> {
     cache: &'a AttentionCache,
     kv_head: usize,
-    /// `[ROW_BLOCK, d_qk]`, scaled so that scores come in units of log₂.
+    /// `[ROW_BLOCK, d_qk]`, scaled so that scores come in units of log₂; in bf16 pairs.
     q: &'a [f32],
     n_rows: usize,
     /// Keys that each row sees, rising; 0 for rows that do not exist.
@@ -84,8 +91,8 @@ struct RowBlock<'a> {
 
 impl RowBlock<'_> {
     /// Overwrites `o [ROW_BLOCK, padded d_v]` with the outputs and returns the log-sum-exps.
-    fn attend(&self, o: &mut [f32], scores: &mut Scores) -> [f32; ROW_BLOCK] {
-        let d_qk = self.cache.shape.d_qk;
+    fn attend(&self, o: &mut [f32], scores: &mut Scores, weight_pairs: &mut [f32]) -> [f32; ROW_BLOCK] {
+        let AttentionShape { d_qk, dtype, .. } = self.cache.shape;
         let mut state = RowState::new();
         o.fill(0.0);
         let end = self.n_visible[self.n_rows - 1];
@@ -93,26 +100,35 @@ impl RowBlock<'_> {
             let (keys, values) = self.cache.tile(tile, self.kv_head);
             tile_matmul(
                 Output::new(scores.flat_mut(), KEY_TILE),
-                Left::rows(self.q, d_qk),
+                Left::rows(self.q, dtype.steps(d_qk)),
                 Right::new(keys, KEY_TILE),
                 self.n_rows,
                 &[d_qk; ROW_BLOCK],
                 padded((end - start).min(KEY_TILE)),
                 Accumulate::Set,
+                dtype,
             );
             let visible = self.n_visible.map(|n| n.saturating_sub(start).min(KEY_TILE));
             online_softmax(scores, &visible, &mut state, o);
             // Each row up to its own last key, so that no weight of 0 meets a value that the row
             // must not see.
             let width = o.len() / ROW_BLOCK;
+            let weights = match dtype {
+                Dtype::F32 => scores.flat(),
+                Dtype::Bf16 => {
+                    pair_neighbours(weight_pairs, scores.flat());
+                    &*weight_pairs
+                }
+            };
             tile_matmul(
                 Output::new(o, width),
-                Left::rows(scores.flat(), KEY_TILE),
+                Left::rows(weights, dtype.steps(KEY_TILE)),
                 Right::new(values, width),
                 self.n_rows,
                 &visible,
                 width,
                 Accumulate::Add,
+                dtype,
             );
         }
         finish(&state, o)
@@ -120,6 +136,6 @@ impl RowBlock<'_> {
 }
 
 thread_local! {
-    /// A block's queries and outputs.
-    static SCRATCH: Cell<[Scratch; 2]> = const { Cell::new([const { Scratch::new() }; 2]) };
+    /// A block's queries, their pairs, the pairs of its weights, and its outputs.
+    static SCRATCH: Cell<[Scratch; 4]> = const { Cell::new([const { Scratch::new() }; 4]) };
 }

@@ -25,6 +25,7 @@ pub use backward::attention_backward;
 pub use cache::AttentionCache;
 pub use forward::{attention_cached, attention_forward};
 
+use crate::dtype::Dtype;
 use crate::profile::{Op, Span, span};
 use crate::simd::LANES;
 
@@ -47,6 +48,8 @@ pub struct AttentionShape {
     pub d_v: usize,
     /// Factor of the scores before the softmax.
     pub scale: f32,
+    /// The format in which queries, keys, values, weights and their gradients meet; sums, scores and the softmax are f32.
+    pub dtype: Dtype,
 }
 
 impl AttentionShape {

@@ -1,6 +1,7 @@
 //! One head's rows copied out of `[len, heads, width]` into the layouts of the kernels.
 
 use super::KEY_TILE;
+use crate::dtype::{pair_neighbours, pair_rows, set_odd_of_pairs};
 use crate::simd::transpose_4x4;
 
 /// Rows of one head inside `[len, n_heads, width]`.
@@ -76,5 +77,47 @@ fn copy_four_columns(tile: &mut [[f32; KEY_TILE]], to: usize, rows: [&[f32]; 4])
     }
     for (i, line) in rest.iter_mut().enumerate() {
         line[to..to + 4].copy_from_slice(&[a.1[i], b.1[i], c.1[i], d.1[i]]);
+    }
+}
+
+/// Pairs of neighbours in each row of `rows: [_, width]`: `out [_, width / 2]`, rounded up.
+pub(super) fn pair_within_rows(out: &mut [f32], rows: &[f32], width: usize) {
+    if width.is_multiple_of(2) {
+        return pair_neighbours(out, rows);
+    }
+    for (out, row) in out.chunks_exact_mut(width.div_ceil(2)).zip(rows.chunks_exact(width)) {
+        pair_neighbours(out, row);
+    }
+}
+
+/// Pairs of neighbouring rows of `rows: [_, width]`: `out [_ / 2, width]`, the last row alone where their number is odd.
+pub(super) fn pair_whole_rows(out: &mut [f32], rows: &[f32], width: usize) {
+    for (out, pair) in out.chunks_exact_mut(width).zip(rows.chunks(2 * width)) {
+        let (even, odd) = pair.split_at(width);
+        pair_rows(out, even, (!odd.is_empty()).then_some(odd), std::iter::once((0..width, 0)));
+    }
+}
+
+/// Puts `rows` into the rows from `first` on of `pairs [_, width]`, whose places hold two rows each. An even row clears the odd one's
+/// place, so that nothing stale is ever behind the last row.
+pub(super) fn put_into_pairs<'a>(
+    pairs: &mut [f32],
+    width: usize,
+    first: usize,
+    mut rows: impl Iterator<Item = &'a [f32]>,
+) {
+    let mut at = first;
+    while let Some(row) = rows.next() {
+        let place = &mut pairs[at / 2 * width..(at / 2 + 1) * width];
+        let whole = 0..row.len();
+        if at % 2 == 1 {
+            set_odd_of_pairs(&mut place[whole], row);
+            at += 1;
+            continue;
+        }
+        place[row.len()..].fill(0.0);
+        let odd = rows.next();
+        pair_rows(place, row, odd, std::iter::once((whole, 0)));
+        at += 1 + usize::from(odd.is_some());
     }
 }

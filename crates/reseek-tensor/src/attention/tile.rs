@@ -1,11 +1,18 @@
 //! The small matrix product that all of attention is made of: operands that lie in the first
 //! cache, any strides on the left, whole vectors on the right.
+//!
+//! In bf16 both operands hold pairs of neighbours along t, and strides along t count pairs. Where a row ends inside of a pair, the odd
+//! half meets nothing: it may belong to a key that the row must not see.
 
 use super::ROW_BLOCK;
+use crate::dispatch::{SimdLevel, level};
+use crate::dtype::Dtype;
 use crate::matmul::Accumulate;
+#[cfg(target_arch = "x86_64")]
+use crate::simd::Avx512;
 use crate::simd::{LANES, Lanes, multiversion};
 
-/// Left operand `a[i, t] = values[i * row_stride + t * t_stride]`.
+/// Left operand `a[i, t] = values[i * row_stride + t * t_stride]`; with bf16, t counts pairs.
 #[derive(Clone, Copy)]
 pub(super) struct Left<'a> {
     values: &'a [f32],
@@ -52,7 +59,8 @@ impl<'a> Output<'a> {
 
 /// `c[m, n] (=|+=) Σ_t a[m, t]·b[t, n]`, in row i over t in `0..steps[i]`, for `n` columns and
 /// `m` up to [`ROW_BLOCK`] rows; `steps` must not fall. Every value is one chain of multiply-adds
-/// in increasing t, which starts at 0 or at c, whatever the other rows and columns are.
+/// in increasing t, which starts at 0 or at c, whatever the other rows and columns are; in bf16 the
+/// odd value of a pair comes first.
 ///
 /// # Panics
 /// If `n` is no multiple of 16, if there are too many rows, or if an operand is shorter than the
@@ -65,6 +73,7 @@ pub(super) fn tile_matmul(
     steps: &[usize; ROW_BLOCK],
     n: usize,
     accumulate: Accumulate,
+    dtype: Dtype,
 ) {
     if m == 0 || n == 0 {
         return;
@@ -75,12 +84,107 @@ pub(super) fn tile_matmul(
     let last = steps[m - 1];
     assert!(steps[..m].is_sorted(), "steps fall: {steps:?}");
     if last > 0 {
+        let last = dtype.steps(last);
         let last_a = (m - 1) * a.row_stride + (last - 1) * a.t_stride;
         assert!(last_a < a.values.len(), "left operand is too short for {m} x {last}");
         let end_b = (last - 1) * b.stride + n;
         assert!(end_b <= b.values.len(), "right operand is too short for {last} x {n}");
     }
-    product(c, a, b, m, steps, n, accumulate);
+    match dtype {
+        Dtype::F32 => product(c, a, b, m, steps, n, accumulate),
+        #[cfg(target_arch = "x86_64")]
+        Dtype::Bf16 if level() == SimdLevel::Avx512 && dtype.is_native() => {
+            // SAFETY: the machine has the instructions.
+            unsafe { pairs_native(c, a, b, m, steps, n, accumulate) }
+        }
+        Dtype::Bf16 => pairs(c, a, b, m, steps, n, accumulate),
+    }
+}
+
+/// How a step of a chain multiplies and adds.
+trait Step<V: Lanes> {
+    /// Values of t in a step.
+    const VALUES: usize;
+
+    /// a·b + sum.
+    ///
+    /// # Safety
+    /// Inlined into a function that has the instructions enabled.
+    unsafe fn all(a: V, b: V, sum: V) -> V;
+
+    /// The same with the even values alone.
+    ///
+    /// # Safety
+    /// As [`Step::all`].
+    #[inline(always)]
+    unsafe fn half(a: V, b: V, sum: V) -> V {
+        // SAFETY: the caller's promise.
+        unsafe { Self::all(a.pair_without_odd(), b.pair_without_odd(), sum) }
+    }
+}
+
+struct Values;
+
+impl<V: Lanes> Step<V> for Values {
+    const VALUES: usize = 1;
+
+    #[inline(always)]
+    unsafe fn all(a: V, b: V, sum: V) -> V {
+        a.mul_add(b, sum)
+    }
+}
+
+/// Pairs of bf16, widened.
+struct Pairs;
+
+impl<V: Lanes> Step<V> for Pairs {
+    const VALUES: usize = 2;
+
+    #[inline(always)]
+    unsafe fn all(a: V, b: V, sum: V) -> V {
+        a.even_of_pair().mul_add(b.even_of_pair(), a.odd_of_pair().mul_add(b.odd_of_pair(), sum))
+    }
+}
+
+/// Pairs of bf16 with AVX-512 BF16.
+#[cfg(target_arch = "x86_64")]
+struct NativePairs;
+
+#[cfg(target_arch = "x86_64")]
+impl Step<Avx512> for NativePairs {
+    const VALUES: usize = 2;
+
+    #[inline(always)]
+    unsafe fn all(a: Avx512, b: Avx512, sum: Avx512) -> Avx512 {
+        // SAFETY: the caller's promise.
+        unsafe { a.dot_pairs(b, sum) }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bf16,avx2,fma")]
+fn pairs_native(
+    c: Output<'_>,
+    a: Left<'_>,
+    b: Right<'_>,
+    m: usize,
+    steps: &[usize; ROW_BLOCK],
+    n: usize,
+    accumulate: Accumulate,
+) {
+    columns::<Avx512, NativePairs>(c, a, b, m, steps, n, accumulate);
+}
+
+multiversion! {
+    fn pairs(
+        c: Output<'_>,
+        a: Left<'_>,
+        b: Right<'_>,
+        m: usize,
+        steps: &[usize; ROW_BLOCK],
+        n: usize,
+        accumulate: Accumulate,
+    ) = pairs_body
 }
 
 multiversion! {
@@ -95,9 +199,35 @@ multiversion! {
     ) = product_body
 }
 
-/// Cuts the result into blocks that fit the registers: 8 rows by up to 3 vectors, or 4 by 1.
 #[inline(always)]
 fn product_body<V: Lanes>(
+    c: Output,
+    a: Left,
+    b: Right,
+    m: usize,
+    steps: &[usize; ROW_BLOCK],
+    n: usize,
+    accumulate: Accumulate,
+) {
+    columns::<V, Values>(c, a, b, m, steps, n, accumulate);
+}
+
+#[inline(always)]
+fn pairs_body<V: Lanes>(
+    c: Output,
+    a: Left,
+    b: Right,
+    m: usize,
+    steps: &[usize; ROW_BLOCK],
+    n: usize,
+    accumulate: Accumulate,
+) {
+    columns::<V, Pairs>(c, a, b, m, steps, n, accumulate);
+}
+
+/// Cuts the result into blocks that fit the registers: 8 rows by up to 3 vectors, or 4 by 1.
+#[inline(always)]
+fn columns<V: Lanes, S: Step<V>>(
     c: Output,
     a: Left,
     b: Right,
@@ -128,9 +258,9 @@ fn product_body<V: Lanes>(
         // last row takes, which are the most, lie in the operands; `column + vectors * LANES <= n`.
         unsafe {
             match vectors {
-                1 => block.all_rows::<V, 1>(m),
-                2 => block.all_rows::<V, 2>(m),
-                _ => block.all_rows::<V, 3>(m),
+                1 => block.all_rows::<V, S, 1>(m),
+                2 => block.all_rows::<V, S, 2>(m),
+                _ => block.all_rows::<V, S, 3>(m),
             }
         }
         column += vectors * LANES;
@@ -155,23 +285,23 @@ impl Block<'_> {
     /// # Safety
     /// Rows `0..m` of `a` and `c`, and `N` vectors of `b` and `c`, are in bounds.
     #[inline(always)]
-    unsafe fn all_rows<V: Lanes, const N: usize>(self, m: usize) {
+    unsafe fn all_rows<V: Lanes, S: Step<V>, const N: usize>(self, m: usize) {
         let mut row = 0;
         // SAFETY: no block goes past row m.
         unsafe {
             if V::MANY_REGISTERS && m == 8 {
-                return self.rows::<V, 8, N>(0);
+                return self.rows::<V, S, 8, N>(0);
             }
             while m - row >= 4 {
-                self.rows::<V, 4, N>(row);
+                self.rows::<V, S, 4, N>(row);
                 row += 4;
             }
             if m - row >= 2 {
-                self.rows::<V, 2, N>(row);
+                self.rows::<V, S, 2, N>(row);
                 row += 2;
             }
             if m > row {
-                self.rows::<V, 1, N>(row);
+                self.rows::<V, S, 1, N>(row);
             }
         }
     }
@@ -181,7 +311,7 @@ impl Block<'_> {
     /// # Safety
     /// These rows of `a` and `c`, and `N` vectors of `b` and `c`, are in bounds.
     #[inline(always)]
-    unsafe fn rows<V: Lanes, const M: usize, const N: usize>(&self, first: usize) {
+    unsafe fn rows<V: Lanes, S: Step<V>, const M: usize, const N: usize>(&self, first: usize) {
         let steps = &self.steps[first..first + M];
         let mut sums = [[V::splat(0.0); N]; M];
         // SAFETY: the caller's promise. `b` may point past its end only where there are no steps.
@@ -195,13 +325,13 @@ impl Block<'_> {
                 }
             }
             let (mut a, mut b) = (self.a.wrapping_add(first * self.a_stride), self.b);
-            for _ in 0..steps[0] {
-                self.step::<V, M, N>(&mut sums, a, b, |_| true);
+            for _ in 0..steps[0] / S::VALUES {
+                self.step::<V, S, M, N>(&mut sums, a, b, |_| S::VALUES);
                 a = a.wrapping_add(self.a_step);
                 b = b.wrapping_add(self.b_step);
             }
-            for t in steps[0]..steps[M - 1] {
-                self.step::<V, M, N>(&mut sums, a, b, |i| t < steps[i]);
+            for t in steps[0] / S::VALUES..steps[M - 1].div_ceil(S::VALUES) {
+                self.step::<V, S, M, N>(&mut sums, a, b, |i| steps[i].saturating_sub(t * S::VALUES));
                 a = a.wrapping_add(self.a_step);
                 b = b.wrapping_add(self.b_step);
             }
@@ -213,17 +343,17 @@ impl Block<'_> {
         }
     }
 
-    /// One term of the sums of the rows that `takes` it.
+    /// One step of the chains, of which row i takes the first `left(i)` values.
     ///
     /// # Safety
     /// `M` rows from `a` and `N` vectors from `b` are readable.
     #[inline(always)]
-    unsafe fn step<V: Lanes, const M: usize, const N: usize>(
+    unsafe fn step<V: Lanes, S: Step<V>, const M: usize, const N: usize>(
         &self,
         sums: &mut [[V; N]; M],
         a: *const f32,
         b: *const f32,
-        takes: impl Fn(usize) -> bool,
+        left: impl Fn(usize) -> usize,
     ) {
         // SAFETY: the caller's promise.
         unsafe {
@@ -232,10 +362,15 @@ impl Block<'_> {
                 *vector = V::load_from(b.add(j * LANES));
             }
             for (i, sums) in sums.iter_mut().enumerate() {
-                if takes(i) {
+                let left = left(i);
+                if left > 0 {
                     let factor = V::splat(*a.add(i * self.a_stride));
                     for (sum, vector) in sums.iter_mut().zip(row) {
-                        *sum = factor.mul_add(vector, *sum);
+                        *sum = if left >= S::VALUES {
+                            S::all(factor, vector, *sum)
+                        } else {
+                            S::half(factor, vector, *sum)
+                        };
                     }
                 }
             }

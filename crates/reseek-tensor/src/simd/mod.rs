@@ -40,6 +40,12 @@ pub(crate) trait Lanes: Copy {
     fn select_lt(self, bound: Self, yes: Self, no: Self) -> Self;
     /// The value whose bits are `self`'s shifted up by the 23 bits of the mantissa.
     fn mantissa_to_exponent(self) -> Self;
+    /// Of a pair of bf16 the even one, in the low half, as f32.
+    fn even_of_pair(self) -> Self;
+    /// Of a pair of bf16 the odd one as f32.
+    fn odd_of_pair(self) -> Self;
+    /// The pair with 0 in the place of the odd one.
+    fn pair_without_odd(self) -> Self;
     /// Sum by halves: lanes i and i + 8, then i and i + 4, i + 2, i + 1.
     fn reduce_add(self) -> f32;
     /// Maximum by the same halves.
@@ -245,6 +251,18 @@ impl Lanes for Portable {
     #[inline(always)]
     fn mantissa_to_exponent(self) -> Self {
         self.zip(self, |a, _| f32::from_bits(a.to_bits() << 23))
+    }
+    #[inline(always)]
+    fn even_of_pair(self) -> Self {
+        self.zip(self, |a, _| f32::from_bits(a.to_bits() << 16))
+    }
+    #[inline(always)]
+    fn odd_of_pair(self) -> Self {
+        self.zip(self, |a, _| f32::from_bits(a.to_bits() & 0xffff_0000))
+    }
+    #[inline(always)]
+    fn pair_without_odd(self) -> Self {
+        self.zip(self, |a, _| f32::from_bits(a.to_bits() & 0xffff))
     }
     #[inline(always)]
     fn reduce_add(self) -> f32 {

@@ -3,10 +3,10 @@
 mod matmul;
 mod ops_adamw;
 mod ops_attention;
-mod quantised;
 mod ops_cross_entropy;
 mod ops_norm;
 mod ops_rope;
 mod ops_rows;
 mod ops_support;
+mod quantised;
 mod random;

@@ -150,7 +150,14 @@ fn weight_gradients(t: usize, dtype: Dtype) -> f64 {
 
 fn attention() -> f64 {
     let (rows, heads, width) = (256, 4, 32);
-    let shape = AttentionShape { n_heads: heads, n_kv_heads: heads, d_qk: width, d_v: width, scale: 0.1 };
+    let shape = AttentionShape {
+        n_heads: heads,
+        n_kv_heads: heads,
+        d_qk: width,
+        d_v: width,
+        scale: 0.1,
+        dtype: fastest_dtype(),
+    };
     let x = values(rows * heads * width);
     let work = || {
         let (mut o, mut lse) = (vec![0.0; x.len()], vec![0.0; rows * heads]);

@@ -1,6 +1,7 @@
 //! The slow reference of attention, and the comparison with it.
 
 use reseek_tensor::attention::{AttentionShape, attention_backward, attention_forward};
+use reseek_tensor::dtype::Dtype;
 
 use crate::ops_support::{check_at_every_level, narrow, normal, widen};
 
@@ -17,7 +18,13 @@ pub type Gradients = (Vec<f64>, Vec<f64>, Vec<f64>);
 impl Case {
     pub fn new(n_heads: usize, n_kv_heads: usize, d_qk: usize, d_v: usize, q_len: usize, kv_len: usize) -> Self {
         let scale = 1.0 / (d_qk as f32).sqrt();
-        Self { shape: AttentionShape { n_heads, n_kv_heads, d_qk, d_v, scale }, q_len, kv_len }
+        Self { shape: AttentionShape { n_heads, n_kv_heads, d_qk, d_v, scale, dtype: Dtype::F32 }, q_len, kv_len }
+    }
+
+    /// The same in bf16.
+    pub fn in_bf16(mut self) -> Self {
+        self.shape.dtype = Dtype::Bf16;
+        self
     }
 
     pub fn q(&self) -> Vec<f32> {
@@ -79,7 +86,7 @@ impl Case {
     }
 
     pub fn reference_backward(&self, d_o: &[f64], q: &[f64], k: &[f64], v: &[f64]) -> Gradients {
-        let AttentionShape { n_heads, n_kv_heads, d_qk, d_v, scale } = self.shape;
+        let AttentionShape { n_heads, n_kv_heads, d_qk, d_v, scale, .. } = self.shape;
         let (mut dq, mut dk, mut dv) = (vec![0.0; q.len()], vec![0.0; k.len()], vec![0.0; v.len()]);
         for (i, h) in self.rows() {
             let (weights, _) = self.weights(q, k, i, h);

@@ -5,6 +5,7 @@ mod case;
 use reseek_tensor::attention::{
     AttentionCache, AttentionShape, attention_backward, attention_cached, attention_forward,
 };
+use reseek_tensor::dtype::Dtype;
 use reseek_tensor::numeric::{assert_close, assert_same_bits};
 
 use crate::ops_support::{gradient, inner, levels, narrow, widen};
@@ -22,6 +23,40 @@ fn forward_agrees_with_the_reference() {
         [(1, 1, 1, 1), (6, 2, 3, 5), (8, 1, 16, 16), (2, 1, 128, 80), (1, 1, 33, 49)]
     {
         Case::new(n_heads, n_kv_heads, d_qk, d_v, 77, 77).check_forward(2e-6);
+    }
+}
+
+/// In bf16 every operand is off by up to 2⁻⁹ of itself, and so are the weights.
+#[test]
+fn bf16_agrees_with_the_reference_but_for_rounding() {
+    for q_len in [1, 2, 9, 64, 65, 150] {
+        Case::new(2, 2, 48, 32, q_len, q_len).in_bf16().check_forward(1.5e-2);
+        Case::new(2, 2, 48, 32, q_len, q_len).in_bf16().check_backward(3e-2);
+    }
+    for (n_heads, n_kv_heads, d_qk, d_v) in
+        [(1, 1, 1, 1), (6, 2, 3, 5), (8, 1, 16, 16), (2, 1, 128, 80), (1, 1, 33, 49)]
+    {
+        Case::new(n_heads, n_kv_heads, d_qk, d_v, 77, 77).in_bf16().check_forward(1.5e-2);
+        Case::new(n_heads, n_kv_heads, d_qk, d_v, 77, 77).in_bf16().check_backward(3e-2);
+    }
+}
+
+/// With instructions for pairs and without, in decoding and in a whole pass.
+#[test]
+fn bf16_has_the_same_bits_at_every_level_that_fuses() {
+    let case = Case::new(4, 2, 19, 13, 130, 130).in_bf16();
+    let (q, k, v, d_o) = (case.q(), case.k(), case.v(), case.d_o());
+    let all = levels().into_iter().filter(|level| level.is_fused()).map(|level| {
+        reseek_tensor::dispatch::with_level(level, || {
+            let (o, lse) = case.forward(&q, &k, &v);
+            let (mut dq, mut dk, mut dv) = (vec![f32::NAN; q.len()], vec![f32::NAN; k.len()], vec![f32::NAN; v.len()]);
+            attention_backward(&mut dq, &mut dk, &mut dv, &d_o, &q, &k, &v, &o, &lse, case.shape);
+            [o, lse, dq, dk, dv].concat()
+        })
+    });
+    let all: Vec<Vec<f32>> = all.collect();
+    for other in &all[1..] {
+        assert_same_bits("another level", other, &all[0], &[other.len()]);
     }
 }
 
@@ -54,7 +89,13 @@ fn backward_agrees_with_the_reference() {
 /// Each query alone, as in decoding, with only the keys that exist then.
 #[test]
 fn a_query_alone_has_the_bits_of_the_whole_pass() {
-    for case in [Case::new(4, 4, 48, 32, 140, 140), Case::new(4, 2, 20, 13, 70, 70), Case::new(2, 1, 16, 16, 9, 100)] {
+    for case in [
+        Case::new(4, 4, 48, 32, 140, 140),
+        Case::new(4, 2, 20, 13, 70, 70),
+        Case::new(2, 1, 16, 16, 9, 100),
+        Case::new(4, 4, 48, 32, 140, 140).in_bf16(),
+        Case::new(4, 2, 21, 13, 70, 70).in_bf16(),
+    ] {
         let (q, k, v) = (case.q(), case.k(), case.v());
         let AttentionShape { n_heads, n_kv_heads, d_qk, d_v, .. } = case.shape;
         for level in levels() {
@@ -80,7 +121,11 @@ fn a_query_alone_has_the_bits_of_the_whole_pass() {
 /// Chunks of any size, as in prefilling, give the bits of the whole, from a cache too.
 #[test]
 fn chunks_of_queries_have_the_bits_of_the_whole_pass() {
-    let case = Case::new(2, 1, 24, 40, 150, 150);
+    check_chunks(Case::new(2, 1, 24, 40, 150, 150));
+    check_chunks(Case::new(2, 1, 24, 40, 150, 150).in_bf16());
+}
+
+fn check_chunks(case: Case) {
     let (q, k, v) = (case.q(), case.k(), case.v());
     let (o, _) = case.forward(&q, &k, &v);
     for size in [1, 3, 8, 50, 64, 100] {
@@ -102,14 +147,20 @@ fn chunks_of_queries_have_the_bits_of_the_whole_pass() {
 
 #[test]
 fn a_truncated_cache_goes_on_as_if_it_had_never_been_longer() {
-    let case = Case::new(2, 2, 12, 9, 1, 70);
+    for kept in [29, 30] {
+        check_truncated(Case::new(2, 2, 12, 9, 1, 70), kept);
+        check_truncated(Case::new(2, 2, 12, 9, 1, 70).in_bf16(), kept);
+    }
+}
+
+fn check_truncated(case: Case, kept: usize) {
     let (q, k, v) = (case.q(), case.k(), case.v());
     let mut cache = AttentionCache::new(case.shape);
     assert!(cache.is_empty());
-    cache.push(&k[..30 * 24], &v[..30 * 18]);
+    cache.push(&k[..kept * 24], &v[..kept * 18]);
     cache.push(&vec![f32::NAN; 100 * 24], &vec![f32::NAN; 100 * 18]);
-    cache.truncate(30);
-    cache.push(&k[30 * 24..], &v[30 * 18..]);
+    cache.truncate(kept);
+    cache.push(&k[kept * 24..], &v[kept * 18..]);
     assert_eq!(cache.len(), 70);
     let (mut o, mut lse) = (vec![f32::NAN; 18], vec![f32::NAN; 2]);
     attention_cached(&mut o, &mut lse, &q, &cache);
@@ -120,16 +171,22 @@ fn a_truncated_cache_goes_on_as_if_it_had_never_been_longer() {
 
 #[test]
 fn what_lies_ahead_cannot_be_seen() {
-    let case = Case::new(1, 1, 32, 32, 100, 100);
+    for first in [70, 71] {
+        check_ahead(Case::new(1, 1, 32, 32, 100, 100), first);
+        check_ahead(Case::new(1, 1, 32, 32, 100, 100).in_bf16(), first);
+    }
+}
+
+fn check_ahead(case: Case, first: usize) {
     let (q, mut k, mut v) = (case.q(), case.k(), case.v());
     let (o, _) = case.forward(&q, &k, &v);
-    for (i, nasty) in (70..100).zip([f32::NAN, f32::INFINITY, -f32::INFINITY, 1e38, -0.0].into_iter().cycle()) {
+    for (i, nasty) in (first..100).zip([f32::NAN, f32::INFINITY, -f32::INFINITY, 1e38, -0.0].into_iter().cycle()) {
         k[i * 32..(i + 1) * 32].fill(nasty);
         v[i * 32..(i + 1) * 32].fill(nasty);
     }
     let (changed, _) = case.forward(&q, &k, &v);
-    assert_same_bits("queries before the change", &changed[..70 * 32], &o[..70 * 32], &[70, 32]);
-    assert!(changed[70 * 32..71 * 32].iter().all(|x| x.is_nan()), "NaN is not lost");
+    assert_same_bits("queries before the change", &changed[..first * 32], &o[..first * 32], &[first, 32]);
+    assert!(changed[first * 32..(first + 1) * 32].iter().all(|x| x.is_nan()), "NaN is not lost");
 }
 
 #[test]
@@ -181,13 +238,13 @@ fn gradients_do_not_depend_on_the_later_rows() {
 #[test]
 #[should_panic(expected = "v has 31 values, expected 32")]
 fn names_the_wrong_length() {
-    let shape = AttentionShape { n_heads: 1, n_kv_heads: 1, d_qk: 8, d_v: 16, scale: 1.0 };
+    let shape = AttentionShape { n_heads: 1, n_kv_heads: 1, d_qk: 8, d_v: 16, scale: 1.0, dtype: Dtype::F32 };
     attention_forward(&mut [0.0; 32], &mut [0.0; 2], &[0.0; 16], &[0.0; 16], &[0.0; 31], shape);
 }
 
 #[test]
 #[should_panic(expected = "3 queries but only 2 keys")]
 fn refuses_more_queries_than_keys() {
-    let shape = AttentionShape { n_heads: 1, n_kv_heads: 1, d_qk: 1, d_v: 1, scale: 1.0 };
+    let shape = AttentionShape { n_heads: 1, n_kv_heads: 1, d_qk: 1, d_v: 1, scale: 1.0, dtype: Dtype::F32 };
     attention_forward(&mut [0.0; 3], &mut [0.0; 3], &[0.0; 3], &[0.0; 2], &[0.0; 2], shape);
 }

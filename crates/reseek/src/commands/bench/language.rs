@@ -128,7 +128,10 @@ fn random_weights(quantised: bool) -> Outcome<Weights> {
             })
             .collect();
     }
-    eprintln!("random weights of SmolLM2-135M's shape in {:.1} s; --model FILE measures its own", start.elapsed().as_secs_f64());
+    eprintln!(
+        "random weights of SmolLM2-135M's shape in {:.1} s; --model FILE measures its own",
+        start.elapsed().as_secs_f64()
+    );
     Ok(weights)
 }
 
