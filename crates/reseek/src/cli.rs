@@ -230,6 +230,9 @@ pub struct BenchArgs {
     /// For decode and grpo: a model folder or a GGUF file [default: random values in SmolLM2-135M's shape]
     #[arg(long, value_name = "PATH")]
     pub model: Option<PathBuf>,
+    /// For train-v3 and train-gpt: the model or student of this scale and its batch [default: the peer's shape]
+    #[arg(long, value_parser = parse_scale)]
+    pub scale: Option<Scale>,
     /// For decode: sequences at once [default: 1]
     #[arg(long, value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=4096))]
     pub batch: Option<usize>,

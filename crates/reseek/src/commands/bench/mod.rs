@@ -12,7 +12,7 @@ use reseek_sim::run::{run, v3 as v3_phases};
 use reseek_sim::sweep::{Search, sweep};
 use reseek_sim::uncertainty::intervals;
 use reseek_sim::{Plan, Rates, SimError, step};
-use reseek_spec::{ClusterSpec, Family, ModelSpec, Scale, preset};
+use reseek_spec::{ClusterSpec, Family, ModelSpec, Scale, preset, resolve};
 use reseek_store::{peak_memory_bytes, write_atomic};
 use reseek_tensor::dtype::Dtype;
 use reseek_tensor::matmul::{Accumulate, Packed, matmul};
@@ -33,6 +33,8 @@ struct Setting<'a> {
     asked_dtype: Option<Dtype>,
     /// A model's folder or file instead of random values.
     model: Option<&'a Path>,
+    /// A rung of the ladder instead of the peer's shape.
+    scale: Option<Scale>,
     /// Sequences decoded at once.
     batch: Option<usize>,
     /// Whether to record one more run and say where its time goes.
@@ -66,6 +68,7 @@ pub fn bench(args: &BenchArgs) -> Outcome<()> {
                 dtype,
                 asked_dtype: args.dtype,
                 model: args.model.as_deref(),
+                scale: args.scale,
                 batch: args.batch,
                 profile: args.profile || trace.is_some(),
                 trace,
@@ -129,6 +132,10 @@ fn products(&Setting { dtype, .. }: &Setting) -> Outcome<Value> {
 
 /// A dense decoder: vocabulary 4096, width 256, 6 layers, 4 heads, SwiGLU 1024, batch 16 × 256.
 fn train_gpt(setting: &Setting) -> Outcome<Value> {
+    if let Some(scale) = setting.scale {
+        let recipe = resolve(scale, &[], &[])?.recipe;
+        return train(ModelSpec::student(scale, recipe.tokenizer.vocab_size), recipe.pretrain.sequences, setting);
+    }
     let spec = ModelSpec {
         family: Family::Llama,
         intermediate_size: 1024,
@@ -137,12 +144,16 @@ fn train_gpt(setting: &Setting) -> Outcome<Value> {
         attention_bias: false,
         ..ModelSpec::student(Scale::Micro, 4096)
     };
-    train(spec, setting)
+    train(spec, 16, setting)
 }
 
 /// A small V3: MLA, 16 experts of which 4, batch 16 × 256; without its MTP module, which the peer lacks.
 fn train_v3(setting: &Setting) -> Outcome<Value> {
-    train(v3(), setting)
+    if let Some(scale) = setting.scale {
+        let recipe = resolve(scale, &[], &[])?.recipe;
+        return train(ModelSpec::ladder(scale, recipe.tokenizer.vocab_size), recipe.pretrain.sequences, setting);
+    }
+    train(v3(), 16, setting)
 }
 
 fn v3() -> ModelSpec {
@@ -153,11 +164,12 @@ fn v3() -> ModelSpec {
     spec
 }
 
-fn train(spec: ModelSpec, setting: &Setting) -> Outcome<Value> {
+fn train(spec: ModelSpec, sequences: usize, setting: &Setting) -> Outcome<Value> {
     let dtype = setting.dtype;
-    let (sequences, length) = (16, 256);
+    let length = 256;
     let flops = spec.train_flops_per_token(length).causal;
     let vocab = spec.vocab_size;
+    let spec_has_mtp = spec.num_nextn_predict_layers > 0;
     let mut learner = Learner::new(Weights::init(spec, 1)?.computing_in(dtype));
     let mut stream = Stream::new(1, "bench", 0, 0);
     let batch: Vec<Sequence> = (0..sequences)
@@ -168,7 +180,7 @@ fn train(spec: ModelSpec, setting: &Setting) -> Outcome<Value> {
         .collect();
     let settings = StepSettings {
         hyper: Hyper { lr: 1e-3, beta1: 0.9, beta2: 0.999, weight_decay: 0.01, clip: f64::MAX },
-        mtp_lambda: 0.0,
+        mtp_lambda: if spec_has_mtp { 0.3 } else { 0.0 },
         balance_alpha: 0.0,
         bias_speed: 0.001,
         lanes: threads(),
