@@ -1,6 +1,7 @@
-//! `cargo xtask compare PYTHON SCRIPTS CHECKPOINT [ROUNDS]`: `reseek bench` and its peers in turn on this machine, as the table of
-//! BENCHMARKS.md. The peers are other people's programs and no part of the project: SCRIPTS is a folder with train_gpt.py, train_v3.py and
-//! generate_hf.py, each of which prints a line of JSON with `tokens_per_s`.
+//! `cargo xtask compare PYTHON SCRIPTS MODELS [ROUNDS]`: `reseek bench` and its peers in turn on this machine, as the table of
+//! BENCHMARKS.md. The peers are other people's programs and no part of the project: SCRIPTS is a folder with train_gpt.py, train_v3.py,
+//! generate_hf.py, decode_llama_cpp.py and grpo_trl.py, each of which prints a line of JSON; MODELS holds `v3`, the small V3 of train_v3.py
+//! as a checkpoint folder, `smollm2.gguf`, and `smollm2`, the same dequantised with its tokenizer as a checkpoint folder.
 
 use std::path::Path;
 use std::process::Command;
@@ -11,56 +12,96 @@ use serde_json::Value;
 struct Job {
     name: &'static str,
     peer: &'static str,
-    /// Script and arguments; CHECKPOINT stands for the folder of the small V3.
-    script: &'static [&'static str],
+    /// Of `reseek bench`; MODELS stands for the folder of the models.
+    ours: &'static str,
+    /// Script and arguments of the peer.
+    theirs: &'static str,
+    /// What both print: ours, the peer's.
+    rates: [&'static str; 2],
     /// Ratio that the project asks of itself.
     at_least: f64,
 }
 
-const JOBS: [Job; 3] = [
+const TOKENS: [&str; 2] = ["tokens_per_s", "tokens_per_s"];
+
+const JOBS: [Job; 6] = [
     Job {
-        name: "train-gpt",
+        name: "train-gpt: width 256, 6 layers, 16 × 256 tokens",
         peer: "PyTorch bf16, torch.compile",
-        script: &["train_gpt.py", "--mode", "compile", "--dtype", "bf16"],
+        ours: "train-gpt",
+        theirs: "train_gpt.py --mode compile --dtype bf16",
+        rates: TOKENS,
         at_least: 1.4,
     },
     Job {
-        name: "train-v3",
+        name: "train-v3: MLA, 16 experts of which 4, 16 × 256 tokens",
         peer: "transformers bf16, grouped experts",
-        script: &["train_v3.py", "--dtype", "bf16", "--experts-implementation", "grouped_mm", "--steps", "3"],
+        ours: "train-v3",
+        theirs: "train_v3.py --dtype bf16 --experts-implementation grouped_mm --steps 3",
+        rates: TOKENS,
         at_least: 3.0,
     },
     Job {
-        name: "generate",
+        name: "generate: the same V3, 32 sequences, 32 + 64 tokens",
         peer: "transformers.generate bf16",
-        script: &["generate_hf.py", "CHECKPOINT", "--dtype", "bf16", "--new", "64"],
+        ours: "generate",
+        theirs: "generate_hf.py MODELS/v3 --dtype bf16 --new 64",
+        rates: TOKENS,
         at_least: 15.0,
+    },
+    Job {
+        name: "decode: SmolLM2-135M Q4_1, one sequence, 145 + 128 tokens",
+        peer: "llama.cpp, the same file, 2 threads",
+        ours: "decode --model MODELS/smollm2.gguf",
+        theirs: "decode_llama_cpp.py MODELS/smollm2.gguf",
+        rates: ["tokens_per_s", "decode_tokens_per_s"],
+        at_least: 1.0,
+    },
+    Job {
+        name: "generate: SmolLM2-135M in bf16, 32 sequences, 32 + 64 tokens",
+        peer: "transformers.generate bf16",
+        ours: "generate --model MODELS/smollm2.gguf",
+        theirs: "generate_hf.py MODELS/smollm2 --dtype bf16 --new 64 --runs 1",
+        rates: TOKENS,
+        at_least: 4.0,
+    },
+    Job {
+        name: "grpo: SmolLM2-135M in bf16, 4 × 8 completions of 64 tokens",
+        peer: "TRL GRPOTrainer bf16",
+        ours: "grpo --model MODELS/smollm2.gguf",
+        theirs: "grpo_trl.py MODELS/smollm2 --bf16 --steps 2",
+        rates: ["completions_per_s", "completions_per_s"],
+        at_least: 4.0,
     },
 ];
 
 /// One side's figures in all rounds.
 #[derive(Default)]
 struct Readings {
-    tokens_per_s: Vec<f64>,
+    rate: Vec<f64>,
     rss_mib: Vec<f64>,
 }
 
 /// Runs `rounds` rounds and gives the table.
-pub fn compare(python: &str, scripts: &Path, checkpoint: &str, rounds: usize) -> Result<String, String> {
+pub fn compare(python: &str, scripts: &Path, models: &str, rounds: usize) -> Result<String, String> {
+    let words =
+        |command: &str| -> Vec<String> { command.split(' ').map(|word| word.replace("MODELS", models)).collect() };
     let mut readings: Vec<(Readings, Readings)> = JOBS.iter().map(|_| Default::default()).collect();
     for round in 1..=rounds {
         for (job, (ours, theirs)) in JOBS.iter().zip(&mut readings) {
             eprintln!("round {round} of {rounds}: {}", job.name);
-            ours.take(&line_of(Command::new("target/release/reseek").args(["bench", job.name, "--json"]))?)?;
-            let arguments = job.script[1..].iter().map(|&word| if word == "CHECKPOINT" { checkpoint } else { word });
-            theirs.take(&line_of(Command::new(python).arg(scripts.join(job.script[0])).args(arguments))?)?;
+            let line = line_of(Command::new("target/release/reseek").arg("bench").args(words(job.ours)).arg("--json"))?;
+            ours.take(&line, job.rates[0])?;
+            let peer = words(job.theirs);
+            let line = line_of(Command::new(python).arg(scripts.join(&peer[0])).args(&peer[1..]))?;
+            theirs.take(&line, job.rates[1])?;
         }
     }
     let mut table = String::from(
-        "| job | peer | tokens/s | peer's | ratio: median (all) | asked | memory against the peer's |\n|---|---|---|---|---|---|---|\n",
+        "| job | peer | rate | peer's | ratio: median (all) | asked | memory against the peer's |\n|---|---|---|---|---|---|---|\n",
     );
     for (job, (ours, theirs)) in JOBS.iter().zip(&readings) {
-        let mut ratios: Vec<f64> = ours.tokens_per_s.iter().zip(&theirs.tokens_per_s).map(|(a, b)| a / b).collect();
+        let mut ratios: Vec<f64> = ours.rate.iter().zip(&theirs.rate).map(|(a, b)| a / b).collect();
         ratios.sort_by(f64::total_cmp);
         let all: Vec<String> = ratios.iter().map(|ratio| format!("{ratio:.2}")).collect();
         let memory = match theirs.rss_mib.is_empty() {
@@ -68,11 +109,11 @@ pub fn compare(python: &str, scripts: &Path, checkpoint: &str, rounds: usize) ->
             false => format!("{:.2}", median(&ours.rss_mib) / median(&theirs.rss_mib)),
         };
         table += &format!(
-            "| {} | {} | {:.0} | {:.0} | {:.2} ({}) | {} | {memory} |\n",
+            "| {} | {} | {} | {} | {:.2} ({}) | {} | {memory} |\n",
             job.name,
             job.peer,
-            median(&ours.tokens_per_s),
-            median(&theirs.tokens_per_s),
+            figure(median(&ours.rate)),
+            figure(median(&theirs.rate)),
             median(&ratios),
             all.join(", "),
             job.at_least
@@ -82,12 +123,17 @@ pub fn compare(python: &str, scripts: &Path, checkpoint: &str, rounds: usize) ->
 }
 
 impl Readings {
-    fn take(&mut self, line: &Value) -> Result<(), String> {
-        let rate = line["tokens_per_s"].as_f64().ok_or_else(|| format!("no tokens_per_s in {line}"))?;
-        self.tokens_per_s.push(rate);
+    fn take(&mut self, line: &Value, key: &str) -> Result<(), String> {
+        let rate = line[key].as_f64().ok_or_else(|| format!("no {key} in {line}"))?;
+        self.rate.push(rate);
         self.rss_mib.extend(line["rss_mib"].as_f64());
         Ok(())
     }
+}
+
+/// Three digits.
+fn figure(x: f64) -> String {
+    if x < 10.0 { format!("{x:.2}") } else { format!("{x:.0}") }
 }
 
 fn median(values: &[f64]) -> f64 {

@@ -59,14 +59,12 @@ fn main() -> ExitCode {
         ["deps"] => metadata().and_then(|m| directions(&m)),
         ["licences"] => metadata().and_then(|m| licences(&m)),
         ["run", dir] => finished_run(Path::new(dir)),
-        ["compare", python, scripts, checkpoint] => compare::compare(python, Path::new(scripts), checkpoint, 3),
-        ["compare", python, scripts, checkpoint, rounds] => match rounds.parse() {
-            Ok(rounds @ 1..=100) => compare::compare(python, Path::new(scripts), checkpoint, rounds),
+        ["compare", python, scripts, models] => compare::compare(python, Path::new(scripts), models, 3),
+        ["compare", python, scripts, models, rounds] => match rounds.parse() {
+            Ok(rounds @ 1..=100) => compare::compare(python, Path::new(scripts), models, rounds),
             _ => Err(format!("{rounds} rounds where 1 to 100 are expected")),
         },
-        _ => {
-            Err("usage: cargo xtask deps | licences | run DIR | compare PYTHON SCRIPTS CHECKPOINT [ROUNDS]".to_string())
-        }
+        _ => Err("usage: cargo xtask deps | licences | run DIR | compare PYTHON SCRIPTS MODELS [ROUNDS]".to_string()),
     };
     match result {
         Ok(message) => {

@@ -227,7 +227,7 @@ pub struct BenchArgs {
     /// Format in which products multiply, f32 or bf16 [default: bf16 where the processor has it]
     #[arg(long)]
     pub dtype: Option<Dtype>,
-    /// For decode and grpo: a model folder or a GGUF file [default: random values in SmolLM2-135M's shape]
+    /// For generate, decode and grpo: a model folder or a GGUF file [default: the peer's shape with random values]
     #[arg(long, value_name = "PATH")]
     pub model: Option<PathBuf>,
     /// For train-v3 and train-gpt: the model or student of this scale and its batch [default: the peer's shape]

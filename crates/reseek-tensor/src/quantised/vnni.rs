@@ -59,9 +59,9 @@ impl<const ROWS: usize> Dots<ROWS> {
     #[inline]
     #[target_feature(enable = "avx512f,avx512vnni")]
     fn add(&mut self, weights: __m512i, q: &[&[i8; 2 * BLOCK]; ROWS], index: usize) {
-        for r in 0..ROWS {
-            self.high[r] = _mm512_dpbusd_epi32(self.high[r], weights, four(q[r], index));
-            self.low[r] = _mm512_dpbusd_epi32(self.low[r], weights, four(q[r], BLOCK / 4 + index));
+        for ((high, low), q) in self.high.iter_mut().zip(&mut self.low).zip(q) {
+            *high = _mm512_dpbusd_epi32(*high, weights, four(q, index));
+            *low = _mm512_dpbusd_epi32(*low, weights, four(q, BLOCK / 4 + index));
         }
     }
 
@@ -69,11 +69,11 @@ impl<const ROWS: usize> Dots<ROWS> {
     #[inline]
     #[target_feature(enable = "avx512f")]
     fn extend(&self, chains: &mut [__m512; ROWS], d: __m512, m: __m512, a: &Activations, first: usize, index: usize) {
-        for r in 0..ROWS {
+        for (r, (chain, (high, low))) in chains.iter_mut().zip(self.high.iter().zip(&self.low)).enumerate() {
             let (scale, sum) = a.scale_and_sum(first + r, index);
-            let dot = _mm512_cvtepi32_ps(_mm512_add_epi32(_mm512_slli_epi32::<8>(self.high[r]), self.low[r]));
-            chains[r] = _mm512_fmadd_ps(dot, _mm512_mul_ps(d, _mm512_set1_ps(scale)), chains[r]);
-            chains[r] = _mm512_fmadd_ps(m, _mm512_set1_ps(sum), chains[r]);
+            let dot = _mm512_cvtepi32_ps(_mm512_add_epi32(_mm512_slli_epi32::<8>(*high), *low));
+            *chain = _mm512_fmadd_ps(dot, _mm512_mul_ps(d, _mm512_set1_ps(scale)), *chain);
+            *chain = _mm512_fmadd_ps(m, _mm512_set1_ps(sum), *chain);
         }
     }
 }

@@ -3,6 +3,7 @@
 mod answers;
 mod chain;
 mod common;
+mod gguf;
 mod own_data;
 #[cfg(unix)]
 mod resume;

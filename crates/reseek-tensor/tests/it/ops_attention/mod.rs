@@ -46,7 +46,7 @@ fn bf16_agrees_with_the_reference_but_for_rounding() {
 fn bf16_has_the_same_bits_at_every_level_that_fuses() {
     let case = Case::new(4, 2, 19, 13, 130, 130).in_bf16();
     let (q, k, v, d_o) = (case.q(), case.k(), case.v(), case.d_o());
-    let all = levels().into_iter().filter(|level| level.is_fused()).map(|level| {
+    let all = levels().filter(|level| level.is_fused()).map(|level| {
         reseek_tensor::dispatch::with_level(level, || {
             let (o, lse) = case.forward(&q, &k, &v);
             let (mut dq, mut dk, mut dv) = (vec![f32::NAN; q.len()], vec![f32::NAN; k.len()], vec![f32::NAN; v.len()]);

@@ -25,6 +25,7 @@ use serde_json::{Value, json};
 
 use crate::cli::BenchArgs;
 use crate::error::Outcome;
+use crate::folder;
 
 /// How to measure.
 struct Setting<'a> {
@@ -199,12 +200,15 @@ fn train(spec: ModelSpec, sequences: usize, setting: &Setting) -> Outcome<Value>
     with_profile(result, setting, &mut run)
 }
 
-/// Sampling from the small V3: batch 32, prompts of 32 tokens, 64 new ones.
+/// Sampling from the small V3 or a given model: batch 32, prompts of 32 tokens, 64 new ones.
 fn sampling(setting: &Setting) -> Outcome<Value> {
     let dtype = setting.dtype;
     let (batch, prompt, new) = (32, 32, 64);
-    let spec = ModelSpec { max_position_embeddings: 1024, ..v3() };
-    let model = Model::new(&Weights::init(spec, 1)?.computing_in(dtype));
+    let weights = match setting.model {
+        Some(path) => folder::load_weights(path)?,
+        None => Weights::init(ModelSpec { max_position_embeddings: 1024, ..v3() }, 1)?,
+    };
+    let model = Model::new(&weights.computing_in(dtype));
     let mut stream = Stream::new(1, "bench", 0, 0);
     let requests: Vec<Request> = (0..batch)
         .map(|_| Request { prompt: (0..prompt).map(|_| 3 + stream.below(4000) as u32).collect(), samples: 1 })
