@@ -13,7 +13,7 @@ use crate::dtype::{Dtype, pair_rows};
 use crate::profile::{Op, span};
 
 /// Steps of t of a block.
-const T_BLOCK: usize = 256;
+const T_BLOCK: usize = 512;
 /// Most rows and columns of C whose partial sums wait at once: 4 MiB.
 const C_BLOCK: usize = 1024;
 
