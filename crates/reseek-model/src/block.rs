@@ -2,7 +2,9 @@
 //! pass instead of kept (V3 report, 3.2.3).
 
 use reseek_tensor::buffer::Buffer;
+use reseek_tensor::dtype::Dtype;
 use reseek_tensor::matmul::Accumulate;
+use reseek_tensor::operand::Operand;
 
 use crate::Weights;
 use crate::cache::{CacheMode, LayerCache};
@@ -25,6 +27,15 @@ pub(crate) struct Block {
 enum Attention {
     Mla(Box<Mla>),
     Gqa(Box<Gqa>),
+}
+
+impl Attention {
+    fn dtype(&self) -> Dtype {
+        match self {
+            Attention::Mla(mla) => mla.dtype(),
+            Attention::Gqa(gqa) => gqa.dtype(),
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -90,7 +101,7 @@ impl Block {
     }
 
     pub fn forward(&self, x: Buffer, pass: Pass) -> (Buffer, BlockSaved) {
-        let h = self.attention_norm.forward(&x);
+        let h = self.attention_norm.operand(&x, self.attention.dtype());
         let (mut mid, attention) = match &self.attention {
             Attention::Mla(mla) => {
                 let (y, saved) = mla.forward(&h, pass);
@@ -109,19 +120,23 @@ impl Block {
 
     /// The gradient of the input; gradients of weights are added to `grads`.
     pub fn backward(&self, dy: Buffer, grads: &mut [f32], saved: &BlockSaved, pass: Pass, balance: f32) -> Buffer {
-        let h = self.ffn_norm.forward(&saved.mid);
-        let mut dh = Buffer::zeros(h.len());
+        let mut dh = Buffer::zeros(saved.mid.len());
         match (&self.ffn, &saved.ffn) {
-            (Ffn::Dense(mlp), FfnSaved::Dense(saved)) => mlp.backward(&mut dh, grads, &dy, &h, saved),
-            (Ffn::Moe(moe), FfnSaved::Moe(saved)) => {
-                moe.backward(&mut dh, grads, &dy, &h, saved, &pass.rows.segments, balance)
+            (Ffn::Dense(mlp), FfnSaved::Dense(ffn)) => {
+                let h = self.ffn_norm.operand(&saved.mid, mlp.dtype());
+                let dy = Operand::of(&dy, h.width(), mlp.dtype());
+                mlp.backward(&mut dh, grads, &dy, &h, ffn);
+            }
+            (Ffn::Moe(moe), FfnSaved::Moe(ffn)) => {
+                let h = self.ffn_norm.forward(&saved.mid);
+                moe.backward(&mut dh, grads, &dy, &h, ffn, &pass.rows.segments, balance);
             }
             _ => unreachable!("a layer's activations are its own"),
         }
         let mut dmid = dy;
         self.ffn_norm.backward(&mut dmid, grads, &dh, &saved.mid, Accumulate::Add);
 
-        let h = self.attention_norm.forward(&saved.x);
+        let h = self.attention_norm.operand(&saved.x, self.attention.dtype());
         match (&self.attention, &saved.attention) {
             (Attention::Mla(mla), AttentionSaved::Mla(saved)) => mla.backward(&mut dh, grads, &dmid, &h, saved, pass),
             (Attention::Gqa(gqa), AttentionSaved::Gqa(saved)) => gqa.backward(&mut dh, grads, &dmid, &h, saved, pass),
@@ -134,7 +149,7 @@ impl Block {
 
     /// New rows of cached sequences.
     pub fn decode(&self, x: Buffer, pass: Pass, cache: &mut LayerCache, slots: &[usize], mode: CacheMode) -> Buffer {
-        let h = self.attention_norm.forward(&x);
+        let h = self.attention_norm.operand(&x, self.attention.dtype());
         let mut mid = match &self.attention {
             Attention::Mla(mla) => mla.decode(&h, pass, cache, slots, mode),
             Attention::Gqa(gqa) => gqa.decode(&h, pass, cache, slots),
@@ -154,14 +169,13 @@ impl Block {
     }
 
     fn feed_forward(&self, mid: &[f32], n: usize) -> (Buffer, FfnSaved) {
-        let h = self.ffn_norm.forward(mid);
         match &self.ffn {
             Ffn::Dense(mlp) => {
-                let (y, saved) = mlp.forward(&h, n);
+                let (y, saved) = mlp.forward(&self.ffn_norm.operand(mid, mlp.dtype()), n);
                 (y, FfnSaved::Dense(saved))
             }
             Ffn::Moe(moe) => {
-                let (y, saved) = moe.forward(&h, n);
+                let (y, saved) = moe.forward(&self.ffn_norm.forward(mid), n);
                 (y, FfnSaved::Moe(Box::new(saved)))
             }
         }

@@ -6,7 +6,9 @@
 use reseek_spec::ModelSpec;
 use reseek_tensor::attention::{AttentionShape, attention_backward, attention_forward};
 use reseek_tensor::buffer::Buffer;
+use reseek_tensor::dtype::Dtype;
 use reseek_tensor::matmul::Accumulate;
+use reseek_tensor::operand::Operand;
 use reseek_tensor::rope::{RopeDirection, RopeStyle, rope};
 
 use crate::Weights;
@@ -65,7 +67,12 @@ impl Gqa {
         }
     }
 
-    pub fn forward(&self, x: &[f32], pass: Pass) -> (Buffer, GqaSaved) {
+    /// The format in which the layer takes its input.
+    pub fn dtype(&self) -> Dtype {
+        self.q.dtype()
+    }
+
+    pub fn forward(&self, x: &Operand, pass: Pass) -> (Buffer, GqaSaved) {
         let n = pass.rows.len();
         let (q, k, v) = (self.q.forward(x, n), self.k.forward(x, n), self.v.forward(x, n));
         let (q_rotated, k_rotated) = self.prepare(&q, &k, pass);
@@ -77,15 +84,15 @@ impl Gqa {
             let lse = &mut lse[from * self.shape.n_heads..to * self.shape.n_heads];
             attention_forward(&mut o[h.clone()], lse, &q_rotated[h], &k_rotated[g.clone()], &v[g], self.shape);
         }
-        let y = self.o.forward(&o, n);
+        let y = self.o.forward(&Operand::of(&o, self.o_width(), self.o.dtype()), n);
         (y, GqaSaved { q, k, v, o, lse })
     }
 
     /// Writes dx and adds to the gradients.
-    pub fn backward(&self, dx: &mut [f32], grads: &mut [f32], dy: &[f32], x: &[f32], saved: &GqaSaved, pass: Pass) {
-        self.o.wgrad(grads, dy, &saved.o);
+    pub fn backward(&self, dx: &mut [f32], grads: &mut [f32], dy: &[f32], x: &Operand, saved: &GqaSaved, pass: Pass) {
         let mut d_o = Buffer::new(saved.o.len());
-        self.o.dgrad(&mut d_o, dy, Accumulate::Set);
+        let o = Operand::of(&saved.o, self.o_width(), self.o.dtype());
+        self.o.backward(&mut d_o, Accumulate::Set, grads, dy, &o);
         let (q, k) = self.prepare(&saved.q, &saved.k, pass);
         let (mut dq, mut dk, mut dv) = (Buffer::new(q.len()), Buffer::new(k.len()), Buffer::new(k.len()));
         for (from, to) in spans(&pass.rows.segments) {
@@ -111,21 +118,23 @@ impl Gqa {
             q_norm.backward(&mut dq, grads, &dq_normed, &saved.q, Accumulate::Set);
             k_norm.backward(&mut dk, grads, &dk_normed, &saved.k, Accumulate::Set);
         }
-        self.q.dgrad(dx, &dq, Accumulate::Set);
-        self.k.dgrad(dx, &dk, Accumulate::Add);
-        self.v.dgrad(dx, &dv, Accumulate::Add);
-        self.q.wgrad(grads, &dq, x);
-        self.k.wgrad(grads, &dk, x);
-        self.v.wgrad(grads, &dv, x);
+        self.q.backward(dx, Accumulate::Set, grads, &dq, x);
+        self.k.backward(dx, Accumulate::Add, grads, &dk, x);
+        self.v.backward(dx, Accumulate::Add, grads, &dv, x);
     }
 
     /// New rows of sequences that live in a cache: segment s belongs to slot `slots[s]`.
-    pub fn decode(&self, x: &[f32], pass: Pass, cache: &mut LayerCache, slots: &[usize]) -> Buffer {
+    pub fn decode(&self, x: &Operand, pass: Pass, cache: &mut LayerCache, slots: &[usize]) -> Buffer {
         let n = pass.rows.len();
         let (q, k, v) = (self.q.forward(x, n), self.k.forward(x, n), self.v.forward(x, n));
         let (q, k) = self.prepare(&q, &k, pass);
         let o = cache.attend(&q, &k, &v, pass.rows, slots, self.shape);
-        self.o.forward(&o, n)
+        self.o.forward(&Operand::of(&o, self.o_width(), self.o.dtype()), n)
+    }
+
+    /// Values of all heads in a row of the attention output.
+    fn o_width(&self) -> usize {
+        self.shape.n_heads * self.shape.d_v
     }
 
     /// Queries and keys, normed where the family norms them, and rotated.

@@ -10,7 +10,9 @@
 use reseek_spec::{MlaSpec, ModelSpec};
 use reseek_tensor::attention::{AttentionShape, attention_backward, attention_forward};
 use reseek_tensor::buffer::Buffer;
+use reseek_tensor::dtype::Dtype;
 use reseek_tensor::matmul::{Accumulate, Packed, matmul};
+use reseek_tensor::operand::Operand;
 use reseek_tensor::permute::{join_rows, split_rows};
 use reseek_tensor::rope::{RopeDirection, RopeStyle, rope};
 
@@ -101,11 +103,16 @@ impl Mla {
             .collect();
     }
 
-    pub fn forward(&self, x: &[f32], pass: Pass) -> (Buffer, MlaSaved) {
+    /// The format in which the layer takes its input.
+    pub fn dtype(&self) -> Dtype {
+        self.kv_a.dtype()
+    }
+
+    pub fn forward(&self, x: &Operand, pass: Pass) -> (Buffer, MlaSaved) {
         let n = pass.rows.len();
         let (q_a, q) = self.queries(x, pass);
         let (latent, k_rope) = self.latents(x, pass);
-        let (k, v) = self.expand(&self.kv_norm.forward(&latent), &k_rope);
+        let (k, v) = self.expand(&self.kv_norm.operand(&latent, self.kv_b.dtype()), &k_rope);
         let shape = self.expanded_shape();
         let mut o = Buffer::new(n * self.heads * shape.d_v);
         let mut lse = Buffer::new(n * self.heads);
@@ -115,21 +122,20 @@ impl Mla {
             let (o, lse) = (&mut o[part(hv)], &mut lse[part(self.heads)]);
             attention_forward(o, lse, &q[part(qk)], &k[part(qk)], &v[part(hv)], shape);
         }
-        let y = self.o.forward(&o, n);
+        let y = self.o.forward(&self.output(&o), n);
         (y, MlaSaved { q_a, latent, k_rope, o, lse })
     }
 
     /// Writes dx and adds to the gradients.
-    pub fn backward(&self, dx: &mut [f32], grads: &mut [f32], dy: &[f32], x: &[f32], saved: &MlaSaved, pass: Pass) {
+    pub fn backward(&self, dx: &mut [f32], grads: &mut [f32], dy: &[f32], x: &Operand, saved: &MlaSaved, pass: Pass) {
         let n = pass.rows.len();
         let shape = self.expanded_shape();
-        self.o.wgrad(grads, dy, &saved.o);
         let mut d_o = Buffer::new(saved.o.len());
-        self.o.dgrad(&mut d_o, dy, Accumulate::Set);
+        self.o.backward(&mut d_o, Accumulate::Set, grads, dy, &self.output(&saved.o));
 
-        let q_latent = self.q_a.as_ref().map(|(_, norm)| norm.forward(&saved.q_a));
-        let q = self.rotated_queries(q_latent.as_deref().unwrap_or(x), pass);
-        let latent = self.kv_norm.forward(&saved.latent);
+        let q_latent = self.q_a.as_ref().map(|(_, norm)| norm.operand(&saved.q_a, self.q_b.dtype()));
+        let q = self.rotated_queries(q_latent.as_ref().unwrap_or(x), pass);
+        let latent = self.kv_norm.operand(&saved.latent, self.kv_b.dtype());
         let (k, v) = self.expand(&latent, &saved.k_rope);
         let (mut dq, mut dk, mut dv) = (Buffer::new(q.len()), Buffer::new(k.len()), Buffer::new(v.len()));
         for (from, to) in spans(&pass.rows.segments) {
@@ -152,40 +158,34 @@ impl Mla {
         self.rotate(&mut dq, self.heads, shape.d_qk, self.dims.qk_nope_head_dim, pass, RopeDirection::Inverse);
         match (&self.q_a, &q_latent) {
             (Some((matrix, norm)), Some(q_latent)) => {
-                self.q_b.wgrad(grads, &dq, q_latent);
-                let mut dq_latent = Buffer::new(q_latent.len());
-                self.q_b.dgrad(&mut dq_latent, &dq, Accumulate::Set);
-                let mut dq_a = Buffer::new(q_latent.len());
+                let mut dq_latent = Buffer::new(saved.q_a.len());
+                self.q_b.backward(&mut dq_latent, Accumulate::Set, grads, &dq, q_latent);
+                let mut dq_a = Buffer::new(saved.q_a.len());
                 norm.backward(&mut dq_a, grads, &dq_latent, &saved.q_a, Accumulate::Set);
-                matrix.wgrad(grads, &dq_a, x);
-                matrix.dgrad(dx, &dq_a, Accumulate::Set);
+                matrix.backward(dx, Accumulate::Set, grads, &dq_a, x);
             }
-            _ => {
-                self.q_b.wgrad(grads, &dq, x);
-                self.q_b.dgrad(dx, &dq, Accumulate::Set);
-            }
+            _ => self.q_b.backward(dx, Accumulate::Set, grads, &dq, x),
         }
 
         let (dkv, mut dk_rope) = self.fold(&dk, &dv, n);
         self.rotate(&mut dk_rope, 1, self.dims.qk_rope_head_dim, 0, pass, RopeDirection::Inverse);
-        self.kv_b.wgrad(grads, &dkv, &latent);
-        let mut dlatent_normed = Buffer::new(latent.len());
-        self.kv_b.dgrad(&mut dlatent_normed, &dkv, Accumulate::Set);
-        let mut dlatent = Buffer::new(latent.len());
+        let mut dlatent_normed = Buffer::new(saved.latent.len());
+        self.kv_b.backward(&mut dlatent_normed, Accumulate::Set, grads, &dkv, &latent);
+        let mut dlatent = Buffer::new(saved.latent.len());
         self.kv_norm.backward(&mut dlatent, grads, &dlatent_normed, &saved.latent, Accumulate::Set);
         let dkv_a = interleave(&dlatent, self.dims.kv_lora_rank, &dk_rope, self.dims.qk_rope_head_dim);
-        self.kv_a.wgrad(grads, &dkv_a, x);
-        self.kv_a.dgrad(dx, &dkv_a, Accumulate::Add);
+        self.kv_a.backward(dx, Accumulate::Add, grads, &dkv_a, x);
     }
 
     /// New rows of sequences that live in a cache: segment s belongs to slot `slots[s]`.
-    pub fn decode(&self, x: &[f32], pass: Pass, cache: &mut LayerCache, slots: &[usize], mode: CacheMode) -> Buffer {
+    pub fn decode(&self, x: &Operand, pass: Pass, cache: &mut LayerCache, slots: &[usize], mode: CacheMode) -> Buffer {
         let n = pass.rows.len();
         let (_, q) = self.queries(x, pass);
         let (latent, k_rope) = self.latents(x, pass);
         let latent = self.kv_norm.forward(&latent);
         let o = match mode {
             CacheMode::Expanded => {
+                let latent = Operand::owned(latent, self.dims.kv_lora_rank, self.kv_b.dtype());
                 let (k, v) = self.expand(&latent, &k_rope);
                 cache.attend(&q, &k, &v, pass.rows, slots, self.expanded_shape())
             }
@@ -196,7 +196,12 @@ impl Mla {
                 self.absorb_values(&o, n)
             }
         };
-        self.o.forward(&o, n)
+        self.o.forward(&self.output(&o), n)
+    }
+
+    /// Attended values [n, h, v] as the last product takes them.
+    fn output<'a>(&self, o: &'a [f32]) -> Operand<'a> {
+        Operand::of(o, self.heads * self.dims.v_head_dim, self.o.dtype())
     }
 
     fn expanded_shape(&self) -> AttentionShape {
@@ -225,18 +230,18 @@ impl Mla {
     }
 
     /// The query latent [n, q_lora_rank] before its norm (empty without one) and the rotated queries [n, h, q].
-    fn queries(&self, x: &[f32], pass: Pass) -> (Buffer, Buffer) {
+    fn queries(&self, x: &Operand, pass: Pass) -> (Buffer, Buffer) {
         match &self.q_a {
             Some((matrix, norm)) => {
                 let q_a = matrix.forward(x, pass.rows.len());
-                let q = self.rotated_queries(&norm.forward(&q_a), pass);
+                let q = self.rotated_queries(&norm.operand(&q_a, self.q_b.dtype()), pass);
                 (q_a, q)
             }
             None => (Buffer::new(0), self.rotated_queries(x, pass)),
         }
     }
 
-    fn rotated_queries(&self, input: &[f32], pass: Pass) -> Buffer {
+    fn rotated_queries(&self, input: &Operand, pass: Pass) -> Buffer {
         let mut q = self.q_b.forward(input, pass.rows.len());
         let d_qk = self.dims.qk_nope_head_dim + self.dims.qk_rope_head_dim;
         self.rotate(&mut q, self.heads, d_qk, self.dims.qk_nope_head_dim, pass, RopeDirection::Forward);
@@ -244,7 +249,7 @@ impl Mla {
     }
 
     /// The latent [n, r] before its norm, and the rotated shared key [n, p].
-    fn latents(&self, x: &[f32], pass: Pass) -> (Buffer, Buffer) {
+    fn latents(&self, x: &Operand, pass: Pass) -> (Buffer, Buffer) {
         let kv_a = self.kv_a.forward(x, pass.rows.len());
         let (r, p) = (self.dims.kv_lora_rank, self.dims.qk_rope_head_dim);
         let (mut latent, mut k_rope) = (Buffer::new(pass.rows.len() * r), Buffer::new(pass.rows.len() * p));
@@ -267,9 +272,9 @@ impl Mla {
     }
 
     /// Keys [n, h, q] and values [n, h, v] from the normed latents and the rotated shared key.
-    fn expand(&self, latent: &[f32], k_rope: &[f32]) -> (Buffer, Buffer) {
+    fn expand(&self, latent: &Operand, k_rope: &[f32]) -> (Buffer, Buffer) {
         let (nope, p, v) = (self.dims.qk_nope_head_dim, self.dims.qk_rope_head_dim, self.dims.v_head_dim);
-        let n = latent.len() / self.dims.kv_lora_rank;
+        let n = k_rope.len() / p;
         let kv = self.kv_b.forward(latent, n);
         let mut keys = Buffer::new(n * self.heads * (nope + p));
         let mut values = Buffer::new(n * self.heads * v);

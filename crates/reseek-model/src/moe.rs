@@ -9,57 +9,58 @@ use std::ops::Range;
 use reseek_spec::MoeSpec;
 use reseek_tensor::buffer::Buffer;
 use reseek_tensor::dtype::Dtype;
-use reseek_tensor::matmul::{Accumulate, Packed, grouped_matmul, grouped_matmul_tn};
-use reseek_tensor::permute::{gather_add_rows, gather_rows, weigh_rows};
-use reseek_tensor::swiglu::{swiglu_backward, swiglu_forward};
+use reseek_tensor::matmul::{Accumulate, Packed, grouped_matmul, grouped_matmul_tn_part};
+use reseek_tensor::operand::Operand;
+use reseek_tensor::permute::{gather_add_rows, weigh_rows};
+use reseek_tensor::swiglu::{swiglu_backward, swiglu_forward, swiglu_operand};
 
 use crate::Weights;
-use crate::part::Matrix;
+use crate::part::{GateUp, Matrix};
 use crate::router::{Routing, balance_loss, expert_counts, route, route_backward};
 use crate::rows::spans;
 
 /// A dense SwiGLU network: W_down·(silu(W_gate·x) ⊙ W_up·x).
 #[derive(Debug)]
 pub(crate) struct Mlp {
-    gate: Matrix,
-    up: Matrix,
+    gate_up: GateUp,
     down: Matrix,
 }
 
-/// What the dense network keeps: the inputs of SwiGLU.
+/// What the dense network keeps: the inputs of SwiGLU, [n, 2·i].
 #[derive(Debug)]
 pub(crate) struct MlpSaved {
-    gate: Buffer,
-    up: Buffer,
+    gate_up: Buffer,
 }
 
 impl Mlp {
     pub fn new(weights: &Weights, prefix: &str) -> Self {
-        let matrix = |part: &str| Matrix::new(weights, &format!("{prefix}.{part}"));
-        Self { gate: matrix("gate_proj"), up: matrix("up_proj"), down: matrix("down_proj") }
+        Self { gate_up: GateUp::new(weights, prefix), down: Matrix::new(weights, &format!("{prefix}.down_proj")) }
     }
 
     pub fn repack(&mut self, data: &[f32]) {
-        [&mut self.gate, &mut self.up, &mut self.down].into_iter().for_each(|m| m.repack(data));
+        self.gate_up.repack(data);
+        self.down.repack(data);
     }
 
-    pub fn forward(&self, x: &[f32], n: usize) -> (Buffer, MlpSaved) {
-        let saved = MlpSaved { gate: self.gate.forward(x, n), up: self.up.forward(x, n) };
-        (self.down.forward(&activate(&saved.gate, &saved.up), n), saved)
+    /// The format in which the network takes its input and its output's gradient.
+    pub fn dtype(&self) -> Dtype {
+        self.gate_up.dtype()
+    }
+
+    pub fn forward(&self, x: &Operand, n: usize) -> (Buffer, MlpSaved) {
+        let gate_up = self.gate_up.forward(x, n);
+        let act = swiglu_operand(&gate_up, self.gate_up.out, self.down.dtype());
+        (self.down.forward(&act, n), MlpSaved { gate_up })
     }
 
     /// Adds to dx and to the gradients.
-    pub fn backward(&self, dx: &mut [f32], grads: &mut [f32], dy: &[f32], x: &[f32], saved: &MlpSaved) {
-        let act = activate(&saved.gate, &saved.up);
-        self.down.wgrad(grads, dy, &act);
-        let mut dact = act;
-        self.down.dgrad(&mut dact, dy, Accumulate::Set);
-        let (mut dgate, mut dup) = (Buffer::new(dact.len()), Buffer::new(dact.len()));
-        swiglu_backward(&mut dgate, &mut dup, &dact, &saved.gate, &saved.up);
-        self.gate.dgrad(dx, &dgate, Accumulate::Add);
-        self.up.dgrad(dx, &dup, Accumulate::Add);
-        self.gate.wgrad(grads, &dgate, x);
-        self.up.wgrad(grads, &dup, x);
+    pub fn backward(&self, dx: &mut [f32], grads: &mut [f32], dy: &Operand, x: &Operand, saved: &MlpSaved) {
+        let (width, dtype) = (self.gate_up.out, self.dtype());
+        let act = swiglu_operand(&saved.gate_up, width, dtype);
+        let mut dact = Buffer::new(saved.gate_up.len() / 2);
+        self.down.backward_without_bias(&mut dact, Accumulate::Set, grads, dy, &act);
+        let dgate_up = swiglu_backward(&dact, &saved.gate_up, width, dtype);
+        self.gate_up.backward(dx, grads, &dgate_up, x);
     }
 }
 
@@ -70,18 +71,20 @@ pub(crate) struct Moe {
     gate: Matrix,
     bias: Vec<f32>,
     bias_range: Range<usize>,
-    experts: [Group; 3],
+    gate_up: Group<2>,
+    down: Group<1>,
     shared: Option<Mlp>,
 }
 
-/// The same projection of all experts.
+/// PARTS projections of all experts, as one product a step: their outputs lie side by side.
 #[derive(Debug)]
-struct Group {
+struct Group<const PARTS: usize> {
     forward: Vec<Packed>,
     dgrad: Vec<Packed>,
+    /// Width of one part.
     out: usize,
     in_: usize,
-    range: Range<usize>,
+    ranges: [Range<usize>; PARTS],
     dtype: Dtype,
 }
 
@@ -90,8 +93,7 @@ struct Group {
 pub(crate) struct MoeSaved {
     pub routing: Routing,
     slots: Slots,
-    gate: Buffer,
-    up: Buffer,
+    gate_up: Buffer,
     shared: Option<MlpSaved>,
 }
 
@@ -106,21 +108,17 @@ struct Slots {
     of_choice: Vec<u32>,
 }
 
-const GATE: usize = 0;
-const UP: usize = 1;
-const DOWN: usize = 2;
-
 impl Moe {
     pub fn new(weights: &Weights, prefix: &str, spec: &MoeSpec) -> Self {
         let bias = format!("{prefix}.gate.e_score_correction_bias");
-        let group = |part: &str| Group::new(weights, prefix, part, spec.n_routed_experts);
         Self {
             spec: spec.clone(),
             // V3 keeps the gate in higher precision (report, 3.3.1): a rounded score sends a token elsewhere.
             gate: Matrix::in_format(weights, &format!("{prefix}.gate"), Dtype::F32),
             bias: weights.get(&bias).to_vec(),
             bias_range: weights.layout.range(&bias),
-            experts: [group("gate_proj"), group("up_proj"), group("down_proj")],
+            gate_up: Group::new(weights, prefix, ["gate_proj", "up_proj"], spec.n_routed_experts),
+            down: Group::new(weights, prefix, ["down_proj"], spec.n_routed_experts),
             shared: (spec.n_shared_experts > 0).then(|| Mlp::new(weights, &format!("{prefix}.shared_experts"))),
         }
     }
@@ -128,29 +126,30 @@ impl Moe {
     pub fn repack(&mut self, weights: &Weights) {
         self.gate.repack(&weights.data);
         self.bias.copy_from_slice(&weights.buffers[self.bias_range.clone()]);
-        self.experts.iter_mut().for_each(|group| group.repack(&weights.data));
+        self.gate_up.repack(&weights.data);
+        self.down.repack(&weights.data);
         if let Some(shared) = &mut self.shared {
             shared.repack(&weights.data);
         }
     }
 
     pub fn forward(&self, x: &[f32], n: usize) -> (Buffer, MoeSaved) {
-        let d = x.len() / n;
-        let routing = route(&self.gate.forward(x, n), &self.bias, &self.spec);
+        let (d, dtype) = (x.len() / n, self.down.dtype);
+        let routing = route(&self.gate.forward(&Operand::of(x, d, Dtype::F32), n), &self.bias, &self.spec);
         let slots = Slots::new(&routing.experts, &self.spec);
-        let x_slots = slots.gather(x, d);
-        let gate = self.experts[GATE].forward(&x_slots, &slots.offsets);
-        let up = self.experts[UP].forward(&x_slots, &slots.offsets);
-        let y_slots = self.experts[DOWN].forward(&activate(&gate, &up), &slots.offsets);
+        let x = Operand::of(x, d, dtype);
+        let gate_up = self.gate_up.forward(&x.gather(&slots.tokens), &slots.offsets);
+        let act = swiglu_operand(&gate_up, self.down.in_, dtype);
+        let y_slots = self.down.forward(&act, &slots.offsets);
         let (mut y, shared) = match &self.shared {
             Some(shared) => {
-                let (y, saved) = shared.forward(x, n);
+                let (y, saved) = shared.forward(&x, n);
                 (y, Some(saved))
             }
             None => (Buffer::zeros(n * d), None),
         };
         slots.combine(&mut y, &y_slots, Some(&routing.weights), d);
-        (y, MoeSaved { routing, slots, gate, up, shared })
+        (y, MoeSaved { routing, slots, gate_up, shared })
     }
 
     /// Adds to dx and to the gradients; the balance loss of each segment enters with `balance_weight` a row.
@@ -159,33 +158,33 @@ impl Moe {
         dx: &mut [f32],
         grads: &mut [f32],
         dy: &[f32],
-        x: &[f32],
+        h: &[f32],
         saved: &MoeSaved,
         segments: &[usize],
         balance_weight: f32,
     ) {
-        let MoeSaved { routing, slots, gate, up, shared } = saved;
+        let MoeSaved { routing, slots, gate_up, shared } = saved;
         let d = dx.len() / (slots.of_choice.len() / self.spec.num_experts_per_tok);
+        let (width, dtype) = (self.down.in_, self.down.dtype);
+        let (x, dy) = (Operand::of(h, d, dtype), Operand::of(dy, d, dtype));
         if let (Some(mlp), Some(saved)) = (&self.shared, shared) {
-            mlp.backward(dx, grads, dy, x, saved);
+            mlp.backward(dx, grads, &dy, &x, saved);
         }
-        let dy_slots = slots.gather(dy, d);
-        let mut act = activate(gate, up);
-        let mut dact = self.experts[DOWN].dgrad(&dy_slots, &slots.offsets);
+        let dy_slots = dy.gather(&slots.tokens);
+        let mut act = Buffer::new(gate_up.len() / 2);
+        swiglu_forward(&mut act, gate_up, width);
+        let mut dact = Buffer::new(act.len());
+        self.down.dgrad(&mut dact, &dy_slots, &slots.offsets);
 
         // y = Σ w·(W_down·act), so dw = (W_downᵀ·dy)·act: no need to keep W_down·act.
-        let width = self.experts[DOWN].in_;
         let mut dweights = Buffer::new(routing.weights.len());
         weigh_rows(&mut dweights, &mut act, &mut dact, &slots.of_choice, &routing.weights, width);
-        self.experts[DOWN].wgrad(grads, &dy_slots, &act, &slots.offsets);
+        self.down.wgrad(grads, &dy_slots, &Operand::owned(act, width, dtype), &slots.offsets);
 
-        let (mut dgate, mut dup) = (Buffer::new(dact.len()), Buffer::new(dact.len()));
-        swiglu_backward(&mut dgate, &mut dup, &dact, gate, up);
-        let x_slots = slots.gather(x, d);
-        self.experts[GATE].wgrad(grads, &dgate, &x_slots, &slots.offsets);
-        self.experts[UP].wgrad(grads, &dup, &x_slots, &slots.offsets);
-        let mut dx_slots = self.experts[GATE].dgrad(&dgate, &slots.offsets);
-        grouped_matmul(&mut dx_slots, &dup, &self.experts[UP].dgrad, &slots.offsets, Accumulate::Add);
+        let dgate_up = swiglu_backward(&dact, gate_up, width, dtype);
+        self.gate_up.wgrad(grads, &dgate_up, &x.gather(&slots.tokens), &slots.offsets);
+        let mut dx_slots = Buffer::new(slots.tokens.len() * d);
+        self.gate_up.dgrad(&mut dx_slots, &dgate_up, &slots.offsets);
         slots.combine(dx, &dx_slots, None, d);
 
         let mut dlogits = route_backward(&dweights, routing, &self.spec);
@@ -197,8 +196,7 @@ impl Moe {
                 balance_loss(scores, experts, Some(&mut dlogits[from * e..to * e]), weight, &self.spec);
             }
         }
-        self.gate.dgrad(dx, &dlogits, Accumulate::Add);
-        self.gate.wgrad(grads, &dlogits, x);
+        self.gate.backward(dx, Accumulate::Add, grads, &dlogits, &Operand::of(h, d, Dtype::F32));
     }
 
     /// Σ_i f_i·P_i of each segment, weighted by its rows and summed: 1 a row when the load is even.
@@ -222,49 +220,54 @@ impl Moe {
     }
 }
 
-impl Group {
-    fn new(weights: &Weights, prefix: &str, part: &str, n_experts: usize) -> Self {
-        let name = |j: usize| format!("{prefix}.experts.{j}.{part}.weight");
-        let shape = weights.layout.shape(&name(0)).expect("a mixture has an expert 0");
+impl<const PARTS: usize> Group<PARTS> {
+    fn new(weights: &Weights, prefix: &str, parts: [&str; PARTS], n_experts: usize) -> Self {
+        let name = |j: usize, part: &str| format!("{prefix}.experts.{j}.{part}.weight");
+        let shape = weights.layout.shape(&name(0, parts[0])).expect("a mixture has an expert 0");
         let (out, in_) = (shape[0], shape[1]);
-        let range = weights.layout.range(&name(0)).start..weights.layout.range(&name(n_experts - 1)).end;
-        assert_eq!(range.len(), n_experts * out * in_, "the experts' {part} do not lie side by side");
-        let pack = |from: fn(&[f32], usize, usize, Dtype) -> Packed| -> Vec<Packed> {
-            let experts = weights.data[range.clone()].chunks_exact(out * in_);
-            experts.map(|w| from(w, out, in_, weights.compute)).collect()
-        };
-        Self {
-            forward: pack(Packed::from_transposed),
-            dgrad: pack(Packed::from_rows),
-            out,
-            in_,
-            range,
-            dtype: weights.compute,
-        }
+        let ranges = parts.map(|part| {
+            let place = |j: usize| weights.layout.range(&name(j, part));
+            let range = place(0).start..place(n_experts - 1).end;
+            assert_eq!(range.len(), n_experts * out * in_, "the experts' {part} do not lie side by side");
+            range
+        });
+        let zeros = vec![0.0; PARTS * out * in_];
+        let (out_all, dtype) = (PARTS * out, weights.compute);
+        let forward = vec![Packed::from_transposed(&zeros, out_all, in_, dtype); n_experts];
+        let dgrad = vec![Packed::from_rows(&zeros, out_all, in_, dtype); n_experts];
+        let mut group = Self { forward, dgrad, out, in_, ranges, dtype };
+        group.repack(&weights.data);
+        group
     }
 
     fn repack(&mut self, data: &[f32]) {
-        let weights = data[self.range.clone()].chunks_exact(self.out * self.in_);
-        for ((forward, dgrad), w) in self.forward.iter_mut().zip(&mut self.dgrad).zip(weights) {
-            forward.repack_transposed(w);
-            dgrad.repack_rows(w);
+        let size = self.out * self.in_;
+        let mut w = Buffer::new(PARTS * size);
+        for (j, (forward, dgrad)) in self.forward.iter_mut().zip(&mut self.dgrad).enumerate() {
+            for (w, range) in w.chunks_exact_mut(size).zip(&self.ranges) {
+                w.copy_from_slice(&data[range.start + j * size..][..size]);
+            }
+            forward.repack_transposed(&w);
+            dgrad.repack_rows(&w);
         }
     }
 
-    fn forward(&self, x: &[f32], offsets: &[usize]) -> Buffer {
-        let mut y = Buffer::new(x.len() / self.in_ * self.out);
+    fn forward(&self, x: &Operand, offsets: &[usize]) -> Buffer {
+        let rows = offsets.last().copied().unwrap_or(0);
+        let mut y = Buffer::new(rows * PARTS * self.out);
         grouped_matmul(&mut y, x, &self.forward, offsets, Accumulate::Set);
         y
     }
 
-    fn dgrad(&self, dy: &[f32], offsets: &[usize]) -> Buffer {
-        let mut dx = Buffer::new(dy.len() / self.out * self.in_);
-        grouped_matmul(&mut dx, dy, &self.dgrad, offsets, Accumulate::Set);
-        dx
+    fn dgrad(&self, dx: &mut [f32], dy: &Operand, offsets: &[usize]) {
+        grouped_matmul(dx, dy, &self.dgrad, offsets, Accumulate::Set);
     }
 
-    fn wgrad(&self, grads: &mut [f32], dy: &[f32], x: &[f32], offsets: &[usize]) {
-        grouped_matmul_tn(&mut grads[self.range.clone()], dy, x, self.out, self.in_, offsets, self.dtype);
+    fn wgrad(&self, grads: &mut [f32], dy: &Operand, x: &Operand, offsets: &[usize]) {
+        for (i, range) in self.ranges.iter().enumerate() {
+            let (columns, dw) = (i * self.out..(i + 1) * self.out, &mut grads[range.clone()]);
+            grouped_matmul_tn_part(dw, dy, columns, x, PARTS * self.out, self.in_, offsets, self.dtype);
+        }
     }
 }
 
@@ -285,20 +288,8 @@ impl Slots {
         Self { offsets, tokens, of_choice }
     }
 
-    fn gather(&self, x: &[f32], d: usize) -> Buffer {
-        let mut y = Buffer::new(self.tokens.len() * d);
-        gather_rows(&mut y, x, &self.tokens, d);
-        y
-    }
-
     /// y[t] += Σ over t's choices of (weight ·) slots[choice], in order of preference: a row's bits depend on its token alone.
     fn combine(&self, y: &mut [f32], slots: &[f32], weights: Option<&[f32]>, d: usize) {
         gather_add_rows(y, slots, &self.of_choice, weights, d);
     }
-}
-
-fn activate(gate: &[f32], up: &[f32]) -> Buffer {
-    let mut act = Buffer::new(gate.len());
-    swiglu_forward(&mut act, gate, up);
-    act
 }

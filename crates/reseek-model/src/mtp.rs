@@ -6,6 +6,7 @@
 use reseek_tensor::buffer::Buffer;
 use reseek_tensor::embedding::{embedding_backward, embedding_forward};
 use reseek_tensor::matmul::Accumulate;
+use reseek_tensor::operand::Operand;
 use reseek_tensor::permute::{join_rows, split_rows};
 
 use crate::Weights;
@@ -53,8 +54,7 @@ impl Mtp {
 
     /// `hidden` [n, d] of the main model after its last norm, `next` the token after each row.
     pub fn forward(&self, hidden: &[f32], embedding: &[f32], next: Vec<u32>, pass: Pass) -> MtpSaved {
-        let joined = self.join(hidden, embedding, &next);
-        let x = self.eh_proj.forward(&joined, next.len());
+        let x = self.eh_proj.forward(&self.join(hidden, embedding, &next), next.len());
         let (y, block) = self.block.forward(x, pass);
         let hidden = self.norm.forward(&y);
         MtpSaved { next, block, y, hidden }
@@ -78,9 +78,8 @@ impl Mtp {
         self.norm.backward(&mut dx, grads, dy, &saved.y, Accumulate::Set);
         let dx = self.block.backward(dx, grads, &saved.block, pass, balance);
         let joined = self.join(hidden, embedding, &saved.next);
-        self.eh_proj.wgrad(grads, &dx, &joined);
-        let mut djoined = joined;
-        self.eh_proj.dgrad(&mut djoined, &dx, Accumulate::Set);
+        let mut djoined = Buffer::new(2 * dy.len());
+        self.eh_proj.backward(&mut djoined, Accumulate::Set, grads, &dx, &joined);
 
         let (mut demb_normed, mut dhidden_normed) = (Buffer::new(dy.len()), Buffer::new(dy.len()));
         split_rows(&mut demb_normed, d, &mut dhidden_normed, d, &djoined);
@@ -92,13 +91,13 @@ impl Mtp {
     }
 
     /// [enorm(embedding of next); hnorm(hidden)], [n, 2d].
-    fn join(&self, hidden: &[f32], embedding: &[f32], next: &[u32]) -> Buffer {
+    fn join(&self, hidden: &[f32], embedding: &[f32], next: &[u32]) -> Operand<'static> {
         let d = hidden.len() / next.len();
         let emb = self.enorm.forward(&self.embed(embedding, next, d));
         let hidden = self.hnorm.forward(hidden);
         let mut joined = Buffer::new(2 * hidden.len());
         join_rows(&mut joined, &emb, d, &hidden, d);
-        joined
+        Operand::owned(joined, 2 * d, self.eh_proj.dtype())
     }
 
     fn embed(&self, embedding: &[f32], tokens: &[u32], d: usize) -> Buffer {

@@ -5,8 +5,10 @@ use std::ops::Range;
 use reseek_tensor::buffer::Buffer;
 use reseek_tensor::dtype::Dtype;
 use reseek_tensor::linear::{Linear, linear_dgrad, linear_forward, linear_wgrad};
-use reseek_tensor::matmul::Accumulate;
-use reseek_tensor::rmsnorm::{rmsnorm_dgrad, rmsnorm_forward, rmsnorm_wgrad};
+use reseek_tensor::matmul::{Accumulate, matmul_tn_part};
+use reseek_tensor::operand::Operand;
+use reseek_tensor::permute::join_rows;
+use reseek_tensor::rmsnorm::{rmsnorm_dgrad, rmsnorm_forward, rmsnorm_operand, rmsnorm_wgrad};
 
 use crate::Weights;
 
@@ -50,8 +52,13 @@ impl Matrix {
         }
     }
 
+    /// The format in which the map takes its input.
+    pub fn dtype(&self) -> Dtype {
+        self.linear.input_dtype()
+    }
+
     /// y [n, out] from x [n, in].
-    pub fn forward(&self, x: &[f32], n: usize) -> Buffer {
+    pub fn forward(&self, x: &Operand, n: usize) -> Buffer {
         let mut y = Buffer::new(n * self.out);
         linear_forward(&mut y, x, &self.linear);
         if let Some(bias) = &self.bias {
@@ -62,14 +69,10 @@ impl Matrix {
         y
     }
 
-    /// The gradient of the input: dx (= or +=) dy·W.
-    pub fn dgrad(&self, dx: &mut [f32], dy: &[f32], acc: Accumulate) {
-        linear_dgrad(dx, dy, &self.linear, acc);
-    }
-
-    /// The gradients of weight and bias, added at their places in `grads`.
-    pub fn wgrad(&self, grads: &mut [f32], dy: &[f32], x: &[f32]) {
-        linear_wgrad(&mut grads[self.range.clone()], dy, x, &self.linear);
+    /// The gradient of the input, dx (= or +=) dy·W, and those of weight and bias, added at their places in `grads`.
+    pub fn backward(&self, dx: &mut [f32], acc: Accumulate, grads: &mut [f32], dy: &[f32], x: &Operand) {
+        let rounded = Operand::of(dy, self.out, self.dtype());
+        self.backward_without_bias(dx, acc, grads, &rounded, x);
         if let Some(bias) = &self.bias {
             let db = &mut grads[bias.range.clone()];
             for row in dy.chunks_exact(self.out) {
@@ -77,6 +80,101 @@ impl Matrix {
             }
         }
     }
+
+    /// [`Matrix::backward`] of a map that has none, for a gradient which is an operand already.
+    pub fn backward_without_bias(
+        &self,
+        dx: &mut [f32],
+        acc: Accumulate,
+        grads: &mut [f32],
+        dy: &Operand,
+        x: &Operand,
+    ) {
+        linear_dgrad(dx, dy, &self.linear, acc);
+        linear_wgrad(&mut grads[self.range.clone()], dy, x, &self.linear);
+    }
+}
+
+/// The two maps before SwiGLU as one product: y [n, 2·out] holds the gate and then the up of each row.
+#[derive(Debug)]
+pub(crate) struct GateUp {
+    form: GateUpForm,
+    ranges: [Range<usize>; 2],
+    pub out: usize,
+}
+
+#[derive(Debug)]
+enum GateUpForm {
+    Joined(Linear),
+    /// Quantised matrices may differ in their blocks.
+    Sampled([Linear; 2]),
+}
+
+impl GateUp {
+    pub fn new(weights: &Weights, prefix: &str) -> Self {
+        let names = ["gate_proj", "up_proj"].map(|part| format!("{prefix}.{part}.weight"));
+        let ranges = names.each_ref().map(|name| weights.layout.range(name));
+        let &[out, in_] = weights.layout.shape(&names[0]).expect("a gate") else { panic!("a gate is a matrix") };
+        let form = if names.iter().any(|name| weights.quantised.contains_key(name)) {
+            GateUpForm::Sampled(names.map(|name| weights.linear(&name, weights.compute)))
+        } else {
+            let both = join(&weights.data, &ranges);
+            GateUpForm::Joined(Linear::pack(&both, 2 * out, in_, weights.compute))
+        };
+        Self { form, ranges, out }
+    }
+
+    pub fn repack(&mut self, data: &[f32]) {
+        if let GateUpForm::Joined(linear) = &mut self.form {
+            linear.repack(&join(data, &self.ranges));
+        }
+    }
+
+    pub fn dtype(&self) -> Dtype {
+        match &self.form {
+            GateUpForm::Joined(linear) => linear.input_dtype(),
+            GateUpForm::Sampled(_) => Dtype::F32,
+        }
+    }
+
+    pub fn forward(&self, x: &Operand, n: usize) -> Buffer {
+        let mut y = Buffer::new(2 * n * self.out);
+        match &self.form {
+            GateUpForm::Joined(linear) => linear_forward(&mut y, x, linear),
+            GateUpForm::Sampled(both) => {
+                let [gate, up] = both.each_ref().map(|linear| {
+                    let mut y = Buffer::new(n * self.out);
+                    linear_forward(&mut y, x, linear);
+                    y
+                });
+                join_rows(&mut y, &gate, self.out, &up, self.out);
+            }
+        }
+        y
+    }
+
+    /// dx += dy·W, and the gradients of both weights.
+    ///
+    /// # Panics
+    /// If the maps are quantised.
+    pub fn backward(&self, dx: &mut [f32], grads: &mut [f32], dy: &Operand, x: &Operand) {
+        let GateUpForm::Joined(linear) = &self.form else { panic!("a quantised gate has no gradient") };
+        linear_dgrad(dx, dy, linear, Accumulate::Add);
+        for (i, range) in self.ranges.iter().enumerate() {
+            let columns = i * self.out..(i + 1) * self.out;
+            let dw = &mut grads[range.clone()];
+            matmul_tn_part(dw, dy, columns, x, 2 * self.out, linear.in_features(), linear.dtype());
+        }
+    }
+}
+
+/// The values of two ranges, one after the other.
+fn join(data: &[f32], [first, second]: &[Range<usize>; 2]) -> Buffer {
+    let mut both = Buffer::new(first.len() + second.len());
+    let (a, b) = both.split_at_mut(first.len());
+    a.copy_from_slice(&data[first.clone()]);
+    b.copy_from_slice(&data[second.clone()]);
+    both
 }
 
 /// RMSNorm with its gain.
@@ -106,6 +204,11 @@ impl Norm {
         let mut y = Buffer::new(x.len());
         rmsnorm_forward(&mut y, x, &self.gamma, self.eps);
         y
+    }
+
+    /// [`Norm::forward`] as the operand of products in `dtype`.
+    pub fn operand(&self, x: &[f32], dtype: Dtype) -> Operand<'static> {
+        rmsnorm_operand(x, &self.gamma, self.eps, dtype)
     }
 
     /// Gradients of input (= or +=) and of the gain (+=).

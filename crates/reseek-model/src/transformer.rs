@@ -8,6 +8,7 @@ use reseek_tensor::buffer::Buffer;
 use reseek_tensor::embedding::{embedding_backward, embedding_forward};
 use reseek_tensor::linear::Linear;
 use reseek_tensor::matmul::Accumulate;
+use reseek_tensor::pool::map_lanes;
 use reseek_tensor::rope::RopeTable;
 
 use crate::block::{Block, BlockSaved};
@@ -79,12 +80,12 @@ impl Model {
     pub fn repack(&mut self, weights: &Weights) {
         assert_eq!(weights.data.len(), self.layout.parameters(), "weights of another layout");
         self.embedding.copy_from_slice(&weights.data[self.embedding_range.clone()]);
-        self.blocks.iter_mut().for_each(|block| block.repack(weights));
         self.norm.repack(&weights.data);
-        self.head.repack(&weights.data[self.head_range.clone()]);
-        if let Some(mtp) = &mut self.mtp {
-            mtp.repack(weights);
-        }
+        let Self { blocks, head, head_range, mtp, .. } = self;
+        let mut parts: Vec<Box<dyn FnMut() + Send>> = vec![Box::new(|| head.repack(&weights.data[head_range.clone()]))];
+        parts.extend(blocks.iter_mut().map(|block| Box::new(|| block.repack(weights)) as Box<dyn FnMut() + Send>));
+        parts.extend(mtp.iter_mut().map(|mtp| Box::new(|| mtp.repack(weights)) as Box<dyn FnMut() + Send>));
+        map_lanes(parts, |mut repack| repack());
     }
 
     /// What the model is.

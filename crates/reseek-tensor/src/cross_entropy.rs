@@ -9,8 +9,9 @@
 use std::cell::Cell;
 
 use crate::exp::{exp, ln};
-use crate::linear::{Linear, linear_dgrad, linear_forward};
-use crate::matmul::{Accumulate, matmul_tn};
+use crate::linear::{Linear, linear_dgrad, linear_forward, linear_wgrad};
+use crate::matmul::Accumulate;
+use crate::operand::Operand;
 use crate::permute::gather_rows;
 use crate::profile::{Op, span};
 use crate::scratch::Scratch;
@@ -56,6 +57,7 @@ pub fn lm_loss(
     }
     let mut scratch = SCRATCH.take();
     let [hidden_chunk, logits_chunk, dhidden_chunk] = &mut scratch;
+    let dtype = head.input_dtype();
     let with_target = |row: &u32| targets[*row as usize] != IGNORE;
     let mut rows = (0..targets.len() as u32).filter(with_target);
     loop {
@@ -68,25 +70,35 @@ pub fn lm_loss(
         let x = hidden_chunk.floats(n * width);
         let logits = logits_chunk.floats(n * vocab);
         gather_rows(x, hidden, chunk, width);
-        linear_forward(logits, x, head);
-        for (&row, logits) in chunk.iter().zip(logits.chunks_exact_mut(vocab)) {
-            let target = targets[row as usize] as usize;
-            let softmax = Softmax::of(logits, target);
+        let x = Operand::of(x, width, dtype);
+        linear_forward(logits, &x, head);
+        let mut softmax_of = |row: u32, logits: &mut [f32]| {
+            let softmax = Softmax::of(logits, targets[row as usize] as usize);
             let slope = dlogp(row as usize, softmax.logp, softmax.entropy);
-            if grads.is_some() {
+            (softmax, slope)
+        };
+        let Some(grads) = &mut grads else {
+            let rows = chunk.iter().zip(logits.chunks_exact_mut(vocab));
+            rows.for_each(|(&row, logits)| {
+                softmax_of(row, logits);
+            });
+            continue;
+        };
+        let dlogits = Operand::by_blocks(n, vocab, dtype, |rows, out| {
+            let logits = logits[rows.start * vocab..rows.end * vocab].chunks_exact_mut(vocab);
+            for ((&row, logits), out) in chunk[rows].iter().zip(logits).zip(out.chunks_exact_mut(vocab)) {
+                let (softmax, slope) = softmax_of(row, logits);
                 // dlogp/dlogits = onehot − softmax
-                scale(logits, -slope / softmax.sum);
-                logits[target] += slope;
+                scale(out, logits, -slope / softmax.sum);
+                out[targets[row as usize] as usize] += slope;
             }
+        });
+        let dx = dhidden_chunk.floats(n * width);
+        linear_dgrad(dx, &dlogits, head, Accumulate::Set);
+        for (&row, dx) in chunk.iter().zip(dx.chunks_exact(width)) {
+            grads.dhidden[row as usize * width..][..width].copy_from_slice(dx);
         }
-        if let Some(grads) = &mut grads {
-            let dx = dhidden_chunk.floats(n * width);
-            linear_dgrad(dx, logits, head, Accumulate::Set);
-            for (&row, dx) in chunk.iter().zip(dx.chunks_exact(width)) {
-                grads.dhidden[row as usize * width..][..width].copy_from_slice(dx);
-            }
-            matmul_tn(grads.dhead, logits, x, vocab, width, head.dtype());
-        }
+        linear_wgrad(grads.dhead, &dlogits, &x, head);
     }
     SCRATCH.set(scratch);
 }
@@ -170,7 +182,7 @@ multiversion! {
 }
 
 multiversion! {
-    fn scale(x: &mut [f32], factor: f32) = scale_body
+    fn scale(y: &mut [f32], x: &[f32], factor: f32) = scale_body
 }
 
 #[inline(always)]
@@ -218,9 +230,9 @@ fn subtract_body<V: Lanes>(logits: &mut [f32], max: f32, ln_sum: f32) {
 }
 
 #[inline(always)]
-fn scale_body<V: Lanes>(x: &mut [f32], factor: f32) {
+fn scale_body<V: Lanes>(y: &mut [f32], x: &[f32], factor: f32) {
     for at in (0..x.len()).step_by(LANES) {
-        V::load_at(x, at, 0.0).mul(V::splat(factor)).store_at(x, at);
+        V::load_at(x, at, 0.0).mul(V::splat(factor)).store_at(y, at);
     }
 }
 

@@ -101,6 +101,58 @@ pub(crate) fn pair_neighbours(to: &mut [f32], from: &[f32]) {
     pair_neighbours_plain(to, from);
 }
 
+/// Pairs of neighbours in each row of `rows: [_, width]`: `to [_, width / 2]`, rounded up.
+///
+/// # Panics
+/// If `to` is not half as long.
+pub(crate) fn pair_within_rows(to: &mut [f32], rows: &[f32], width: usize) {
+    if width.is_multiple_of(2) {
+        return pair_neighbours(to, rows);
+    }
+    for (to, row) in to.chunks_exact_mut(width.div_ceil(2)).zip(rows.chunks_exact(width)) {
+        pair_neighbours(to, row);
+    }
+}
+
+/// Two rows of pairs of neighbours, turned into pairs of the rows' values: as [`pair_rows`] with `even` and `odd` rounded already.
+///
+/// # Panics
+/// As [`pair_rows`].
+pub(crate) fn interleave_rows(
+    to: &mut [f32],
+    even: &[f32],
+    odd: Option<&[f32]>,
+    places: impl Iterator<Item = (Range<usize>, usize)>,
+) {
+    assert!(odd.is_none_or(|odd| odd.len() == even.len()), "rows of different lengths");
+    let (even, odd) = (halves(even), odd.map(halves));
+    #[cfg(target_arch = "x86_64")]
+    let is_fast = x86::is_supported();
+    for (columns, start) in places {
+        let to = &mut to[start..][..columns.len()];
+        let even = &even[columns.clone()];
+        let Some(odd) = odd.map(|odd| &odd[columns]) else {
+            to.iter_mut().zip(even).for_each(|(to, &even)| *to = f32::from_bits(even.into()));
+            continue;
+        };
+        #[cfg(target_arch = "x86_64")]
+        if is_fast {
+            // SAFETY: the machine has the instructions; all three have the same length.
+            unsafe { x86::interleave(to, even, odd) };
+            continue;
+        }
+        let pairs = even.iter().zip(odd).map(|(&even, &odd)| u32::from(even) | u32::from(odd) << 16);
+        to.iter_mut().zip(pairs).for_each(|(to, pair)| *to = f32::from_bits(pair));
+    }
+}
+
+/// The bf16 values of pairs, the even one of each first.
+fn halves(pairs: &[f32]) -> &[u16] {
+    const { assert!(cfg!(target_endian = "little"), "pairs have the even value in the low half, so in front") };
+    // SAFETY: the same bytes; u16 has no stricter alignment and any bits are a value.
+    unsafe { std::slice::from_raw_parts(pairs.as_ptr().cast(), 2 * pairs.len()) }
+}
+
 /// Pairs of two rows that are neighbours along k: for each place (columns, start), `to[start + i]` = the pair of the rows' values in the
 /// i-th of these columns. `odd` may be absent.
 ///
@@ -171,7 +223,8 @@ fn pair_rows_body<V: Lanes>(to: &mut [f32], even: &[f32], odd: &[f32]) {
 mod x86 {
     use std::arch::x86_64::{
         __m512bh, __m512i, _mm512_castsi512_ps, _mm512_cvtne2ps_pbh, _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps,
-        _mm512_permutexvar_epi16, _mm512_set_epi16,
+        _mm512_cvtepu16_epi32, _mm512_or_si512, _mm512_permutexvar_epi16, _mm512_set_epi16, _mm512_slli_epi32,
+        _mm256_maskz_loadu_epi16,
     };
     use std::mem::transmute;
 
@@ -180,7 +233,25 @@ mod x86 {
     const LANES: usize = 16;
 
     pub(super) fn is_supported() -> bool {
-        level() == SimdLevel::Avx512 && is_x86_feature_detected!("avx512bf16") && is_x86_feature_detected!("avx512bw")
+        level() == SimdLevel::Avx512 && is_x86_feature_detected!("avx512bf16")
+            && is_x86_feature_detected!("avx512bw")
+            && is_x86_feature_detected!("avx512vl")
+    }
+
+    /// # Safety
+    /// The machine has AVX-512 F, BW and VL; all three have the same length.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+    pub(super) unsafe fn interleave(to: &mut [f32], even: &[u16], odd: &[u16]) {
+        for at in (0..to.len()).step_by(LANES) {
+            let mask = mask(to.len() - at);
+            // SAFETY: the masks leave out what lies behind the end.
+            unsafe {
+                let even = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(mask, even.as_ptr().add(at).cast()));
+                let odd = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(mask, odd.as_ptr().add(at).cast()));
+                store(to, at, _mm512_or_si512(even, _mm512_slli_epi32::<16>(odd)));
+            }
+        }
     }
 
     /// # Safety

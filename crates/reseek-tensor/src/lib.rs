@@ -31,6 +31,7 @@ pub mod linear;
 pub mod matmul;
 pub mod memory;
 pub mod numeric;
+pub mod operand;
 pub mod peak;
 pub mod permute;
 pub mod pool;

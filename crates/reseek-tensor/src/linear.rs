@@ -3,6 +3,7 @@
 
 use crate::dtype::Dtype;
 use crate::matmul::{Accumulate, Packed, matmul, matmul_tn};
+use crate::operand::Left;
 use crate::quantised::{Quantised, quantised_matmul};
 
 /// A weight matrix W `[out, in]` in the forms that products read.
@@ -60,6 +61,14 @@ impl Linear {
         }
     }
 
+    /// The format in which the layer takes its input: f32 where the matrix is quantised.
+    pub fn input_dtype(&self) -> Dtype {
+        match &self.0 {
+            Form::Trained { forward, .. } => forward.dtype,
+            Form::Sampled(_) => Dtype::F32,
+        }
+    }
+
     /// The format of all three products' operands.
     ///
     /// # Panics
@@ -83,10 +92,11 @@ const NOT_TRAINED: &str = "a quantised matrix has no gradient (hint: load the mo
 ///
 /// # Panics
 /// If the lengths do not fit each other and W.
-pub fn linear_forward(y: &mut [f32], x: &[f32], w: &Linear) {
-    match &w.0 {
-        Form::Trained { forward, .. } => matmul(y, x, forward, Accumulate::Set),
-        Form::Sampled(w) => quantised_matmul(y, x, w),
+pub fn linear_forward<'a>(y: &mut [f32], x: impl Into<Left<'a>>, w: &Linear) {
+    match (&w.0, x.into()) {
+        (Form::Trained { forward, .. }, x) => matmul(y, x, forward, Accumulate::Set),
+        (Form::Sampled(w), Left::Values(x)) => quantised_matmul(y, x, w),
+        (Form::Sampled(_), Left::Pairs(_)) => panic!("an operand of bf16 pairs for a quantised matrix"),
     }
 }
 
@@ -94,7 +104,7 @@ pub fn linear_forward(y: &mut [f32], x: &[f32], w: &Linear) {
 ///
 /// # Panics
 /// If the lengths do not fit each other and W, or W is quantised.
-pub fn linear_dgrad(dx: &mut [f32], dy: &[f32], w: &Linear, acc: Accumulate) {
+pub fn linear_dgrad<'a>(dx: &mut [f32], dy: impl Into<Left<'a>>, w: &Linear, acc: Accumulate) {
     matmul(dx, dy, w.dgrad_operand(), acc);
 }
 
@@ -102,6 +112,6 @@ pub fn linear_dgrad(dx: &mut [f32], dy: &[f32], w: &Linear, acc: Accumulate) {
 ///
 /// # Panics
 /// If the lengths do not fit each other and W, or W is quantised.
-pub fn linear_wgrad(dw: &mut [f32], dy: &[f32], x: &[f32], w: &Linear) {
+pub fn linear_wgrad<'a, 'b>(dw: &mut [f32], dy: impl Into<Left<'a>>, x: impl Into<Left<'b>>, w: &Linear) {
     matmul_tn(dw, dy, x, w.out_features(), w.in_features(), w.dtype());
 }

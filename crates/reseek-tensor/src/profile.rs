@@ -27,6 +27,8 @@ pub enum Op {
     /// Softmax and the gradient of the logits; the head's products count as products.
     CrossEntropy,
     Embedding,
+    /// Activations rounded to bf16 for products.
+    Round,
     /// Rows to experts and back.
     Permute,
     AdamW,
@@ -34,7 +36,7 @@ pub enum Op {
 
 impl Op {
     /// Every kind.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Matmul,
         Self::MatmulFewRows,
         Self::MatmulTransposed,
@@ -47,6 +49,7 @@ impl Op {
         Self::Rope,
         Self::CrossEntropy,
         Self::Embedding,
+        Self::Round,
         Self::Permute,
         Self::AdamW,
     ];
@@ -67,6 +70,7 @@ impl fmt::Display for Op {
             Self::Rope => "rope",
             Self::CrossEntropy => "cross-entropy",
             Self::Embedding => "embedding",
+            Self::Round => "round to bf16",
             Self::Permute => "permute",
             Self::AdamW => "adamw",
         })

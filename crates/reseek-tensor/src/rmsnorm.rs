@@ -4,7 +4,9 @@
 //! Nothing is kept for the backward pass: the statistics are computed again from x, which the
 //! caller has. A row's bits depend on that row alone; sums run over 16 lanes and then a tree.
 
+use crate::dtype::Dtype;
 use crate::matmul::Accumulate;
+use crate::operand::Operand;
 use crate::profile::{Op, span};
 use crate::simd::{LANES, Lanes, dot, multiversion};
 
@@ -16,6 +18,19 @@ pub fn rmsnorm_forward(y: &mut [f32], x: &[f32], gamma: &[f32], eps: f32) {
     check(x, gamma.len(), &[("y", y.len())]);
     let _span = span(Op::RmsNorm, 4 * x.len(), 2 * x.len());
     forward(y, x, gamma, eps);
+}
+
+/// [`rmsnorm_forward`] as the operand of products in `dtype`.
+///
+/// # Panics
+/// If `gamma` is empty, or if `x` is not whole rows.
+pub fn rmsnorm_operand(x: &[f32], gamma: &[f32], eps: f32, dtype: Dtype) -> Operand<'static> {
+    check(x, gamma.len(), &[]);
+    let _span = span(Op::RmsNorm, 4 * x.len(), 2 * x.len());
+    let width = gamma.len();
+    Operand::by_blocks(x.len() / width, width, dtype, |rows, y| {
+        forward(y, &x[rows.start * width..rows.end * width], gamma, eps);
+    })
 }
 
 /// Gradient of x: with `g = gamma ∘ dy` and `r = 1 / rms(x)`,

@@ -6,11 +6,11 @@
 use std::cell::Cell;
 use std::f32::consts::{LN_2, LOG2_E};
 
-use super::pack::{Head, copy_rows, copy_transposed, pair_whole_rows, pair_within_rows};
+use super::pack::{Head, copy_rows, copy_transposed, pair_whole_rows};
 use super::softmax::{RowGradient, row_products, softmax_gradient};
 use super::tile::{Left, Output, Right, tile_matmul};
 use super::{AttentionShape, KEY_TILE, ROW_BLOCK, assert_len, padded};
-use crate::dtype::{Dtype, pair_neighbours};
+use crate::dtype::{Dtype, pair_neighbours, pair_within_rows};
 use crate::matmul::Accumulate;
 use crate::profile::Op;
 use crate::scratch::Scratch;

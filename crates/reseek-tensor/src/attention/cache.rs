@@ -1,10 +1,10 @@
 //! Keys and values of one sequence in the layout of the kernels.
 
-use super::pack::{Head, copy_columns, copy_rows, pair_within_rows, put_into_pairs};
+use super::pack::{Head, copy_columns, copy_rows, put_into_pairs};
 use super::{AttentionShape, KEY_TILE, assert_len, padded};
 use crate::aligned::Line;
 use crate::buffer::Buffer;
-use crate::dtype::Dtype;
+use crate::dtype::{Dtype, pair_within_rows};
 
 /// The keys and values that a sequence's queries look back at, kept from token to token in
 /// decoding; for use with [`super::attention_cached`].

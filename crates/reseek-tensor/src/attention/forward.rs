@@ -5,11 +5,11 @@ use std::cell::Cell;
 use std::f32::consts::LOG2_E;
 
 use super::cache::AttentionCache;
-use super::pack::{copy_rows, pair_within_rows};
+use super::pack::copy_rows;
 use super::softmax::{RowState, Scores, finish, online_softmax};
 use super::tile::{Left, Output, Right, tile_matmul};
 use super::{AttentionShape, KEY_TILE, ROW_BLOCK, padded};
-use crate::dtype::{Dtype, pair_neighbours};
+use crate::dtype::{Dtype, pair_neighbours, pair_within_rows};
 use crate::matmul::Accumulate;
 use crate::profile::Op;
 use crate::scratch::Scratch;

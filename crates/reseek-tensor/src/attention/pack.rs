@@ -1,7 +1,7 @@
 //! One head's rows copied out of `[len, heads, width]` into the layouts of the kernels.
 
 use super::KEY_TILE;
-use crate::dtype::{pair_neighbours, pair_rows, set_odd_of_pairs};
+use crate::dtype::{pair_rows, set_odd_of_pairs};
 use crate::simd::transpose_4x4;
 
 /// Rows of one head inside `[len, n_heads, width]`.
@@ -77,16 +77,6 @@ fn copy_four_columns(tile: &mut [[f32; KEY_TILE]], to: usize, rows: [&[f32]; 4])
     }
     for (i, line) in rest.iter_mut().enumerate() {
         line[to..to + 4].copy_from_slice(&[a.1[i], b.1[i], c.1[i], d.1[i]]);
-    }
-}
-
-/// Pairs of neighbours in each row of `rows: [_, width]`: `out [_, width / 2]`, rounded up.
-pub(super) fn pair_within_rows(out: &mut [f32], rows: &[f32], width: usize) {
-    if width.is_multiple_of(2) {
-        return pair_neighbours(out, rows);
-    }
-    for (out, row) in out.chunks_exact_mut(width.div_ceil(2)).zip(rows.chunks_exact(width)) {
-        pair_neighbours(out, row);
     }
 }
 

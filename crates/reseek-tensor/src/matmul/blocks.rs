@@ -15,6 +15,7 @@ use super::tile::{PANEL, ROWS_MAX, Tile, compute, panels_max, rows_max};
 use crate::aligned::Line;
 use crate::dispatch::SimdLevel;
 use crate::dtype::{Dtype, pair_neighbours};
+use crate::operand::Left;
 use crate::profile::{Op, span};
 use crate::scratch::Scratch;
 
@@ -77,7 +78,7 @@ impl Pass {
 pub(super) unsafe fn product(
     level: SimdLevel,
     c: *mut f32,
-    a: &[f32],
+    a: Left,
     m: usize,
     b: &Packed,
     columns: Range<usize>,
@@ -95,7 +96,8 @@ pub(super) unsafe fn product(
     let n_passes = steps_of_k.div_ceil(k_block).max(1);
     let a_row = odd_lines(steps_of_k.div_ceil(n_passes));
     // Pairs are made once for all blocks of columns, where these are several and the pairs are not too many.
-    let keep = b.dtype == Dtype::Bf16 && columns.len() > COLUMN_BLOCK && m * steps_of_k <= PAIRS_KEPT;
+    let rounds = b.dtype == Dtype::Bf16 && matches!(a, Left::Values(_));
+    let keep = rounds && columns.len() > COLUMN_BLOCK && m * steps_of_k <= PAIRS_KEPT;
     let tile_size = row_tiles.largest() * a_row;
     let copied = if keep { row_tiles.count() * n_passes * tile_size } else { tile_size };
     let rows_waiting = if add && n_passes > 1 { m.min(TILES_OF_BLOCK * row_tiles.rows_max) } else { 0 };
@@ -116,7 +118,7 @@ pub(super) unsafe fn product(
                         let place = if keep { (tile * n_passes + index) * tile_size } else { 0 };
                         let copy = &mut copy[place..place + tile_size];
                         if !keep || columns.start == first_column {
-                            copy_row_tile(copy, a_row, &a[rows.start * k..rows.end * k], k, &steps, b.dtype);
+                            copy_row_tile(copy, a_row, a.part(rows.clone(), k), k, &steps, b.dtype);
                         }
                         let of_a = OfA::new(copy, a_row, 1);
                         let pass = pass.at(rows.start - first_row, 0);
@@ -204,15 +206,15 @@ pub(super) fn odd_lines(values: usize) -> usize {
 }
 
 /// Copies the steps `steps` of each row of `a: [rows, k]` to rows of `copy_row` values.
-fn copy_row_tile(copy: &mut [f32], copy_row: usize, a: &[f32], k: usize, steps: &Range<usize>, dtype: Dtype) {
+fn copy_row_tile(copy: &mut [f32], copy_row: usize, a: Left, k: usize, steps: &Range<usize>, dtype: Dtype) {
     if steps.is_empty() {
         return;
     }
-    for (target, source) in copy.chunks_exact_mut(copy_row).zip(a.chunks_exact(k)) {
+    for (target, source) in copy.chunks_exact_mut(copy_row).zip(a.stored().chunks_exact(a.step(k))) {
         let target = &mut target[..steps.len()];
-        match dtype {
-            Dtype::F32 => target.copy_from_slice(&source[steps.clone()]),
-            Dtype::Bf16 => pair_neighbours(target, &source[dtype.values(steps, k)]),
+        match (a, dtype) {
+            (Left::Values(_), Dtype::Bf16) => pair_neighbours(target, &source[dtype.values(steps, k)]),
+            _ => target.copy_from_slice(&source[steps.clone()]),
         }
     }
 }

@@ -33,6 +33,7 @@ use std::ops::Range;
 
 use crate::dispatch::{self, SimdLevel};
 use crate::dtype::Dtype;
+use crate::operand::Left;
 use crate::pool;
 
 pub use packed::Packed;
@@ -56,13 +57,14 @@ const PARALLEL_FLOPS: usize = 64_000_000;
 ///
 /// # Panics
 /// If the lengths of `c` and `a` are not those of m rows for one m.
-pub fn matmul(c: &mut [f32], a: &[f32], b: &Packed, acc: Accumulate) {
-    let (k, n) = (b.k, b.n);
-    let m = c.len().checked_div(n).or(a.len().checked_div(k)).unwrap_or(0);
+pub fn matmul<'a>(c: &mut [f32], a: impl Into<Left<'a>>, b: &Packed, acc: Accumulate) {
+    let (k, n, a) = (b.k, b.n, a.into());
+    let m = c.len().checked_div(n).or(a.rows(k)).unwrap_or(0);
+    check_format(a, b.dtype);
     assert!(
-        a.len() == m * k && c.len() == m * n,
+        a.is(m, k) && c.len() == m * n,
         "matmul with B [{k}, {n}]: a has {} values, c has {}; rows of both must match (hint: a = m*{k}, c = m*{n})",
-        a.len(),
+        a.stored().len(),
         c.len()
     );
     if m == 0 || n == 0 {
@@ -89,26 +91,52 @@ pub fn matmul(c: &mut [f32], a: &[f32], b: &Packed, acc: Accumulate) {
 ///
 /// # Panics
 /// If the lengths do not fit `m`, `n` and one t.
-pub fn matmul_tn(c: &mut [f32], a: &[f32], b: &[f32], m: usize, n: usize, dtype: Dtype) {
-    let t = a.len().checked_div(m).unwrap_or(0);
+pub fn matmul_tn<'a, 'b>(
+    c: &mut [f32],
+    a: impl Into<Left<'a>>,
+    b: impl Into<Left<'b>>,
+    m: usize,
+    n: usize,
+    dtype: Dtype,
+) {
+    matmul_tn_part(c, a, 0..m, b, m, n, dtype);
+}
+
+/// [`matmul_tn`] for some of the columns of `a`: `c[columns.len(), n] += a[:, columns]ᵀ·b`.
+///
+/// # Panics
+/// As [`matmul_tn`], and if `a` does not have the columns.
+pub fn matmul_tn_part<'a, 'b>(
+    c: &mut [f32],
+    a: impl Into<Left<'a>>,
+    columns: Range<usize>,
+    b: impl Into<Left<'b>>,
+    m: usize,
+    n: usize,
+    dtype: Dtype,
+) {
+    let (a, b) = (a.into(), b.into());
+    let t = a.rows(m).unwrap_or(0);
+    [a, b].into_iter().for_each(|operand| check_format(operand, dtype));
+    assert!(columns.start <= columns.end && columns.end <= m, "columns {columns:?} of {m}");
     assert!(
-        c.len() == m * n && a.len() == t * m && (m == 0 || b.len() == t * n),
+        c.len() == columns.len() * n && a.is(t, m) && (m == 0 || b.is(t, n)),
         "matmul_tn with m {m}, n {n}: a has {} values, b has {}, c has {} (hint: a = t*m, b = t*n, c = m*n)",
-        a.len(),
-        b.len(),
+        a.stored().len(),
+        b.stored().len(),
         c.len()
     );
-    if t == 0 || m == 0 || n == 0 {
+    if t == 0 || columns.is_empty() || n == 0 {
         return;
     }
     let level = dispatch::level();
-    let rows_of_part = m.div_ceil(parts(m, n, t)).next_multiple_of(tile::ROWS_MAX);
+    let rows_of_part = columns.len().div_ceil(parts(columns.len(), n, t)).next_multiple_of(tile::ROWS_MAX);
     let compute = |(index, c): (usize, &mut [f32])| {
-        let first = index * rows_of_part;
+        let first = columns.start + index * rows_of_part;
         // SAFETY: dispatch only returns levels that the machine supports.
         unsafe { transposed::product_tn(level, c, a, b, m, n, first, dtype) }
     };
-    if rows_of_part >= m {
+    if rows_of_part >= columns.len() {
         compute((0, c));
     } else {
         let chunks: Vec<_> = c.chunks_mut(rows_of_part * n).enumerate().collect();
@@ -122,17 +150,19 @@ pub fn matmul_tn(c: &mut [f32], a: &[f32], b: &[f32], m: usize, n: usize, dtype:
 /// # Panics
 /// If there is not one offset more than operands, if the offsets do not rise from 0 to the number
 /// of rows, or if the operands differ in shape.
-pub fn grouped_matmul(c: &mut [f32], a: &[f32], bs: &[Packed], offsets: &[usize], acc: Accumulate) {
+pub fn grouped_matmul<'a>(c: &mut [f32], a: impl Into<Left<'a>>, bs: &[Packed], offsets: &[usize], acc: Accumulate) {
+    let a = a.into();
     let Some(Packed { k, n, .. }) = bs.first() else {
-        assert!(c.is_empty() && a.is_empty(), "grouped_matmul of {} values of a without any B", a.len());
+        let values = a.stored().len();
+        assert!(c.is_empty() && values == 0, "grouped_matmul of {values} values of a without any B");
         return;
     };
-    check_offsets(offsets, bs.len(), a.len(), *k);
+    check_offsets(offsets, bs.len(), a.stored().len(), a.step(*k));
     check_offsets(offsets, bs.len(), c.len(), *n);
     for (e, (b, rows)) in bs.iter().zip(groups(offsets)).enumerate() {
         assert!((b.k, b.n) == (*k, *n), "group {e} has B [{}, {}], group 0 has [{k}, {n}]", b.k, b.n);
         if !rows.is_empty() {
-            matmul(&mut c[rows.start * n..rows.end * n], &a[rows.start * k..rows.end * k], b, acc);
+            matmul(&mut c[rows.start * n..rows.end * n], a.part(rows, *k), b, acc);
         }
     }
 }
@@ -143,15 +173,47 @@ pub fn grouped_matmul(c: &mut [f32], a: &[f32], bs: &[Packed], offsets: &[usize]
 /// # Panics
 /// If the offsets do not rise from 0 to the number of rows of `a` and of `b`, or `c` does not
 /// have `m * n` values for each group.
-pub fn grouped_matmul_tn(c: &mut [f32], a: &[f32], b: &[f32], m: usize, n: usize, offsets: &[usize], dtype: Dtype) {
-    let n_groups = offsets.len().saturating_sub(1);
-    assert_eq!(c.len(), n_groups * m * n, "c of {n_groups} groups of [{m}, {n}]");
-    check_offsets(offsets, n_groups, a.len(), m);
-    check_offsets(offsets, n_groups, b.len(), n);
+pub fn grouped_matmul_tn<'a, 'b>(
+    c: &mut [f32],
+    a: impl Into<Left<'a>>,
+    b: impl Into<Left<'b>>,
+    m: usize,
+    n: usize,
+    offsets: &[usize],
+    dtype: Dtype,
+) {
+    grouped_matmul_tn_part(c, a, 0..m, b, m, n, offsets, dtype);
+}
+
+/// [`grouped_matmul_tn`] for some of the columns of `a`, see [`matmul_tn_part`].
+///
+/// # Panics
+/// As both.
+pub fn grouped_matmul_tn_part<'a, 'b>(
+    c: &mut [f32],
+    a: impl Into<Left<'a>>,
+    columns: Range<usize>,
+    b: impl Into<Left<'b>>,
+    m: usize,
+    n: usize,
+    offsets: &[usize],
+    dtype: Dtype,
+) {
+    let (a, b) = (a.into(), b.into());
+    let (n_groups, size) = (offsets.len().saturating_sub(1), columns.len() * n);
+    assert_eq!(c.len(), n_groups * size, "c of {n_groups} groups of [{}, {n}]", columns.len());
+    check_offsets(offsets, n_groups, a.stored().len(), a.step(m));
+    check_offsets(offsets, n_groups, b.stored().len(), b.step(n));
     for (e, rows) in groups(offsets).enumerate() {
-        let c = &mut c[e * m * n..(e + 1) * m * n];
-        matmul_tn(c, &a[rows.start * m..rows.end * m], &b[rows.start * n..rows.end * n], m, n, dtype);
+        let c = &mut c[e * size..(e + 1) * size];
+        matmul_tn_part(c, a.part(rows.clone(), m), columns.clone(), b.part(rows, n), m, n, dtype);
     }
+}
+
+#[track_caller]
+fn check_format(operand: Left, dtype: Dtype) {
+    let is_paired = matches!(operand, Left::Pairs(_));
+    assert!(!is_paired || dtype == Dtype::Bf16, "an operand of bf16 pairs for a product in {dtype}");
 }
 
 fn groups(offsets: &[usize]) -> impl Iterator<Item = Range<usize>> {
@@ -175,11 +237,13 @@ fn parts(m: usize, n: usize, k: usize) -> usize {
     if flops < PARALLEL_FLOPS || pool::on_worker() { 1 } else { pool::threads() }
 }
 
-fn split_rows(level: SimdLevel, c: &mut [f32], a: &[f32], b: &Packed, add: bool, rows: usize) {
-    let chunks: Vec<_> = c.chunks_mut(rows * b.n).zip(a.chunks(rows * b.k)).collect();
-    pool::map_lanes(chunks, |(c, a)| {
+fn split_rows(level: SimdLevel, c: &mut [f32], a: Left, b: &Packed, add: bool, rows: usize) {
+    let chunks: Vec<_> = c.chunks_mut(rows * b.n).enumerate().collect();
+    pool::map_lanes(chunks, |(index, c)| {
+        let (first, m) = (index * rows, c.len() / b.n);
+        let a = a.part(first..first + m, b.k);
         // SAFETY: the level comes from dispatch; every lane has its own rows of c.
-        unsafe { blocks::product(level, c.as_mut_ptr(), a, c.len() / b.n, b, 0..b.n, add) }
+        unsafe { blocks::product(level, c.as_mut_ptr(), a, m, b, 0..b.n, add) }
     });
 }
 
@@ -189,7 +253,7 @@ struct Shared(*mut f32);
 // SAFETY: the pointer is used for disjoint elements only, while C stays borrowed.
 unsafe impl Sync for Shared {}
 
-fn share_columns(level: SimdLevel, c: &mut [f32], a: &[f32], m: usize, b: &Packed, add: bool) {
+fn share_columns(level: SimdLevel, c: &mut [f32], a: Left, m: usize, b: &Packed, add: bool) {
     let shared = &Shared(c.as_mut_ptr());
     pool::join_parts(b.n.div_ceil(tile::PANEL), |panels| {
         let range = panels.start * tile::PANEL..b.n.min(panels.end * tile::PANEL);
@@ -200,7 +264,7 @@ fn share_columns(level: SimdLevel, c: &mut [f32], a: &[f32], m: usize, b: &Packe
     });
 }
 
-fn split_columns(level: SimdLevel, c: &mut [f32], a: &[f32], m: usize, b: &Packed, add: bool, columns: usize) {
+fn split_columns(level: SimdLevel, c: &mut [f32], a: Left, m: usize, b: &Packed, add: bool, columns: usize) {
     let shared = &Shared(c.as_mut_ptr());
     pool::map_lanes(0..b.n.div_ceil(columns), |lane| {
         let range = lane * columns..b.n.min((lane + 1) * columns);

@@ -4,7 +4,8 @@ use std::ops::Range;
 
 use super::tile::{HALF_PANEL, PANEL};
 use crate::aligned::Line;
-use crate::dtype::{Dtype, pair_neighbours, pair_rows};
+use crate::dtype::{Dtype, pair_neighbours};
+use crate::operand::Left;
 use crate::profile::{Op, span};
 
 /// B `[k, n]` packed in column panels: panel p holds columns 32p.. of all k rows, row after row,
@@ -48,7 +49,7 @@ impl Packed {
         assert_eq!(b.len(), k * n, "packing B [{k}, {n}] from {} values", b.len());
         let _span = span(Op::Pack, 0, b.len() + padded(n) * self.steps());
         if n > 0 {
-            pack_rows(Line::flatten_mut(&mut self.lines), b, n, 0..n, self.dtype);
+            pack_rows(Line::flatten_mut(&mut self.lines), b.into(), n, 0..n, self.dtype);
         }
     }
 
@@ -111,11 +112,11 @@ pub(super) fn padded(n: usize) -> usize {
 /// Packs the given columns of all rows of `b: [_, n]` into panels, with zeros beyond the last
 /// column. Goes by a few rows at a time through all panels, because a row of `b` may be a memory
 /// page away from the next.
-pub(super) fn pack_rows(panels: &mut [f32], b: &[f32], n: usize, columns: Range<usize>, dtype: Dtype) {
+pub(super) fn pack_rows(panels: &mut [f32], b: Left, n: usize, columns: Range<usize>, dtype: Dtype) {
     const ROWS: usize = 8;
-    let steps = dtype.steps(b.len() / n);
+    let (steps, stored) = (dtype.steps(b.rows(n).unwrap_or(0)), b.step(n));
     let starts = (0..columns.len()).step_by(PANEL);
-    for (index, b) in b.chunks(ROWS * n).enumerate() {
+    for (index, rows) in b.stored().chunks(ROWS * stored).enumerate() {
         match dtype {
             Dtype::F32 => {
                 for start in starts.clone() {
@@ -123,19 +124,19 @@ pub(super) fn pack_rows(panels: &mut [f32], b: &[f32], n: usize, columns: Range<
                     let width = panel_width(valid);
                     let panel = &mut panels[start * steps + index * ROWS * width..];
                     let from = columns.start + start;
-                    pack_values(panel, b.chunks_exact(n).map(|values| &values[from..from + valid]), valid, width);
+                    pack_values(panel, rows.chunks_exact(n).map(|values| &values[from..from + valid]), valid, width);
                 }
             }
             Dtype::Bf16 => {
-                for (step, pair) in b.chunks(2 * n).enumerate() {
+                for (step, pair) in rows.chunks(2 * stored).enumerate() {
                     let step = index * dtype.steps(ROWS) + step;
                     let places = starts.clone().map(|start| {
                         let valid = PANEL.min(columns.len() - start);
                         let from = columns.start + start;
                         (from..from + valid, start * steps + step * panel_width(valid))
                     });
-                    let (even, odd) = pair.split_at(n);
-                    pair_rows(panels, even, (!odd.is_empty()).then_some(odd), places);
+                    let (even, odd) = pair.split_at(stored);
+                    b.pair_rows(panels, even, (!odd.is_empty()).then_some(odd), places);
                     let valid = columns.len() % PANEL;
                     if !valid.is_multiple_of(HALF_PANEL) {
                         let (start, width) = (columns.len() - valid, panel_width(valid));

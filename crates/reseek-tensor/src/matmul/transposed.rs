@@ -9,7 +9,8 @@ use std::ops::Range;
 use super::blocks::{COLUMN_BLOCK, OfA, OfB, Pass, RowTiles, Sums, blocks, odd_lines, part, sweep, with_scratch};
 use super::packed::{copy_rows, pack_rows, padded};
 use crate::dispatch::SimdLevel;
-use crate::dtype::{Dtype, pair_rows};
+use crate::dtype::Dtype;
+use crate::operand::Left;
 use crate::profile::{Op, span};
 
 /// Steps of t of a block.
@@ -24,14 +25,14 @@ const C_BLOCK: usize = 1024;
 pub(super) unsafe fn product_tn(
     level: SimdLevel,
     c: &mut [f32],
-    a: &[f32],
-    b: &[f32],
+    a: Left,
+    b: Left,
     m: usize,
     n: usize,
     first: usize,
     dtype: Dtype,
 ) {
-    let (rows, t) = (c.len() / n, a.len() / m);
+    let (rows, t) = (c.len() / n, b.rows(n).unwrap_or(0));
     let _span = span(Op::MatmulTransposed, 2 * t * rows * n, t * (rows + n) + 2 * c.len());
     for row_block in blocks(0..rows, C_BLOCK) {
         for columns in blocks(0..n, C_BLOCK) {
@@ -39,22 +40,16 @@ pub(super) unsafe fn product_tn(
             let of_b = Columns { values: b, width: n, range: columns.clone() };
             let c = Sums::new(c.as_mut_ptr(), n).at(row_block.start, columns.start);
             // SAFETY: the caller's promise on level; the block lies in C, which is borrowed.
-            unsafe { block_of_product(level, c, &of_a, &of_b, dtype) };
+            unsafe { block_of_product(level, c, &of_a, &of_b, t, dtype) };
         }
     }
 }
 
 /// Some columns of a row-major matrix.
 struct Columns<'a> {
-    values: &'a [f32],
+    values: Left<'a>,
     width: usize,
     range: Range<usize>,
-}
-
-impl Columns<'_> {
-    fn rows(&self, rows: &Range<usize>) -> &[f32] {
-        &self.values[rows.start * self.width..rows.end * self.width]
-    }
 }
 
 /// [`product_tn`] for one block of C at `c`.
@@ -62,8 +57,7 @@ impl Columns<'_> {
 /// # Safety
 /// The machine supports `level`; `c` has a row for each column of `a` and a column for each of
 /// `b`, which no one else uses.
-unsafe fn block_of_product(level: SimdLevel, c: Sums, a: &Columns<'_>, b: &Columns<'_>, dtype: Dtype) {
-    let k = a.values.len() / a.width;
+unsafe fn block_of_product(level: SimdLevel, c: Sums, a: &Columns, b: &Columns, k: usize, dtype: Dtype) {
     let steps_of_k = dtype.steps(k);
     let (m, n) = (a.range.len(), b.range.len());
     let row_tiles = RowTiles::new(m, level);
@@ -82,7 +76,7 @@ unsafe fn block_of_product(level: SimdLevel, c: Sums, a: &Columns<'_>, b: &Colum
             let values = dtype.values(&steps, k);
             let pass = Pass::new(index, n_passes, c, partial, true);
             pack_row_tiles(a_packed, tile_size, a, &values, row_tiles, dtype);
-            pack_rows(b_packed, b.rows(&values), b.width, b.range.clone(), dtype);
+            pack_rows(b_packed, b.values.part(values, b.width), b.width, b.range.clone(), dtype);
             for columns in blocks(0..n, COLUMN_BLOCK) {
                 let of_b = OfB::new(b_packed, steps.len(), 0..steps.len(), columns.clone());
                 for (tile, of_tile) in a_packed.chunks_exact(tile_size).enumerate() {
@@ -113,7 +107,9 @@ fn pack_row_tiles(
         let rows = tiles.get(tile);
         a.range.start + rows.start..a.range.start + rows.end
     };
-    for (index, few_rows) in a.rows(rows).chunks(ROWS * a.width).enumerate() {
+    let stored = a.values.part(rows.clone(), a.width);
+    let step = stored.step(a.width);
+    for (index, few_rows) in stored.stored().chunks(ROWS * step).enumerate() {
         match dtype {
             Dtype::F32 => {
                 for (tile, packed) in packed.chunks_exact_mut(tile_size).enumerate() {
@@ -122,15 +118,15 @@ fn pack_row_tiles(
                 }
             }
             Dtype::Bf16 => {
-                for (step, pair) in few_rows.chunks(2 * a.width).enumerate() {
-                    let step = index * dtype.steps(ROWS) + step;
+                for (at, pair) in few_rows.chunks(2 * step).enumerate() {
+                    let at = index * dtype.steps(ROWS) + at;
                     let places = (0..tiles.count()).map(|tile| {
                         let columns = columns(tile);
-                        let start = tile * tile_size + step * columns.len();
+                        let start = tile * tile_size + at * columns.len();
                         (columns, start)
                     });
-                    let (even, odd) = pair.split_at(a.width);
-                    pair_rows(packed, even, (!odd.is_empty()).then_some(odd), places);
+                    let (even, odd) = pair.split_at(step);
+                    stored.pair_rows(packed, even, (!odd.is_empty()).then_some(odd), places);
                 }
             }
         }

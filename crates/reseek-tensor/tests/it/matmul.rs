@@ -5,8 +5,11 @@ use std::ops::Range;
 use reseek_tensor::dispatch::{SimdLevel, with_level};
 use reseek_tensor::dtype::{Dtype, round_bf16};
 use reseek_tensor::linear::{Linear, linear_dgrad, linear_forward, linear_wgrad};
-use reseek_tensor::matmul::{Accumulate, Packed, grouped_matmul, grouped_matmul_tn, matmul, matmul_tn};
+use reseek_tensor::matmul::{
+    Accumulate, Packed, grouped_matmul, grouped_matmul_tn, matmul, matmul_tn, matmul_tn_part,
+};
 use reseek_tensor::numeric::{assert_close, assert_same_bits};
+use reseek_tensor::operand::Operand;
 use reseek_tensor::pool;
 use reseek_tensor::random::Stream;
 
@@ -91,6 +94,19 @@ fn check_dtype(m: usize, k: usize, n: usize, dtype: Dtype) {
             let mut got = c.clone();
             matmul_tn(&mut got, &at, &b, m, n, dtype);
             compare("tn", &got, &exact_added, &fused_added);
+            // Operands that were rounded before have the bits of those that are rounded on the way.
+            let mut got = vec![f32::NAN; m * n];
+            matmul(&mut got, &Operand::of(&a, k, dtype), &packed, Accumulate::Set);
+            compare("set, operand", &got, &exact, &fused);
+            let (left, right) = (Operand::of(&at, m, dtype), Operand::of(&b, n, dtype));
+            let mut got = c.clone();
+            matmul_tn(&mut got, &left, &right, m, n, dtype);
+            compare("tn, operands", &got, &exact_added, &fused_added);
+            let mut got = c.clone();
+            let (first, last) = got.split_at_mut(m / 3 * n);
+            matmul_tn_part(first, &left, 0..m / 3, &b, m, n, dtype);
+            matmul_tn_part(last, &at, m / 3..m, &right, m, n, dtype);
+            compare("tn, in parts", &got, &exact_added, &fused_added);
         });
     }
 }

@@ -1,9 +1,11 @@
 //! RMSNorm and SwiGLU.
 
+use reseek_tensor::dtype::Dtype;
 use reseek_tensor::matmul::Accumulate;
 use reseek_tensor::numeric::assert_same_bits;
-use reseek_tensor::rmsnorm::{rmsnorm_dgrad, rmsnorm_forward, rmsnorm_wgrad};
-use reseek_tensor::swiglu::{swiglu_backward, swiglu_forward};
+use reseek_tensor::operand::Operand;
+use reseek_tensor::rmsnorm::{rmsnorm_dgrad, rmsnorm_forward, rmsnorm_operand, rmsnorm_wgrad};
+use reseek_tensor::swiglu::{swiglu_backward, swiglu_forward, swiglu_operand};
 
 use crate::ops_support::{check_at_every_level, gradient, inner, narrow, normal, widen};
 
@@ -103,24 +105,29 @@ fn swiglu(gate: &[f64], up: &[f64]) -> Vec<f64> {
     gate.iter().zip(up).map(|(gate, up)| gate / (1.0 + (-gate).exp()) * up).collect()
 }
 
+/// Rows of a gate and its up, as one product gives them.
+fn side_by_side(gate: &[f32], up: &[f32], width: usize) -> Vec<f32> {
+    gate.chunks_exact(width).zip(up.chunks_exact(width)).flat_map(|(gate, up)| [gate, up].concat()).collect()
+}
+
 #[test]
 fn swiglu_agrees_with_the_reference_and_its_differences() {
-    for len in [1, 15, 16, 33, 200] {
+    for (rows, width) in [(1, 1), (3, 15), (2, 16), (4, 33), (1, 200), (70, 48)] {
+        let len = rows * width;
         let mut gate = normal(len, "gate");
         gate.iter_mut().for_each(|gate| *gate *= 4.0);
         let (up, dy) = (normal(len, "up"), normal(len, "dy"));
-        check_at_every_level("y", &[len], &narrow(&swiglu(&widen(&gate), &widen(&up))), 1e-6, || {
+        let gate_up = side_by_side(&gate, &up, width);
+        check_at_every_level("y", &[rows, width], &narrow(&swiglu(&widen(&gate), &widen(&up))), 1e-6, || {
             let mut y = vec![f32::NAN; len];
-            swiglu_forward(&mut y, &gate, &up);
+            swiglu_forward(&mut y, &gate_up, width);
+            assert_same_bits("operand", &swiglu_operand(&gate_up, width, Dtype::F32), &y, &[rows, width]);
             y
         });
-        let mut want = gradient(&gate, |gate| inner(&swiglu(gate, &widen(&up)), &dy));
-        want.extend(gradient(&up, |up| inner(&swiglu(&widen(&gate), up), &dy)));
-        check_at_every_level("dgate, dup", &[2, len], &want, 1e-6, || {
-            let mut gradients = vec![f32::NAN; 2 * len];
-            let (dgate, dup) = gradients.split_at_mut(len);
-            swiglu_backward(dgate, dup, &dy, &gate, &up);
-            gradients
+        let dgate = gradient(&gate, |gate| inner(&swiglu(gate, &widen(&up)), &dy));
+        let dup = gradient(&up, |up| inner(&swiglu(&widen(&gate), up), &dy));
+        check_at_every_level("dgate, dup", &[rows, 2 * width], &side_by_side(&dgate, &dup, width), 1e-6, || {
+            swiglu_backward(&dy, &gate_up, width, Dtype::F32).to_vec()
         });
     }
 }
@@ -128,13 +135,34 @@ fn swiglu_agrees_with_the_reference_and_its_differences() {
 #[test]
 fn swiglu_of_extreme_gates() {
     let gate = [1e30, -1e30, 200.0, -200.0, 0.0, f32::NAN, 88.5, -88.5];
-    let (up, dy) = ([1.0; 8], [1.0; 8]);
-    let (mut y, mut dgate, mut dup) = ([0.0; 8], [0.0; 8], [0.0; 8]);
-    swiglu_forward(&mut y, &gate, &up);
-    swiglu_backward(&mut dgate, &mut dup, &dy, &gate, &up);
+    let gate_up = [gate, [1.0; 8]].concat();
+    let mut y = [0.0; 8];
+    swiglu_forward(&mut y, &gate_up, 8);
+    let d = swiglu_backward(&[1.0; 8], &gate_up, 8, Dtype::F32);
+    let (dgate, dup) = d.split_at(8);
     assert_eq!(y[..5], [1e30, 0.0, 200.0, 0.0, 0.0]);
     assert_eq!(dup[..5], y[..5]);
     assert_eq!(dgate[..5], [1.0, 0.0, 1.0, 0.0, 0.5]);
     assert!([y[5], dgate[5], dup[5]].iter().all(|x| x.is_nan()));
     assert!(y[6] == 88.5 && y[7].abs() < 1e-30);
+}
+
+/// In bf16 an op's operand is its f32 result, rounded once.
+#[test]
+fn operands_are_rounded_results() {
+    for (rows, width) in [(1, 1), (5, 7), (3, 16), (40, 65), (9, 3000)] {
+        let (x, gamma) = (normal(2 * rows * width, "x"), normal(width, "gamma"));
+        for dtype in [Dtype::F32, Dtype::Bf16] {
+            let want = |values: &[f32]| Operand::of(values, width, dtype).to_vec();
+            let mut y = vec![f32::NAN; x.len()];
+            rmsnorm_forward(&mut y, &x, &gamma, EPS);
+            assert_same_bits("rmsnorm", &rmsnorm_operand(&x, &gamma, EPS, dtype), &want(&y), &[x.len()]);
+            let mut y = vec![f32::NAN; rows * width];
+            swiglu_forward(&mut y, &x, width);
+            assert_same_bits("swiglu", &swiglu_operand(&x, width, dtype), &want(&y), &[y.len()]);
+            let gathered = Operand::of(&x, width, dtype).gather(&[rows as u32, 0]);
+            let rows = [&x[rows * width..][..width], &x[..width]].concat();
+            assert_same_bits("gather", &gathered, &want(&rows), &[rows.len()]);
+        }
+    }
 }

@@ -1,0 +1,211 @@
+//! Left operands of products: rows in the format in which they meet the weights.
+//!
+//! An activation often enters several products: the norm's output those of queries and latents, and later the gradients of their weights.
+//! In bf16 it is rounded once, by the op that makes it, and read as pairs from then on, at half of the bytes. The bits of a product are
+//! those that it has when it rounds values on the way: both round each value once.
+
+use std::ops::{Deref, Range};
+
+use crate::buffer::Buffer;
+use crate::dtype::{Dtype, interleave_rows, pair_rows, pair_within_rows};
+use crate::profile::{Op, span};
+
+/// Rows that [`Operand::by_blocks`] computes at once, in values: a block waits for its rounding in the L1 cache.
+const BLOCK_VALUES: usize = 2048;
+
+/// Rows `[n, width]` that enter products on their left side.
+#[derive(Debug)]
+pub struct Operand<'a> {
+    values: Values<'a>,
+    width: usize,
+    dtype: Dtype,
+}
+
+#[derive(Debug)]
+enum Values<'a> {
+    Borrowed(&'a [f32]),
+    Owned(Buffer),
+}
+
+/// What a product reads of an [`Operand`], or plain f32 rows, which it rounds itself where it multiplies in bf16.
+#[derive(Clone, Copy, Debug)]
+pub enum Left<'a> {
+    /// f32 values, row after row.
+    Values(&'a [f32]),
+    /// bf16 pairs of neighbours in each row; an odd last value has 0 beside it.
+    Pairs(&'a [f32]),
+}
+
+impl<'a> Operand<'a> {
+    /// Rows of `width` values in `dtype`: in f32 these very values, in bf16 a rounded copy.
+    ///
+    /// # Panics
+    /// If `x` is not whole rows.
+    pub fn of(x: &'a [f32], width: usize, dtype: Dtype) -> Self {
+        match dtype {
+            Dtype::F32 => Self { values: Values::Borrowed(x), width, dtype },
+            Dtype::Bf16 => rounded(x, width),
+        }
+    }
+
+    /// [`Operand::of`] for values that are not needed otherwise.
+    ///
+    /// # Panics
+    /// If `x` is not whole rows.
+    pub fn owned(x: Buffer, width: usize, dtype: Dtype) -> Operand<'static> {
+        match dtype {
+            Dtype::F32 => Operand { values: Values::Owned(x), width, dtype },
+            Dtype::Bf16 => rounded(&x, width),
+        }
+    }
+
+    /// `n` rows that `compute(rows, out)` writes as f32, block by block.
+    pub fn by_blocks(
+        n: usize,
+        width: usize,
+        dtype: Dtype,
+        mut compute: impl FnMut(Range<usize>, &mut [f32]),
+    ) -> Operand<'static> {
+        let mut values = Buffer::new(n * dtype.steps(width));
+        match dtype {
+            Dtype::F32 => compute(0..n, &mut values),
+            Dtype::Bf16 => {
+                let rows = (BLOCK_VALUES / width.max(1)).max(1);
+                let mut block = Buffer::new(rows.min(n) * width);
+                for (index, pairs) in values.chunks_mut(rows * dtype.steps(width)).enumerate() {
+                    let rows = index * rows..n.min((index + 1) * rows);
+                    let block = &mut block[..rows.len() * width];
+                    compute(rows, block);
+                    pair_within_rows(pairs, block, width);
+                }
+            }
+        }
+        Operand { values: Values::Owned(values), width, dtype }
+    }
+
+    /// Row i of the result is row `rows[i]` of this.
+    ///
+    /// # Panics
+    /// If there is no such row.
+    pub fn gather(&self, rows: &[u32]) -> Operand<'static> {
+        let step = self.dtype.steps(self.width);
+        let mut values = Buffer::new(rows.len() * step);
+        crate::permute::gather_rows(&mut values, self, rows, step);
+        Operand { values: Values::Owned(values), width: self.width, dtype: self.dtype }
+    }
+
+    /// Values in a row.
+    pub fn width(&self) -> usize {
+        self.width
+    }
+
+    /// The view that products take.
+    pub fn left(&self) -> Left<'_> {
+        match self.dtype {
+            Dtype::F32 => Left::Values(self),
+            Dtype::Bf16 => Left::Pairs(self),
+        }
+    }
+}
+
+fn rounded(x: &[f32], width: usize) -> Operand<'static> {
+    let n = x.len().checked_div(width).unwrap_or(0);
+    assert_eq!(x.len(), n * width, "an operand with rows of {width} values");
+    let _span = span(Op::Round, 0, x.len() + x.len() / 2);
+    let mut values = Buffer::new(n * Dtype::Bf16.steps(width));
+    pair_within_rows(&mut values, x, width);
+    Operand { values: Values::Owned(values), width, dtype: Dtype::Bf16 }
+}
+
+/// The values or pairs.
+impl Deref for Operand<'_> {
+    type Target = [f32];
+
+    fn deref(&self) -> &[f32] {
+        match &self.values {
+            Values::Borrowed(values) => values,
+            Values::Owned(values) => values,
+        }
+    }
+}
+
+impl<'a> Left<'a> {
+    /// Whether these are `rows` rows of `width` values.
+    pub(crate) fn is(self, rows: usize, width: usize) -> bool {
+        self.stored().len() == rows * self.step(width)
+    }
+
+    /// Rows of `width` values, the last one perhaps not whole.
+    pub(crate) fn rows(self, width: usize) -> Option<usize> {
+        self.stored().len().checked_div(self.step(width))
+    }
+
+    /// Some of the rows.
+    pub(crate) fn part(self, rows: Range<usize>, width: usize) -> Self {
+        let step = self.step(width);
+        let part = |stored: &'a [f32]| &stored[rows.start * step..rows.end * step];
+        match self {
+            Self::Values(values) => Self::Values(part(values)),
+            Self::Pairs(pairs) => Self::Pairs(part(pairs)),
+        }
+    }
+
+    /// Pairs of two of the rows, which are neighbours along k: see [`pair_rows`].
+    pub(crate) fn pair_rows(
+        self,
+        to: &mut [f32],
+        even: &[f32],
+        odd: Option<&[f32]>,
+        places: impl Iterator<Item = (Range<usize>, usize)>,
+    ) {
+        match self {
+            Self::Values(_) => pair_rows(to, even, odd, places),
+            Self::Pairs(_) => interleave_rows(to, even, odd, places),
+        }
+    }
+
+    /// Stored values of a row.
+    pub(crate) fn step(self, width: usize) -> usize {
+        match self {
+            Self::Values(_) => width,
+            Self::Pairs(_) => Dtype::Bf16.steps(width),
+        }
+    }
+
+    /// Values or pairs as they lie.
+    pub(crate) fn stored(self) -> &'a [f32] {
+        match self {
+            Self::Values(stored) | Self::Pairs(stored) => stored,
+        }
+    }
+}
+
+impl<'a> From<&'a [f32]> for Left<'a> {
+    fn from(values: &'a [f32]) -> Self {
+        Self::Values(values)
+    }
+}
+
+impl<'a> From<&'a Vec<f32>> for Left<'a> {
+    fn from(values: &'a Vec<f32>) -> Self {
+        Self::Values(values)
+    }
+}
+
+impl<'a, const N: usize> From<&'a [f32; N]> for Left<'a> {
+    fn from(values: &'a [f32; N]) -> Self {
+        Self::Values(values)
+    }
+}
+
+impl<'a> From<&'a Buffer> for Left<'a> {
+    fn from(values: &'a Buffer) -> Self {
+        Self::Values(values)
+    }
+}
+
+impl<'a> From<&'a Operand<'_>> for Left<'a> {
+    fn from(operand: &'a Operand<'_>) -> Self {
+        operand.left()
+    }
+}
