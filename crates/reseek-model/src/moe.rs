@@ -1,7 +1,8 @@
 //! Feed-forward layers: the dense SwiGLU network, and DeepSeekMoE with shared and routed experts.
 //!
 //! Shapes: n rows, d model width, i expert width, e experts, k experts a token, s = n·k slots (a token at one of its
-//! experts). Slots are sorted by expert, so each expert's rows are adjacent and one grouped product serves all experts.
+//! experts). Slots are sorted by expert, so each expert's rows are adjacent and one grouped product serves all experts. The products
+//! read their tokens' rows where these lie, and add to a token's row in the order of the experts: its bits depend on the token alone.
 //! Kept for the backward pass: the inputs of SwiGLU; its output is computed again (V3 report, 3.2.3).
 
 use std::ops::Range;
@@ -10,7 +11,7 @@ use reseek_spec::MoeSpec;
 use reseek_tensor::buffer::Buffer;
 use reseek_tensor::dtype::Dtype;
 use reseek_tensor::matmul::{Accumulate, Packed, grouped_matmul, grouped_matmul_tn_part};
-use reseek_tensor::operand::Operand;
+use reseek_tensor::operand::{Left, Operand};
 use reseek_tensor::permute::{gather_add_rows, weigh_rows};
 use reseek_tensor::swiglu::{swiglu_backward, swiglu_forward, swiglu_operand};
 
@@ -138,9 +139,9 @@ impl Moe {
         let routing = route(&self.gate.forward(&Operand::of(x, d, Dtype::F32), n), &self.bias, &self.spec);
         let slots = Slots::new(&routing.experts, &self.spec);
         let x = Operand::of(x, d, dtype);
-        let gate_up = self.gate_up.forward(&x.gather(&slots.tokens), &slots.offsets);
+        let gate_up = self.gate_up.forward(x.at(&slots.tokens), &slots.offsets);
         let act = swiglu_operand(&gate_up, self.down.in_, dtype);
-        let y_slots = self.down.forward(&act, &slots.offsets);
+        let y_slots = self.down.forward(act.left(), &slots.offsets);
         let (mut y, shared) = match &self.shared {
             Some(shared) => {
                 let (y, saved) = shared.forward(&x, n);
@@ -170,21 +171,22 @@ impl Moe {
         if let (Some(mlp), Some(saved)) = (&self.shared, shared) {
             mlp.backward(dx, grads, &dy, &x, saved);
         }
-        let dy_slots = dy.gather(&slots.tokens);
+        let dy_slots = dy.at(&slots.tokens);
         let mut act = Buffer::new(gate_up.len() / 2);
         swiglu_forward(&mut act, gate_up, width);
         let mut dact = Buffer::new(act.len());
-        self.down.dgrad(&mut dact, &dy_slots, &slots.offsets);
+        grouped_matmul(&mut dact, dy_slots, &self.down.dgrad, &slots.offsets, Accumulate::Set);
 
         // y = Σ w·(W_down·act), so dw = (W_downᵀ·dy)·act: no need to keep W_down·act.
         let mut dweights = Buffer::new(routing.weights.len());
         weigh_rows(&mut dweights, &mut act, &mut dact, &slots.of_choice, &routing.weights, width);
-        self.down.wgrad(grads, &dy_slots, &Operand::owned(act, width, dtype), &slots.offsets);
+        let act = Operand::owned(act, width, dtype);
+        self.down.wgrad(grads, dy_slots, act.left(), &slots.offsets);
 
         let dgate_up = swiglu_backward(&dact, gate_up, width, dtype);
-        self.gate_up.wgrad(grads, &dgate_up, &x.gather(&slots.tokens), &slots.offsets);
+        self.gate_up.wgrad(grads, dgate_up.left(), x.at(&slots.tokens), &slots.offsets);
         let mut dx_slots = Buffer::new(slots.tokens.len() * d);
-        self.gate_up.dgrad(&mut dx_slots, &dgate_up, &slots.offsets);
+        grouped_matmul(&mut dx_slots, &dgate_up, &self.gate_up.dgrad, &slots.offsets, Accumulate::Set);
         slots.combine(dx, &dx_slots, None, d);
 
         let mut dlogits = route_backward(&dweights, routing, &self.spec);
@@ -252,18 +254,14 @@ impl<const PARTS: usize> Group<PARTS> {
         }
     }
 
-    fn forward(&self, x: &Operand, offsets: &[usize]) -> Buffer {
+    fn forward(&self, x: Left, offsets: &[usize]) -> Buffer {
         let rows = offsets.last().copied().unwrap_or(0);
         let mut y = Buffer::new(rows * PARTS * self.out);
         grouped_matmul(&mut y, x, &self.forward, offsets, Accumulate::Set);
         y
     }
 
-    fn dgrad(&self, dx: &mut [f32], dy: &Operand, offsets: &[usize]) {
-        grouped_matmul(dx, dy, &self.dgrad, offsets, Accumulate::Set);
-    }
-
-    fn wgrad(&self, grads: &mut [f32], dy: &Operand, x: &Operand, offsets: &[usize]) {
+    fn wgrad(&self, grads: &mut [f32], dy: Left, x: Left, offsets: &[usize]) {
         for (i, range) in self.ranges.iter().enumerate() {
             let (columns, dw) = (i * self.out..(i + 1) * self.out, &mut grads[range.clone()]);
             grouped_matmul_tn_part(dw, dy, columns, x, PARTS * self.out, self.in_, offsets, self.dtype);

@@ -82,14 +82,7 @@ impl Matrix {
     }
 
     /// [`Matrix::backward`] of a map that has none, for a gradient which is an operand already.
-    pub fn backward_without_bias(
-        &self,
-        dx: &mut [f32],
-        acc: Accumulate,
-        grads: &mut [f32],
-        dy: &Operand,
-        x: &Operand,
-    ) {
+    pub fn backward_without_bias(&self, dx: &mut [f32], acc: Accumulate, grads: &mut [f32], dy: &Operand, x: &Operand) {
         linear_dgrad(dx, dy, &self.linear, acc);
         linear_wgrad(&mut grads[self.range.clone()], dy, x, &self.linear);
     }

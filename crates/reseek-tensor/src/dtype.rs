@@ -222,9 +222,9 @@ fn pair_rows_body<V: Lanes>(to: &mut [f32], even: &[f32], odd: &[f32]) {
 #[cfg(target_arch = "x86_64")]
 mod x86 {
     use std::arch::x86_64::{
-        __m512bh, __m512i, _mm512_castsi512_ps, _mm512_cvtne2ps_pbh, _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps,
-        _mm512_cvtepu16_epi32, _mm512_or_si512, _mm512_permutexvar_epi16, _mm512_set_epi16, _mm512_slli_epi32,
-        _mm256_maskz_loadu_epi16,
+        __m512bh, __m512i, _mm256_maskz_loadu_epi16, _mm512_castsi512_ps, _mm512_cvtepu16_epi32, _mm512_cvtne2ps_pbh,
+        _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps, _mm512_or_si512, _mm512_permutexvar_epi16, _mm512_set_epi16,
+        _mm512_slli_epi32,
     };
     use std::mem::transmute;
 
@@ -233,7 +233,8 @@ mod x86 {
     const LANES: usize = 16;
 
     pub(super) fn is_supported() -> bool {
-        level() == SimdLevel::Avx512 && is_x86_feature_detected!("avx512bf16")
+        level() == SimdLevel::Avx512
+            && is_x86_feature_detected!("avx512bf16")
             && is_x86_feature_detected!("avx512bw")
             && is_x86_feature_detected!("avx512vl")
     }

@@ -93,10 +93,9 @@ const NOT_TRAINED: &str = "a quantised matrix has no gradient (hint: load the mo
 /// # Panics
 /// If the lengths do not fit each other and W.
 pub fn linear_forward<'a>(y: &mut [f32], x: impl Into<Left<'a>>, w: &Linear) {
-    match (&w.0, x.into()) {
-        (Form::Trained { forward, .. }, x) => matmul(y, x, forward, Accumulate::Set),
-        (Form::Sampled(w), Left::Values(x)) => quantised_matmul(y, x, w),
-        (Form::Sampled(_), Left::Pairs(_)) => panic!("an operand of bf16 pairs for a quantised matrix"),
+    match &w.0 {
+        Form::Trained { forward, .. } => matmul(y, x, forward, Accumulate::Set),
+        Form::Sampled(w) => quantised_matmul(y, x.into().values(), w),
     }
 }
 

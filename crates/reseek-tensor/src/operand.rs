@@ -29,11 +29,12 @@ enum Values<'a> {
 
 /// What a product reads of an [`Operand`], or plain f32 rows, which it rounds itself where it multiplies in bf16.
 #[derive(Clone, Copy, Debug)]
-pub enum Left<'a> {
-    /// f32 values, row after row.
-    Values(&'a [f32]),
-    /// bf16 pairs of neighbours in each row; an odd last value has 0 beside it.
-    Pairs(&'a [f32]),
+pub struct Left<'a> {
+    /// f32 values row after row, or bf16 pairs of neighbours in each row, where an odd last value has 0 beside it.
+    stored: &'a [f32],
+    paired: bool,
+    /// Row i of the product is row `index[i]` of what is stored.
+    index: Option<&'a [u32]>,
 }
 
 impl<'a> Operand<'a> {
@@ -83,15 +84,9 @@ impl<'a> Operand<'a> {
         Operand { values: Values::Owned(values), width, dtype }
     }
 
-    /// Row i of the result is row `rows[i]` of this.
-    ///
-    /// # Panics
-    /// If there is no such row.
-    pub fn gather(&self, rows: &[u32]) -> Operand<'static> {
-        let step = self.dtype.steps(self.width);
-        let mut values = Buffer::new(rows.len() * step);
-        crate::permute::gather_rows(&mut values, self, rows, step);
-        Operand { values: Values::Owned(values), width: self.width, dtype: self.dtype }
+    /// Row i of a product is row `index[i]` of this: gathered where the product reads it.
+    pub fn at<'b>(&'b self, index: &'b [u32]) -> Left<'b> {
+        Left { index: Some(index), ..self.left() }
     }
 
     /// Values in a row.
@@ -101,10 +96,7 @@ impl<'a> Operand<'a> {
 
     /// The view that products take.
     pub fn left(&self) -> Left<'_> {
-        match self.dtype {
-            Dtype::F32 => Left::Values(self),
-            Dtype::Bf16 => Left::Pairs(self),
-        }
+        Left { stored: self, paired: self.dtype == Dtype::Bf16, index: None }
     }
 }
 
@@ -130,23 +122,49 @@ impl Deref for Operand<'_> {
 }
 
 impl<'a> Left<'a> {
-    /// Whether these are `rows` rows of `width` values.
-    pub(crate) fn is(self, rows: usize, width: usize) -> bool {
-        self.stored().len() == rows * self.step(width)
+    /// The values, of f32 rows in order.
+    ///
+    /// # Panics
+    /// If they are rounded or gathered.
+    pub(crate) fn values(self) -> &'a [f32] {
+        assert!(!self.paired && self.index.is_none(), "f32 rows in order are needed here");
+        self.stored
     }
 
-    /// Rows of `width` values, the last one perhaps not whole.
+    pub(crate) fn is_paired(self) -> bool {
+        self.paired
+    }
+
+    /// Rows of `width` values, the last one perhaps not whole; nothing where a row has no values.
     pub(crate) fn rows(self, width: usize) -> Option<usize> {
-        self.stored().len().checked_div(self.step(width))
+        self.index.map(<[u32]>::len).or_else(|| self.stored.len().checked_div(self.step(width)))
+    }
+
+    /// Whether these are `rows` rows of `width` values.
+    pub(crate) fn is(self, rows: usize, width: usize) -> bool {
+        match self.index {
+            Some(index) => index.len() == rows && self.stored.len().is_multiple_of(self.step(width).max(1)),
+            None => self.stored.len() == rows * self.step(width),
+        }
+    }
+
+    /// Values that are stored, in units of a row's [`Left::step`] where rows are gathered: for messages.
+    pub(crate) fn len(self) -> usize {
+        self.stored.len()
+    }
+
+    /// The stored values of row i.
+    pub(crate) fn row(self, i: usize, width: usize) -> &'a [f32] {
+        let (i, step) = (self.index.map_or(i, |index| index[i] as usize), self.step(width));
+        &self.stored[i * step..][..step]
     }
 
     /// Some of the rows.
     pub(crate) fn part(self, rows: Range<usize>, width: usize) -> Self {
         let step = self.step(width);
-        let part = |stored: &'a [f32]| &stored[rows.start * step..rows.end * step];
-        match self {
-            Self::Values(values) => Self::Values(part(values)),
-            Self::Pairs(pairs) => Self::Pairs(part(pairs)),
+        match self.index {
+            Some(index) => Self { index: Some(&index[rows]), ..self },
+            None => Self { stored: &self.stored[rows.start * step..rows.end * step], ..self },
         }
     }
 
@@ -158,49 +176,36 @@ impl<'a> Left<'a> {
         odd: Option<&[f32]>,
         places: impl Iterator<Item = (Range<usize>, usize)>,
     ) {
-        match self {
-            Self::Values(_) => pair_rows(to, even, odd, places),
-            Self::Pairs(_) => interleave_rows(to, even, odd, places),
-        }
+        if self.paired { interleave_rows(to, even, odd, places) } else { pair_rows(to, even, odd, places) }
     }
 
     /// Stored values of a row.
-    pub(crate) fn step(self, width: usize) -> usize {
-        match self {
-            Self::Values(_) => width,
-            Self::Pairs(_) => Dtype::Bf16.steps(width),
-        }
-    }
-
-    /// Values or pairs as they lie.
-    pub(crate) fn stored(self) -> &'a [f32] {
-        match self {
-            Self::Values(stored) | Self::Pairs(stored) => stored,
-        }
+    fn step(self, width: usize) -> usize {
+        if self.paired { Dtype::Bf16.steps(width) } else { width }
     }
 }
 
 impl<'a> From<&'a [f32]> for Left<'a> {
     fn from(values: &'a [f32]) -> Self {
-        Self::Values(values)
+        Self { stored: values, paired: false, index: None }
     }
 }
 
 impl<'a> From<&'a Vec<f32>> for Left<'a> {
     fn from(values: &'a Vec<f32>) -> Self {
-        Self::Values(values)
+        Self { stored: values, paired: false, index: None }
     }
 }
 
 impl<'a, const N: usize> From<&'a [f32; N]> for Left<'a> {
     fn from(values: &'a [f32; N]) -> Self {
-        Self::Values(values)
+        Self { stored: values, paired: false, index: None }
     }
 }
 
 impl<'a> From<&'a Buffer> for Left<'a> {
     fn from(values: &'a Buffer) -> Self {
-        Self::Values(values)
+        Self { stored: values, paired: false, index: None }
     }
 }
 

@@ -96,7 +96,7 @@ pub(super) unsafe fn product(
     let n_passes = steps_of_k.div_ceil(k_block).max(1);
     let a_row = odd_lines(steps_of_k.div_ceil(n_passes));
     // Pairs are made once for all blocks of columns, where these are several and the pairs are not too many.
-    let rounds = b.dtype == Dtype::Bf16 && matches!(a, Left::Values(_));
+    let rounds = b.dtype == Dtype::Bf16 && !a.is_paired();
     let keep = rounds && columns.len() > COLUMN_BLOCK && m * steps_of_k <= PAIRS_KEPT;
     let tile_size = row_tiles.largest() * a_row;
     let copied = if keep { row_tiles.count() * n_passes * tile_size } else { tile_size };
@@ -210,11 +210,13 @@ fn copy_row_tile(copy: &mut [f32], copy_row: usize, a: Left, k: usize, steps: &R
     if steps.is_empty() {
         return;
     }
-    for (target, source) in copy.chunks_exact_mut(copy_row).zip(a.stored().chunks_exact(a.step(k))) {
-        let target = &mut target[..steps.len()];
-        match (a, dtype) {
-            (Left::Values(_), Dtype::Bf16) => pair_neighbours(target, &source[dtype.values(steps, k)]),
-            _ => target.copy_from_slice(&source[steps.clone()]),
+    let rows = a.rows(k).unwrap_or(0);
+    for (i, target) in copy.chunks_exact_mut(copy_row).take(rows).enumerate() {
+        let (target, source) = (&mut target[..steps.len()], a.row(i, k));
+        if dtype == Dtype::Bf16 && !a.is_paired() {
+            pair_neighbours(target, &source[dtype.values(steps, k)]);
+        } else {
+            target.copy_from_slice(&source[steps.clone()]);
         }
     }
 }

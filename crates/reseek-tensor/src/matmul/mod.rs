@@ -31,7 +31,7 @@ mod transposed;
 
 use std::ops::Range;
 
-use crate::dispatch::{self, SimdLevel};
+use crate::dispatch;
 use crate::dtype::Dtype;
 use crate::operand::Left;
 use crate::pool;
@@ -64,25 +64,45 @@ pub fn matmul<'a>(c: &mut [f32], a: impl Into<Left<'a>>, b: &Packed, acc: Accumu
     assert!(
         a.is(m, k) && c.len() == m * n,
         "matmul with B [{k}, {n}]: a has {} values, c has {}; rows of both must match (hint: a = m*{k}, c = m*{n})",
-        a.stored().len(),
+        a.len(),
         c.len()
     );
     if m == 0 || n == 0 {
         return;
     }
-    let level = dispatch::level();
-    let add = acc == Accumulate::Add;
     let parts = parts(m, n, k);
-    if pool::has_idle_threads() && b.bytes() >= PARALLEL_BYTES {
-        share_columns(level, c, a, m, b, add);
-    } else if parts == 1 {
-        // SAFETY: dispatch only returns levels that the machine supports; c is borrowed.
-        unsafe { blocks::product(level, c.as_mut_ptr(), a, m, b, 0..n, add) }
-    } else if m >= parts * 2 * tile::ROWS_MAX {
-        split_rows(level, c, a, b, add, m.div_ceil(parts));
+    if parts > 1 && m >= parts * 2 * tile::ROWS_MAX {
+        split_rows(c, a, b, acc, m.div_ceil(parts));
     } else {
-        let columns = n.div_ceil(parts).next_multiple_of(tile::PANEL);
-        split_columns(level, c, a, m, b, add, columns);
+        // SAFETY: c is borrowed and has m rows of n values.
+        unsafe { product(Shared(c.as_mut_ptr()), a, m, b, acc, parts) }
+    }
+}
+
+/// Threads write different columns of the same rows, which no safe slice can express.
+#[derive(Clone, Copy)]
+struct Shared(*mut f32);
+
+// SAFETY: the pointer is used for disjoint elements only, while C stays borrowed.
+unsafe impl Sync for Shared {}
+
+/// The product of m rows, its columns in `parts` parts or shared with threads that wait.
+///
+/// # Safety
+/// `c` has m rows of `b.n` values, which no one else uses.
+unsafe fn product(c: Shared, a: Left, m: usize, b: &Packed, acc: Accumulate, parts: usize) {
+    let (level, n, c) = (dispatch::level(), b.n, &c);
+    // SAFETY: dispatch only returns levels that the machine supports; every part has its own columns of C, beginning at a multiple of
+    // the panel.
+    let columns = |range: Range<usize>| unsafe { blocks::product(level, c.0, a, m, b, range, acc == Accumulate::Add) };
+    if pool::has_idle_threads() && b.bytes() >= PARALLEL_BYTES {
+        let part = |panels: Range<usize>| columns(panels.start * tile::PANEL..n.min(panels.end * tile::PANEL));
+        pool::join_parts(n.div_ceil(tile::PANEL), part);
+    } else if parts == 1 {
+        columns(0..n);
+    } else {
+        let width = n.div_ceil(parts).next_multiple_of(tile::PANEL);
+        pool::map_lanes(0..n.div_ceil(width), |lane| columns(lane * width..n.min((lane + 1) * width)));
     }
 }
 
@@ -122,8 +142,8 @@ pub fn matmul_tn_part<'a, 'b>(
     assert!(
         c.len() == columns.len() * n && a.is(t, m) && (m == 0 || b.is(t, n)),
         "matmul_tn with m {m}, n {n}: a has {} values, b has {}, c has {} (hint: a = t*m, b = t*n, c = m*n)",
-        a.stored().len(),
-        b.stored().len(),
+        a.len(),
+        b.len(),
         c.len()
     );
     if t == 0 || columns.is_empty() || n == 0 {
@@ -153,12 +173,12 @@ pub fn matmul_tn_part<'a, 'b>(
 pub fn grouped_matmul<'a>(c: &mut [f32], a: impl Into<Left<'a>>, bs: &[Packed], offsets: &[usize], acc: Accumulate) {
     let a = a.into();
     let Some(Packed { k, n, .. }) = bs.first() else {
-        let values = a.stored().len();
+        let values = a.len();
         assert!(c.is_empty() && values == 0, "grouped_matmul of {values} values of a without any B");
         return;
     };
-    check_offsets(offsets, bs.len(), a.stored().len(), a.step(*k));
-    check_offsets(offsets, bs.len(), c.len(), *n);
+    check_offsets(offsets, bs.len(), *k, a);
+    check_offsets(offsets, bs.len(), *n, Left::from(&*c));
     for (e, (b, rows)) in bs.iter().zip(groups(offsets)).enumerate() {
         assert!((b.k, b.n) == (*k, *n), "group {e} has B [{}, {}], group 0 has [{k}, {n}]", b.k, b.n);
         if !rows.is_empty() {
@@ -202,8 +222,8 @@ pub fn grouped_matmul_tn_part<'a, 'b>(
     let (a, b) = (a.into(), b.into());
     let (n_groups, size) = (offsets.len().saturating_sub(1), columns.len() * n);
     assert_eq!(c.len(), n_groups * size, "c of {n_groups} groups of [{}, {n}]", columns.len());
-    check_offsets(offsets, n_groups, a.stored().len(), a.step(m));
-    check_offsets(offsets, n_groups, b.stored().len(), b.step(n));
+    check_offsets(offsets, n_groups, m, a);
+    check_offsets(offsets, n_groups, n, b);
     for (e, rows) in groups(offsets).enumerate() {
         let c = &mut c[e * size..(e + 1) * size];
         matmul_tn_part(c, a.part(rows.clone(), m), columns.clone(), b.part(rows, n), m, n, dtype);
@@ -212,8 +232,7 @@ pub fn grouped_matmul_tn_part<'a, 'b>(
 
 #[track_caller]
 fn check_format(operand: Left, dtype: Dtype) {
-    let is_paired = matches!(operand, Left::Pairs(_));
-    assert!(!is_paired || dtype == Dtype::Bf16, "an operand of bf16 pairs for a product in {dtype}");
+    assert!(!operand.is_paired() || dtype == Dtype::Bf16, "an operand of bf16 pairs for a product in {dtype}");
 }
 
 fn groups(offsets: &[usize]) -> impl Iterator<Item = Range<usize>> {
@@ -221,12 +240,13 @@ fn groups(offsets: &[usize]) -> impl Iterator<Item = Range<usize>> {
 }
 
 #[track_caller]
-fn check_offsets(offsets: &[usize], n_groups: usize, values: usize, width: usize) {
+fn check_offsets(offsets: &[usize], n_groups: usize, width: usize, operand: Left) {
     let rows = offsets.last().copied().unwrap_or(0);
     assert!(
-        offsets.len() == n_groups + 1 && offsets[0] == 0 && offsets.is_sorted() && rows * width == values,
-        "offsets {offsets:?} for {n_groups} groups and {values} values in rows of {width} \
+        offsets.len() == n_groups + 1 && offsets[0] == 0 && offsets.is_sorted() && operand.is(rows, width),
+        "offsets {offsets:?} for {n_groups} groups and {} values in rows of {width} \
          (hint: {} offsets that rise from 0 to the number of rows)",
+        operand.len(),
         n_groups + 1
     );
 }
@@ -237,40 +257,11 @@ fn parts(m: usize, n: usize, k: usize) -> usize {
     if flops < PARALLEL_FLOPS || pool::on_worker() { 1 } else { pool::threads() }
 }
 
-fn split_rows(level: SimdLevel, c: &mut [f32], a: Left, b: &Packed, add: bool, rows: usize) {
+fn split_rows(c: &mut [f32], a: Left, b: &Packed, acc: Accumulate, rows: usize) {
     let chunks: Vec<_> = c.chunks_mut(rows * b.n).enumerate().collect();
     pool::map_lanes(chunks, |(index, c)| {
         let (first, m) = (index * rows, c.len() / b.n);
-        let a = a.part(first..first + m, b.k);
-        // SAFETY: the level comes from dispatch; every lane has its own rows of c.
-        unsafe { blocks::product(level, c.as_mut_ptr(), a, m, b, 0..b.n, add) }
-    });
-}
-
-/// Lanes write different columns of the same rows, which no safe slice can express.
-struct Shared(*mut f32);
-
-// SAFETY: the pointer is used for disjoint elements only, while C stays borrowed.
-unsafe impl Sync for Shared {}
-
-fn share_columns(level: SimdLevel, c: &mut [f32], a: Left, m: usize, b: &Packed, add: bool) {
-    let shared = &Shared(c.as_mut_ptr());
-    pool::join_parts(b.n.div_ceil(tile::PANEL), |panels| {
-        let range = panels.start * tile::PANEL..b.n.min(panels.end * tile::PANEL);
-        let Shared(c) = shared;
-        // SAFETY: the level comes from dispatch; c has m rows of n values, and every part has its own columns, beginning at a
-        // multiple of the panel.
-        unsafe { blocks::product(level, *c, a, m, b, range, add) }
-    });
-}
-
-fn split_columns(level: SimdLevel, c: &mut [f32], a: Left, m: usize, b: &Packed, add: bool, columns: usize) {
-    let shared = &Shared(c.as_mut_ptr());
-    pool::map_lanes(0..b.n.div_ceil(columns), |lane| {
-        let range = lane * columns..b.n.min((lane + 1) * columns);
-        let Shared(c) = shared;
-        // SAFETY: the level comes from dispatch; c has m rows of n values, and every lane has its
-        // own columns, beginning at a multiple of the panel.
-        unsafe { blocks::product(level, *c, a, m, b, range, add) }
+        // SAFETY: every lane has its own rows of c.
+        unsafe { product(Shared(c.as_mut_ptr()), a.part(first..first + m, b.k), m, b, acc, 1) }
     });
 }

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use super::blocks::blocks;
 use super::tile::{HALF_PANEL, PANEL};
 use crate::aligned::Line;
 use crate::dtype::{Dtype, pair_neighbours};
@@ -114,9 +115,10 @@ pub(super) fn padded(n: usize) -> usize {
 /// page away from the next.
 pub(super) fn pack_rows(panels: &mut [f32], b: Left, n: usize, columns: Range<usize>, dtype: Dtype) {
     const ROWS: usize = 8;
-    let (steps, stored) = (dtype.steps(b.rows(n).unwrap_or(0)), b.step(n));
+    let rows = b.rows(n).unwrap_or(0);
+    let steps = dtype.steps(rows);
     let starts = (0..columns.len()).step_by(PANEL);
-    for (index, rows) in b.stored().chunks(ROWS * stored).enumerate() {
+    for (index, rows) in blocks(0..rows, ROWS).enumerate() {
         match dtype {
             Dtype::F32 => {
                 for start in starts.clone() {
@@ -124,19 +126,20 @@ pub(super) fn pack_rows(panels: &mut [f32], b: Left, n: usize, columns: Range<us
                     let width = panel_width(valid);
                     let panel = &mut panels[start * steps + index * ROWS * width..];
                     let from = columns.start + start;
-                    pack_values(panel, rows.chunks_exact(n).map(|values| &values[from..from + valid]), valid, width);
+                    let rows = rows.clone().map(|row| &b.row(row, n)[from..from + valid]);
+                    pack_values(panel, rows, valid, width);
                 }
             }
             Dtype::Bf16 => {
-                for (step, pair) in rows.chunks(2 * stored).enumerate() {
+                for (step, pair) in blocks(rows, 2).enumerate() {
                     let step = index * dtype.steps(ROWS) + step;
                     let places = starts.clone().map(|start| {
                         let valid = PANEL.min(columns.len() - start);
                         let from = columns.start + start;
                         (from..from + valid, start * steps + step * panel_width(valid))
                     });
-                    let (even, odd) = pair.split_at(stored);
-                    b.pair_rows(panels, even, (!odd.is_empty()).then_some(odd), places);
+                    let odd = (pair.len() == 2).then(|| b.row(pair.start + 1, n));
+                    b.pair_rows(panels, b.row(pair.start, n), odd, places);
                     let valid = columns.len() % PANEL;
                     if !valid.is_multiple_of(HALF_PANEL) {
                         let (start, width) = (columns.len() - valid, panel_width(valid));

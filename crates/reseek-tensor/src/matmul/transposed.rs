@@ -107,35 +107,33 @@ fn pack_row_tiles(
         let rows = tiles.get(tile);
         a.range.start + rows.start..a.range.start + rows.end
     };
-    let stored = a.values.part(rows.clone(), a.width);
-    let step = stored.step(a.width);
-    for (index, few_rows) in stored.stored().chunks(ROWS * step).enumerate() {
+    for (index, few_rows) in blocks(rows.clone(), ROWS).enumerate() {
         match dtype {
             Dtype::F32 => {
                 for (tile, packed) in packed.chunks_exact_mut(tile_size).enumerate() {
                     let columns = columns(tile);
-                    copy_tile(&mut packed[index * ROWS * columns.len()..], few_rows, a.width, columns);
+                    let few_rows = few_rows.clone().map(|row| &a.values.row(row, a.width)[columns.clone()]);
+                    copy_tile(&mut packed[index * ROWS * columns.len()..], few_rows, columns.len());
                 }
             }
             Dtype::Bf16 => {
-                for (at, pair) in few_rows.chunks(2 * step).enumerate() {
+                for (at, pair) in blocks(few_rows, 2).enumerate() {
                     let at = index * dtype.steps(ROWS) + at;
                     let places = (0..tiles.count()).map(|tile| {
                         let columns = columns(tile);
                         let start = tile * tile_size + at * columns.len();
                         (columns, start)
                     });
-                    let (even, odd) = pair.split_at(step);
-                    stored.pair_rows(packed, even, (!odd.is_empty()).then_some(odd), places);
+                    let odd = (pair.len() == 2).then(|| a.values.row(pair.start + 1, a.width));
+                    a.values.pair_rows(packed, a.values.row(pair.start, a.width), odd, places);
                 }
             }
         }
     }
 }
 
-fn copy_tile(packed: &mut [f32], few_rows: &[f32], width: usize, columns: Range<usize>) {
-    let rows = few_rows.chunks_exact(width).map(|row| &row[columns.clone()]);
-    match columns.len() {
+fn copy_tile<'a>(packed: &mut [f32], rows: impl Iterator<Item = &'a [f32]>, columns: usize) {
+    match columns {
         // The full tiles of the kernel families.
         12 => copy_rows::<12>(packed, rows),
         8 => copy_rows::<8>(packed, rows),

@@ -5,9 +5,7 @@ use std::ops::Range;
 use reseek_tensor::dispatch::{SimdLevel, with_level};
 use reseek_tensor::dtype::{Dtype, round_bf16};
 use reseek_tensor::linear::{Linear, linear_dgrad, linear_forward, linear_wgrad};
-use reseek_tensor::matmul::{
-    Accumulate, Packed, grouped_matmul, grouped_matmul_tn, matmul, matmul_tn, matmul_tn_part,
-};
+use reseek_tensor::matmul::{Accumulate, Packed, grouped_matmul, grouped_matmul_tn, matmul, matmul_tn, matmul_tn_part};
 use reseek_tensor::numeric::{assert_close, assert_same_bits};
 use reseek_tensor::operand::Operand;
 use reseek_tensor::pool;
@@ -102,6 +100,23 @@ fn check_dtype(m: usize, k: usize, n: usize, dtype: Dtype) {
             let mut got = c.clone();
             matmul_tn(&mut got, &left, &right, m, n, dtype);
             compare("tn, operands", &got, &exact_added, &fused_added);
+            // Rows that the product gathers itself: all of them backwards, from among others.
+            let backwards: Vec<u32> = (0..m as u32).rev().collect();
+            let turned: Vec<f32> = backwards.iter().flat_map(|&i| a[i as usize * k..][..k].to_vec()).collect();
+            let (values, mut got) = (Operand::of(&turned, k, dtype), vec![f32::NAN; m * n]);
+            matmul(&mut got, values.at(&backwards), &packed, Accumulate::Set);
+            compare("set, gathered", &got, &exact, &fused);
+            let backwards: Vec<u32> = (0..k as u32).rev().collect();
+            let turned = |x: &[f32], width: usize| -> Vec<f32> {
+                backwards.iter().flat_map(|&i| x[i as usize * width..][..width].to_vec()).collect()
+            };
+            let (at, b_turned) = (turned(&at, m), turned(&b, n));
+            let (left, right) = (Operand::of(&at, m, dtype), Operand::of(&b_turned, n, dtype));
+            let mut got = c.clone();
+            matmul_tn(&mut got, left.at(&backwards), right.at(&backwards), m, n, dtype);
+            compare("tn, gathered", &got, &exact_added, &fused_added);
+            let at = turned(&at, m);
+            let (left, right) = (Operand::of(&at, m, dtype), Operand::of(&b, n, dtype));
             let mut got = c.clone();
             let (first, last) = got.split_at_mut(m / 3 * n);
             matmul_tn_part(first, &left, 0..m / 3, &b, m, n, dtype);
