@@ -222,7 +222,7 @@ pub struct ChatArgs {
 #[derive(Args)]
 pub struct BenchArgs {
     /// What to measure; everything if nothing is named
-    #[arg(value_parser = ["peak", "matmul", "train-gpt", "train-v3", "generate", "decode", "grpo", "sim"])]
+    #[arg(value_parser = ["peak", "matmul", "train-gpt", "train-v3", "scaling", "generate", "decode", "grpo", "sim"])]
     pub name: Option<String>,
     /// Format in which products multiply, f32 or bf16 [default: bf16 where the processor has it]
     #[arg(long)]

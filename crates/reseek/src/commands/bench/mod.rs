@@ -1,7 +1,9 @@
 //! `reseek bench`: this machine's peak, and the model's speed at the shapes that other systems are measured at.
 
 mod language;
+mod products;
 mod profile;
+mod training;
 
 use std::path::Path;
 use std::time::Instant;
@@ -12,15 +14,13 @@ use reseek_sim::run::{run, v3 as v3_phases};
 use reseek_sim::sweep::{Search, sweep};
 use reseek_sim::uncertainty::intervals;
 use reseek_sim::{Plan, Rates, SimError, step};
-use reseek_spec::{ClusterSpec, Family, ModelSpec, Scale, preset, resolve};
+use reseek_spec::{ClusterSpec, ModelSpec, Scale, preset};
 use reseek_store::{peak_memory_bytes, write_atomic};
 use reseek_tensor::dtype::Dtype;
-use reseek_tensor::matmul::{Accumulate, Packed, matmul};
 use reseek_tensor::peak::{fma_peak_gflops, fma_peak_gflops_of_pool};
 use reseek_tensor::pool::threads;
 use reseek_tensor::profile::record;
 use reseek_tensor::random::Stream;
-use reseek_train::{Hyper, Learner, Sequence, StepSettings};
 use serde_json::{Value, json};
 
 use crate::cli::BenchArgs;
@@ -51,11 +51,12 @@ const RUNS: usize = 5;
 
 /// Prints a line for each benchmark asked for.
 pub fn bench(args: &BenchArgs) -> Outcome<()> {
-    let all: [(&str, Benchmark); 8] = [
+    let all: [(&str, Benchmark); 9] = [
         ("peak", peak),
-        ("matmul", products),
-        ("train-gpt", train_gpt),
-        ("train-v3", train_v3),
+        ("matmul", products::products),
+        ("train-gpt", training::train_gpt),
+        ("train-v3", training::train_v3),
+        ("scaling", training::scaling),
         ("generate", sampling),
         ("decode", language::decode),
         ("grpo", language::grpo),
@@ -104,109 +105,13 @@ fn peak(&Setting { dtype, .. }: &Setting) -> Outcome<Value> {
     Ok(json!({"gflops_one_thread": fma_peak_gflops(300, dtype), "gflops": fma_peak_gflops_of_pool(300, dtype)}))
 }
 
-/// Products with the right side packed, at shapes of the small models.
-fn products(&Setting { dtype, .. }: &Setting) -> Outcome<Value> {
-    let shapes = [
-        (2048, 256, 1024),
-        (2048, 256, 256),
-        (2048, 1024, 256),
-        (512, 64, 2048),
-        (8, 256, 1024),
-        (1, 576, 1536),
-        (2048, 2048, 2048),
-    ];
-    let mut out = json!({"peak_gflops": fma_peak_gflops_of_pool(200, dtype)});
-    for (m, k, n) in shapes {
-        let mut stream = Stream::new(1, "bench", 0, 0);
-        let mut fill = |len: usize| (0..len).map(|_| stream.normal()).collect::<Vec<f32>>();
-        let (a, b, mut c) = (fill(m * k), Packed::from_rows(&fill(k * n), k, n, dtype), vec![0.0; m * n]);
-        let repeat = (200_000_000 / (m * k * n)).clamp(1, 2000);
-        let seconds = median((0..RUNS).map(|_| {
-            let start = Instant::now();
-            (0..repeat).for_each(|_| matmul(&mut c, &a, &b, Accumulate::Set));
-            start.elapsed().as_secs_f64() / repeat as f64
-        }));
-        out[format!("{m}x{k}x{n}_gflops")] = json!((2.0 * (m * k * n) as f64 / seconds / 1e9 * 10.0).round() / 10.0);
-    }
-    Ok(out)
-}
-
-/// A dense decoder: vocabulary 4096, width 256, 6 layers, 4 heads, SwiGLU 1024, batch 16 × 256.
-fn train_gpt(setting: &Setting) -> Outcome<Value> {
-    if let Some(scale) = setting.scale {
-        let recipe = resolve(scale, &[], &[])?.recipe;
-        return train(ModelSpec::student(scale, recipe.tokenizer.vocab_size), recipe.pretrain.sequences, setting);
-    }
-    let spec = ModelSpec {
-        family: Family::Llama,
-        intermediate_size: 1024,
-        num_key_value_heads: 4,
-        head_dim: 64,
-        attention_bias: false,
-        ..ModelSpec::student(Scale::Micro, 4096)
-    };
-    train(spec, 16, setting)
-}
-
-/// A small V3: MLA, 16 experts of which 4, batch 16 × 256; without its MTP module, which the peer lacks.
-fn train_v3(setting: &Setting) -> Outcome<Value> {
-    if let Some(scale) = setting.scale {
-        let recipe = resolve(scale, &[], &[])?.recipe;
-        return train(ModelSpec::ladder(scale, recipe.tokenizer.vocab_size), recipe.pretrain.sequences, setting);
-    }
-    train(v3(), 16, setting)
-}
-
-fn v3() -> ModelSpec {
-    let mut spec = ModelSpec { num_nextn_predict_layers: 0, ..ModelSpec::ladder(Scale::Micro, 4096) };
-    if let Some(mla) = &mut spec.mla {
-        mla.qk_rope_head_dim = 16;
-    }
-    spec
-}
-
-fn train(spec: ModelSpec, sequences: usize, setting: &Setting) -> Outcome<Value> {
-    let dtype = setting.dtype;
-    let length = 256;
-    let flops = spec.train_flops_per_token(length).causal;
-    let vocab = spec.vocab_size;
-    let spec_has_mtp = spec.num_nextn_predict_layers > 0;
-    let mut learner = Learner::new(Weights::init(spec, 1)?.computing_in(dtype));
-    let mut stream = Stream::new(1, "bench", 0, 0);
-    let batch: Vec<Sequence> = (0..sequences)
-        .map(|_| {
-            let tokens: Vec<u32> = (0..=length).map(|_| stream.below(vocab) as u32).collect();
-            (tokens[..length].to_vec(), tokens[1..].to_vec())
-        })
-        .collect();
-    let settings = StepSettings {
-        hyper: Hyper { lr: 1e-3, beta1: 0.9, beta2: 0.999, weight_decay: 0.01, clip: f64::MAX },
-        mtp_lambda: if spec_has_mtp { 0.3 } else { 0.0 },
-        balance_alpha: 0.0,
-        bias_speed: 0.001,
-        lanes: threads(),
-    };
-    let mut run = || -> Outcome<()> {
-        learner.step(&batch, &settings)?;
-        Ok(())
-    };
-    let step_s = timed(&mut run)?;
-    let tokens = (sequences * length) as f64;
-    let gflops = flops * tokens / step_s / 1e9;
-    let result = json!({
-        "step_ms": 1e3 * step_s, "tokens_per_s": (tokens / step_s).round(), "gflops": gflops,
-        "share_of_peak": gflops / fma_peak_gflops_of_pool(200, dtype), "rss_mib": peak_memory_bytes() >> 20,
-    });
-    with_profile(result, setting, &mut run)
-}
-
 /// Sampling from the small V3 or a given model: batch 32, prompts of 32 tokens, 64 new ones.
 fn sampling(setting: &Setting) -> Outcome<Value> {
     let dtype = setting.dtype;
     let (batch, prompt, new) = (32, 32, 64);
     let weights = match setting.model {
         Some(path) => folder::load_weights(path)?,
-        None => Weights::init(ModelSpec { max_position_embeddings: 1024, ..v3() }, 1)?,
+        None => Weights::init(ModelSpec { max_position_embeddings: 1024, ..training::v3() }, 1)?,
     };
     let model = Model::new(&weights.computing_in(dtype));
     let mut stream = Stream::new(1, "bench", 0, 0);
@@ -220,9 +125,13 @@ fn sampling(setting: &Setting) -> Outcome<Value> {
         Ok(())
     };
     let seconds = timed(&mut run)?;
+    // The prompts are passed once, each new token then alone.
+    let flops = model.spec().forward_flops_per_token((prompt + new / 2) as f64) * (batch * (prompt + new)) as f64;
+    let gflops = flops / seconds / 1e9;
     let result = json!({
         "batch": batch, "new": new, "tokens_per_s": ((batch * new) as f64 / seconds).round(),
-        "rss_mib": peak_memory_bytes() >> 20,
+        "step_ms": 1e3 * seconds / new as f64, "gflops": gflops,
+        "share_of_peak": gflops / fma_peak_gflops_of_pool(200, dtype), "rss_mib": peak_memory_bytes() >> 20,
     });
     with_profile(result, setting, &mut run)
 }
