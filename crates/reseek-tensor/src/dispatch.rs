@@ -1,8 +1,8 @@
 //! Which vector instructions the kernels use: found at run time once, or forced down by
-//! `RESEEK_SIMD` (`avx512`, `avx2` or `portable`) to compare or to work around a machine.
+//! `RESEEK_SIMD` (`avx512`, `avx2`, `neon` or `portable`) to compare or to work around a machine.
 //!
-//! AVX-512 and AVX2 give the same bits: the same chains of fused multiply-adds, only in wider
-//! registers. The portable kernels give those bits too where the target has fused multiply-add
+//! AVX-512, AVX2 and NEON give the same bits: the same chains of fused multiply-adds, only in
+//! registers of other widths. The portable kernels give those bits too where the target has fused multiply-add
 //! by default (AArch64); on x86 they multiply, round and then add.
 
 use std::cell::Cell;
@@ -17,12 +17,13 @@ pub const SIMD_ENV: &str = "RESEEK_SIMD";
 /// Whether the instructions that the compiler may use everywhere include fused multiply-add.
 const BASELINE_HAS_FMA: bool = cfg!(any(target_arch = "aarch64", target_feature = "fma"));
 
-/// Kernel family, from the narrowest up. A value is only used for kernels after
-/// [`SimdLevel::is_supported`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+/// Kernel family. A value is only used for kernels after [`SimdLevel::is_supported`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SimdLevel {
     /// Plain Rust, vectorised by the compiler for the target's baseline.
     Portable,
+    /// AArch64 with NEON, which every such processor under an operating system has.
+    Neon,
     /// x86-64 with AVX2 and FMA.
     Avx2,
     /// x86-64 with AVX-512F (and AVX2 and FMA, which every such processor has).
@@ -31,12 +32,16 @@ pub enum SimdLevel {
 
 impl SimdLevel {
     /// All levels, from the narrowest up.
-    pub const ALL: [Self; 3] = [Self::Portable, Self::Avx2, Self::Avx512];
+    pub const ALL: [Self; 4] = [Self::Portable, Self::Neon, Self::Avx2, Self::Avx512];
 
     /// Whether this machine can run the level's kernels.
     pub fn is_supported(self) -> bool {
         match self {
             Self::Portable => true,
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon => std::arch::is_aarch64_feature_detected!("neon"),
+            #[cfg(not(target_arch = "aarch64"))]
+            Self::Neon => false,
             #[cfg(target_arch = "x86_64")]
             Self::Avx2 => is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
             #[cfg(target_arch = "x86_64")]
@@ -62,6 +67,7 @@ impl fmt::Display for SimdLevel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Portable => "portable",
+            Self::Neon => "neon",
             Self::Avx2 => "avx2",
             Self::Avx512 => "avx512",
         })
@@ -109,16 +115,27 @@ pub(crate) fn from_env() -> Result<SimdLevel, EnvError> {
     let Some(text) = crate::env::read(SIMD_ENV)? else {
         return Ok(SimdLevel::best());
     };
-    parse(&text, SimdLevel::best())
+    parse(&text, SimdLevel::is_supported)
 }
 
-fn parse(text: &str, best: SimdLevel) -> Result<SimdLevel, EnvError> {
+fn parse(text: &str, is_supported: impl Fn(SimdLevel) -> bool) -> Result<SimdLevel, EnvError> {
     let error = |expected: String| Err(EnvError::new(SIMD_ENV, text, expected));
     let mut levels = SimdLevel::ALL.into_iter();
     match levels.find(|level| level.to_string() == text) {
-        None => error("avx512, avx2 or portable".to_owned()),
-        Some(level) if level > best => error(format!("{best} at most: this machine has no {level}")),
+        None => error(names(|_| true)),
+        Some(level) if !is_supported(level) => error(format!("{}: this machine has no {level}", names(is_supported))),
         Some(level) => Ok(level),
+    }
+}
+
+/// The names of some levels, the widest first: `avx2 or portable`.
+fn names(of: impl Fn(SimdLevel) -> bool) -> String {
+    let names: Vec<String> =
+        SimdLevel::ALL.into_iter().rev().filter(|&level| of(level)).map(|level| level.to_string()).collect();
+    match names.split_last() {
+        Some((last, [])) => last.clone(),
+        Some((last, others)) => format!("{} or {last}", others.join(", ")),
+        None => String::new(),
     }
 }
 
@@ -133,14 +150,20 @@ mod tests {
     #[test]
     fn parses_and_refuses() {
         for level in SimdLevel::ALL {
-            assert_eq!(parse(&level.to_string(), SimdLevel::Avx512), Ok(level));
+            assert_eq!(parse(&level.to_string(), |_| true), Ok(level));
         }
-        let message = |text, best| parse(text, best).unwrap_err().to_string();
+        let without_avx512 = |level| matches!(level, SimdLevel::Avx2 | SimdLevel::Portable);
+        let message = |text| parse(text, without_avx512).unwrap_err().to_string();
         assert_eq!(
-            message("sse9", SimdLevel::Avx2),
-            "RESEEK_SIMD=sse9: expected avx512, avx2 or portable (hint: unset RESEEK_SIMD for the default)"
+            message("sse9"),
+            "RESEEK_SIMD=sse9: expected avx512, avx2, neon or portable (hint: unset RESEEK_SIMD for the default)"
         );
-        assert!(message("avx512", SimdLevel::Avx2).contains("avx2 at most: this machine has no avx512"));
+        assert!(message("avx512").contains("expected avx2 or portable: this machine has no avx512"));
+        // NEON stands below AVX2 in the list and is not on its machines.
+        assert!(message("neon").contains("this machine has no neon"));
+        assert!(
+            parse("avx2", |level| level == SimdLevel::Portable).unwrap_err().to_string().contains("expected portable:")
+        );
     }
 
     #[test]

@@ -50,16 +50,17 @@ fn window_gflops(level: SimdLevel, dtype: Dtype, window: Duration) -> f64 {
 /// Runs [`STEPS`] steps of enough chains to hide the latency; returns the number of operations.
 /// Where bf16 has no instruction of its own, its peak is that of f32.
 fn chains(level: SimdLevel, dtype: Dtype) -> usize {
-    match level {
+    match (level, dtype) {
         #[cfg(target_arch = "x86_64")]
         // SAFETY: the machine supports the instructions.
-        SimdLevel::Avx512 if dtype == Dtype::Bf16 && dtype.is_native() => unsafe { x86::chains_avx512_bf16() },
+        (SimdLevel::Avx512, Dtype::Bf16) if dtype.is_native() => unsafe { x86::chains_avx512_bf16() },
         #[cfg(target_arch = "x86_64")]
         // SAFETY: dispatch only returns levels that the machine supports.
-        SimdLevel::Avx512 => unsafe { x86::chains_avx512() },
+        (SimdLevel::Avx512, _) => unsafe { x86::chains_avx512() },
         #[cfg(target_arch = "x86_64")]
         // SAFETY: as above.
-        SimdLevel::Avx2 => unsafe { x86::chains_avx2() },
+        (SimdLevel::Avx2, _) => unsafe { x86::chains_avx2() },
+        // On AArch64 this is also the peak of NEON, which the compiler makes of it.
         _ => chains_portable(),
     }
 }

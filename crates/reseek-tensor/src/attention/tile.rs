@@ -5,6 +5,7 @@
 //! half meets nothing: it may belong to a key that the row must not see.
 
 use super::ROW_BLOCK;
+#[cfg(target_arch = "x86_64")]
 use crate::dispatch::{SimdLevel, level};
 use crate::dtype::Dtype;
 use crate::matmul::Accumulate;

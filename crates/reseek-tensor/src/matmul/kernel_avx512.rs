@@ -148,3 +148,49 @@ macro_rules! kernel {
 kernel!(of_values, "avx512f", fused);
 kernel!(of_pairs, "avx512f,avx512bf16", dot_product);
 kernel!(of_widened_pairs, "avx512f", dot_product_widened);
+
+#[cfg(test)]
+mod tests {
+    use std::ptr::null;
+
+    use super::*;
+    use crate::dispatch::SimdLevel;
+    use crate::random::Stream;
+
+    /// Which one runs is the processor's, not the level's: with BF16 nothing else reaches the widened pairs.
+    #[test]
+    fn widened_pairs_have_the_bits_of_the_dot_product() {
+        if !SimdLevel::Avx512.is_supported() || !Dtype::Bf16.is_native() {
+            return;
+        }
+        const K: usize = 37;
+        let mut stream = Stream::new(1, "pairs", 0, 0);
+        // Pairs of bf16: both halves lie between 0.5 and 2.
+        let mut pair = || f32::from_bits((stream.next_u64() as u32 & 0x80ff_80ff) | 0x3f00_3f00);
+        let a: Vec<f32> = (0..3 * K).map(|_| pair()).collect();
+        let b: Vec<f32> = (0..K * PANEL).map(|_| pair()).collect();
+        let run = |kernel: unsafe fn(&Tile)| {
+            let mut c = [0.0_f32; 3 * PANEL];
+            let tile = Tile {
+                rows: 3,
+                width: PANEL,
+                k: K,
+                a: a.as_ptr(),
+                a_row: K,
+                a_k: 1,
+                b: b.as_ptr(),
+                b_panel: 0,
+                from: null(),
+                from_row: 0,
+                to: c.as_mut_ptr(),
+                to_row: PANEL,
+                add: false,
+                dtype: Dtype::Bf16,
+            };
+            // SAFETY: the machine has both instruction sets; a is 3 x K, b a panel of K steps, c 3 rows of one.
+            unsafe { kernel(&tile) };
+            c.map(f32::to_bits)
+        };
+        assert_eq!(run(of_widened_pairs::<3, 2>), run(of_pairs::<3, 2>));
+    }
+}

@@ -24,6 +24,8 @@ mod blocks;
 mod kernel_avx2;
 #[cfg(target_arch = "x86_64")]
 mod kernel_avx512;
+#[cfg(target_arch = "aarch64")]
+mod kernel_neon;
 mod kernel_portable;
 mod packed;
 mod tile;

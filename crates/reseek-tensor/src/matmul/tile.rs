@@ -1,6 +1,8 @@
 //! The unit of work of all products: `rows` × `width` elements of C, each one chain over k.
 //! Every kernel family computes it from the same description.
 
+#[cfg(target_arch = "aarch64")]
+use super::kernel_neon;
 use super::kernel_portable;
 #[cfg(target_arch = "x86_64")]
 use super::{kernel_avx2, kernel_avx512};
@@ -53,6 +55,8 @@ pub(super) fn rows_max(level: SimdLevel) -> usize {
         SimdLevel::Avx512 => kernel_avx512::ROWS,
         #[cfg(target_arch = "x86_64")]
         SimdLevel::Avx2 => kernel_avx2::ROWS,
+        #[cfg(target_arch = "aarch64")]
+        SimdLevel::Neon => kernel_neon::ROWS,
         _ => kernel_portable::ROWS,
     }
 }
@@ -65,6 +69,8 @@ pub(super) fn panels_max(level: SimdLevel, rows: usize) -> usize {
         SimdLevel::Avx512 => kernel_avx512::ROWS_OF_TWO_PANELS,
         #[cfg(target_arch = "x86_64")]
         SimdLevel::Avx2 => kernel_avx2::ROWS_OF_TWO_PANELS,
+        #[cfg(target_arch = "aarch64")]
+        SimdLevel::Neon => kernel_neon::ROWS_OF_TWO_PANELS,
         _ => kernel_portable::ROWS_OF_TWO_PANELS,
     };
     if rows <= rows_of_two_panels { 2 } else { 1 }
@@ -137,6 +143,8 @@ unsafe fn run_kernel(level: SimdLevel, tile: &Tile) {
             SimdLevel::Avx512 => kernel_avx512::run(tile),
             #[cfg(target_arch = "x86_64")]
             SimdLevel::Avx2 => kernel_avx2::run(tile),
+            #[cfg(target_arch = "aarch64")]
+            SimdLevel::Neon => kernel_neon::run(tile),
             _ => kernel_portable::run(tile),
         }
     }

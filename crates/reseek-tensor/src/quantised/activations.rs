@@ -66,7 +66,9 @@ fn round_body<V: Lanes>(q: &mut [i8], scales: &mut [(f32, f32)], x: &[f32]) {
             // 0 for what is finite and NaN for the rest, so that no error is rounded away.
             not_finite += x * 0.0;
         }
-        let inverse = if greatest > 0.0 { GREATEST / greatest } else { 0.0 };
+        // A block of zeros counts as 0, and so does one below 1e-34, whose inverse is beyond f32: its whole numbers would overflow.
+        let inverse = GREATEST / greatest;
+        let inverse = if inverse.is_finite() { inverse } else { 0.0 };
         let (high, low) = q.split_at_mut(BLOCK);
         let mut sum = 0;
         for ((high, low), &x) in high.iter_mut().zip(low).zip(x) {

@@ -16,7 +16,6 @@ use std::ops::Range;
 pub use half::f16;
 
 use crate::aligned::Line;
-use crate::dispatch;
 use crate::pool;
 use crate::profile::{Op, span};
 use crate::simd::{LANES, Lanes, multiversion};
@@ -218,7 +217,7 @@ const LINE: usize = 64;
 
 fn tile_product(sums: &mut [[f32; LANES]], a: &Activations, rows: Range<usize>, panel: &[Line], bits: Bits) {
     #[cfg(target_arch = "x86_64")]
-    if dispatch::level() == dispatch::SimdLevel::Avx512 && vnni::is_supported() {
+    if crate::dispatch::level() == crate::dispatch::SimdLevel::Avx512 && vnni::is_supported() {
         // SAFETY: the machine has the instructions.
         return unsafe { vnni::tile_product(sums, a, rows, panel, bits) };
     }

@@ -1,13 +1,17 @@
 //! Sixteen f32 lanes: the vector that the row ops and attention are written in, once for all
 //! instruction sets, and [`multiversion!`], which compiles such code for each of them.
 //!
-//! **Invariant:** [`Avx512`] and [`Avx2`] give the same bits in every operation, reductions
+//! **Invariant:** `Avx512`, `Avx2` and `Neon` give the same bits in every operation, reductions
 //! included. [`Portable`] does too where the target has fused multiply-add by default; elsewhere
 //! [`Lanes::mul_add`] rounds twice. Which level runs is decided in [`crate::dispatch`].
 
+#[cfg(target_arch = "aarch64")]
+mod neon;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
+#[cfg(target_arch = "aarch64")]
+pub(crate) use neon::Neon;
 #[cfg(target_arch = "x86_64")]
 pub(crate) use x86::{Avx2, Avx512};
 
@@ -145,7 +149,18 @@ macro_rules! multiversion {
                     $crate::dispatch::SimdLevel::Avx512 => return unsafe { avx512($($argument),*) },
                     // SAFETY: as above.
                     $crate::dispatch::SimdLevel::Avx2 => return unsafe { avx2($($argument),*) },
-                    $crate::dispatch::SimdLevel::Portable => {}
+                    $crate::dispatch::SimdLevel::Portable | $crate::dispatch::SimdLevel::Neon => {}
+                }
+            }
+            #[cfg(target_arch = "aarch64")]
+            {
+                #[target_feature(enable = "neon")]
+                fn neon($($argument: $type),*) $(-> $result)? {
+                    $body::<$crate::simd::Neon>($($argument),*)
+                }
+                if $crate::dispatch::level() == $crate::dispatch::SimdLevel::Neon {
+                    // SAFETY: `level` is supported by the machine.
+                    return unsafe { neon($($argument),*) };
                 }
             }
             $body::<$crate::simd::Portable>($($argument),*)

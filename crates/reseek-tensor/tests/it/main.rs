@@ -10,3 +10,4 @@ mod ops_rows;
 mod ops_support;
 mod quantised;
 mod random;
+mod special_values;

@@ -11,6 +11,8 @@ use reseek_tensor::operand::Operand;
 use reseek_tensor::pool;
 use reseek_tensor::random::Stream;
 
+use crate::ops_support::{SPECIAL, sprinkled};
+
 /// Sizes around every boundary of the tiles, panels and blocks, and primes.
 const SIZES: [usize; 19] = [0, 1, 2, 3, 5, 7, 8, 11, 13, 15, 16, 17, 31, 33, 37, 64, 65, 101, 131];
 
@@ -150,6 +152,41 @@ fn products_of_many_blocks() {
     ];
     for (m, k, n) in shapes {
         check(m, k, n);
+    }
+}
+
+#[test]
+fn products_of_random_sizes() {
+    let mut stream = Stream::new(5, "sizes", 0, 0);
+    for _ in 0..40 {
+        let [m, k, n] = [90, 700, 200].map(|most| stream.below(most));
+        check(m, k, n);
+    }
+}
+
+/// Subnormal values apart, which AVX-512 BF16 takes for 0.
+#[test]
+fn special_values_have_the_bits_of_the_chains() {
+    for (m, k, n) in [(1, 33, 70), (7, 9, 37), (13, 64, 131), (50, 530, 17)] {
+        for (level, dtype) in levels().flat_map(|level| [Dtype::F32, Dtype::Bf16].map(|dtype| (level, dtype))) {
+            let special: Vec<f32> = SPECIAL
+                .into_iter()
+                .filter(|x| dtype == Dtype::F32 || x.abs() > 1e-30 || *x == 0.0 || x.is_nan())
+                .collect();
+            let (a, b) = (sprinkled(m * k, "a", &special, 3 * k), sprinkled(k * n, "b", &special, 5 * k));
+            let want = chains(&rounded(&a, dtype), &rounded(&b, dtype), m, k, n, dtype);
+            let with_zeros: Vec<f32> = want.iter().map(|x| 0.0 + x).collect();
+            with_level(level, || {
+                let mut got = vec![f32::NAN; m * n];
+                matmul(&mut got, &a, &Packed::from_rows(&b, k, n, dtype), Accumulate::Set);
+                let mut tn = vec![0.0; m * n];
+                matmul_tn(&mut tn, &transpose(&a, m, k), &b, m, n, dtype);
+                if level.is_fused() {
+                    assert_same_bits(&format!("k {k}, {level}, {dtype}"), &got, &want, &[m, n]);
+                    assert_same_bits(&format!("tn, k {k}, {level}, {dtype}"), &tn, &with_zeros, &[m, n]);
+                }
+            });
+        }
     }
 }
 

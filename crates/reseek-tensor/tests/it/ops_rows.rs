@@ -4,6 +4,8 @@ use reseek_tensor::embedding::{embedding_backward, embedding_forward};
 use reseek_tensor::numeric::assert_close;
 use reseek_tensor::permute::{gather_add_rows, gather_rows, join_rows, scatter_add_rows, split_rows, weigh_rows};
 
+use reseek_tensor::random::Stream;
+
 use crate::ops_support::{check_at_every_level, gradient, inner, narrow, normal, widen};
 
 /// Rows of a side of 5, with repetitions and one that is never named.
@@ -71,6 +73,28 @@ fn rows_of_experts_come_back_with_their_weights() {
                 by_slot(&|choice| x[ROWS[choice] as usize * d..][..d].iter().map(|x| x * gate[choice]).collect());
             assert_eq!(a, weighed);
             products
+        });
+    }
+}
+
+#[test]
+fn random_choices_agree_with_the_reference() {
+    let mut stream = Stream::new(5, "sizes", 0, 0);
+    for _ in 0..30 {
+        let mut below = |most| 1 + stream.below(most);
+        let (n, k, experts_rows, d) = (below(9), below(5), below(20), below(70));
+        let rows: Vec<u32> = (0..n * k).map(|_| stream.below(experts_rows) as u32).collect();
+        let (y, x, weights) = (normal(n * d, "y"), normal(experts_rows * d, "x"), normal(n * k, "weights"));
+        let mut want = widen(&y);
+        for (choice, &row) in rows.iter().enumerate() {
+            for j in 0..d {
+                want[choice / k * d + j] += f64::from(weights[choice]) * f64::from(x[row as usize * d + j]);
+            }
+        }
+        check_at_every_level("combined", &[n, d], &narrow(&want), 1e-6, || {
+            let mut y = y.clone();
+            gather_add_rows(&mut y, &x, &rows, Some(&weights), d);
+            y
         });
     }
 }

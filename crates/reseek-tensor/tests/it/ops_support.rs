@@ -10,6 +10,34 @@ pub fn normal(len: usize, name: &str) -> Vec<f32> {
     (0..len).map(|_| stream.normal()).collect()
 }
 
+/// Values with which arithmetic goes differently.
+pub const SPECIAL: [f32; 12] = [
+    0.0,
+    -0.0,
+    1e-40,
+    -3e-39,
+    f32::MIN_POSITIVE,
+    1e-36,
+    -1e30,
+    3e38,
+    f32::MIN,
+    f32::INFINITY,
+    f32::NEG_INFINITY,
+    f32::NAN,
+];
+
+/// [`normal`] values with some of `special` among them, one in `every`.
+pub fn sprinkled(len: usize, name: &str, special: &[f32], every: usize) -> Vec<f32> {
+    let mut stream = Stream::new(4, name, len as u64, 0);
+    let mut values = normal(len, name);
+    for _ in 0..len.div_ceil(every) {
+        if len > 0 {
+            values[stream.below(len)] = special[stream.below(special.len())];
+        }
+    }
+    values
+}
+
 pub fn widen(x: &[f32]) -> Vec<f64> {
     x.iter().map(|&x| f64::from(x)).collect()
 }
@@ -52,6 +80,16 @@ pub fn check_at_every_level(what: &str, shape: &[usize], want: &[f32], tolerance
         if level.is_fused() {
             assert_same_bits(&what, &got, fused.get_or_insert_with(|| got.clone()), shape);
         }
+    }
+}
+
+/// Runs `compute` at every level that fuses multiply-adds, and compares the bits (any NaN equals any NaN).
+#[track_caller]
+pub fn check_bits_at_every_level(what: &str, compute: impl Fn() -> Vec<f32>) {
+    let mut fused: Option<Vec<f32>> = None;
+    for level in levels().filter(|level| level.is_fused()) {
+        let got = with_level(level, &compute);
+        assert_same_bits(&format!("{what} at {level}"), &got, fused.get_or_insert_with(|| got.clone()), &[got.len()]);
     }
 }
 

@@ -47,10 +47,13 @@ fn product(x: &[f32], w: &Quantised) -> Vec<f32> {
 fn the_product_is_that_of_the_rounded_values_at_every_level() {
     let mut stream = Stream::new(1, "quantised", 0, 0);
     for bits in [Bits::Four, Bits::Eight] {
-        for (m, n, k) in [(1, 1, 32), (1, 16, 64), (3, 17, 96), (8, 40, 64), (9, 33, 320), (20, 7, 1536)] {
+        let random_sizes: Vec<(usize, usize, usize)> =
+            (0..12).map(|_| (stream.below(30), 1 + stream.below(90), BLOCK * (1 + stream.below(9)))).collect();
+        let sizes = [(1, 1, 32), (1, 16, 64), (3, 17, 96), (8, 40, 64), (9, 33, 320), (20, 7, 1536)];
+        for (m, n, k) in sizes.into_iter().chain(random_sizes) {
             let (w, values) = random(bits, n, k, &mut stream);
             let mut x: Vec<f32> = (0..m * k).map(|_| stream.normal()).collect();
-            x[..BLOCK].fill(0.0);
+            x.iter_mut().take(BLOCK).for_each(|x| *x = 0.0);
             let near = rounded(&x);
             let mut of_best: Option<Vec<u32>> = None;
             for level in SimdLevel::ALL.into_iter().rev().filter(|level| level.is_supported()) {
@@ -93,6 +96,26 @@ fn what_is_not_finite_is_not_rounded_away() {
         let mut x = vec![1.0; 64];
         x[40] = bad;
         assert!(product(&x, &w).iter().all(|y| y.is_nan()), "{bad}");
+    }
+}
+
+/// Blocks of next to nothing count as 0: their scale's inverse is beyond f32.
+#[test]
+fn tiny_and_huge_values_keep_their_size() {
+    let mut stream = Stream::new(4, "quantised", 0, 0);
+    for bits in [Bits::Four, Bits::Eight] {
+        let (w, values) = random(bits, 19, 96, &mut stream);
+        for size in [1e-45, 1e-40, 1e-38, 9e-35, 2e-34, 1e-30, 1e30, 1e36] {
+            let x: Vec<f32> = (0..96).map(|_| size * (2.0 * stream.uniform() as f32 - 1.0)).collect();
+            let y = product(&x, &w);
+            for (j, column) in values.chunks(96).enumerate() {
+                let exact: f64 = x.iter().zip(column).map(|(&x, w)| f64::from(x) * w).sum();
+                let of_size: f64 = column.iter().map(|w| f64::from(size) * w.abs()).sum();
+                let allowed = if size < 1e-34 { of_size } else { 2e-4 * of_size };
+                assert!((f64::from(y[j]) - exact).abs() <= allowed, "{bits:?}, {size:e}: {} for {exact:e}", y[j]);
+                assert!(size >= 9e-35 || y[j] == 0.0, "{bits:?}, {size:e}: {}", y[j]);
+            }
+        }
     }
 }
 

@@ -8,7 +8,9 @@ use reseek_tensor::attention::{
 use reseek_tensor::dtype::Dtype;
 use reseek_tensor::numeric::{assert_close, assert_same_bits};
 
-use crate::ops_support::{gradient, inner, levels, narrow, widen};
+use reseek_tensor::random::Stream;
+
+use crate::ops_support::{SPECIAL, check_bits_at_every_level, gradient, inner, levels, narrow, sprinkled, widen};
 use case::Case;
 
 #[test]
@@ -204,6 +206,50 @@ fn extreme_scores() {
     let (want_o, want_lse) = case.reference(&vec![0.0; q.len()], &widen(&k), &widen(&v));
     assert_close("o", &o, &narrow(&want_o), &case.o_shape(), 1e-6);
     assert_close("lse", &lse, &narrow(&want_lse), &[130, 1], 1e-6);
+}
+
+#[test]
+fn random_sizes_agree_with_the_reference() {
+    let mut stream = Stream::new(5, "sizes", 0, 0);
+    for _ in 0..12 {
+        let mut below = |most| 1 + stream.below(most);
+        let (n_kv_heads, group, d_qk, d_v, len, more) =
+            (below(3), below(3), below(70), below(70), below(140), below(90));
+        let case = |kv_len| Case::new(n_kv_heads * group, n_kv_heads, d_qk, d_v, len, kv_len);
+        case(len + more).check_forward(3e-6);
+        case(len + more).in_bf16().check_forward(2e-2);
+        case(len).check_backward(5e-6);
+        case(len).in_bf16().check_backward(4e-2);
+    }
+}
+
+#[test]
+fn no_queries_are_no_work() {
+    for case in [Case::new(2, 1, 5, 3, 0, 0), Case::new(2, 1, 5, 3, 0, 0).in_bf16()] {
+        assert!(case.forward(&[], &[], &[]).0.is_empty());
+        attention_backward(&mut [], &mut [], &mut [], &[], &[], &[], &[], &[], &[], case.shape);
+        let keys = Case { kv_len: 70, ..case };
+        assert!(keys.forward(&[], &keys.k(), &keys.v()).0.is_empty());
+    }
+}
+
+/// In bf16 subnormal values apart, which AVX-512 BF16 takes for 0.
+#[test]
+fn special_values_have_the_same_bits_at_every_level_that_fuses() {
+    for case in [Case::new(2, 1, 19, 13, 90, 90), Case::new(2, 1, 19, 13, 90, 90).in_bf16()] {
+        let special: Vec<f32> =
+            SPECIAL.into_iter().filter(|x| case.shape.dtype == Dtype::F32 || x.abs() > 1e-30 || *x == 0.0).collect();
+        for few in [&special[..], &[3e38, -1e30, -0.0], &[f32::NEG_INFINITY, 0.0]] {
+            let of = |values: Vec<f32>, name| sprinkled(values.len(), name, few, 400);
+            let (q, k, v, d_o) = (of(case.q(), "q"), of(case.k(), "k"), of(case.v(), "v"), case.d_o());
+            check_bits_at_every_level(&case.name(), || {
+                let (o, lse) = case.forward(&q, &k, &v);
+                let (mut dq, mut dk, mut dv) = (vec![0.0; q.len()], vec![0.0; k.len()], vec![0.0; v.len()]);
+                attention_backward(&mut dq, &mut dk, &mut dv, &d_o, &q, &k, &v, &o, &lse, case.shape);
+                [o, lse, dq, dk, dv].concat()
+            });
+        }
+    }
 }
 
 #[test]
