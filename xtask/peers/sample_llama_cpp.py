@@ -1,5 +1,6 @@
-"""llama.cpp through the xllamacpp wheel: sequences sampled at once in as many slots, tokens per second, as one line of JSON."""
-import argparse, json, statistics, time
+"""llama.cpp through the xllamacpp wheel: sequences sampled at once in as many slots, tokens per second after the prompts, as one line of
+JSON."""
+import argparse, json, statistics
 from concurrent.futures import ThreadPoolExecutor
 
 import xllamacpp as xl
@@ -22,19 +23,18 @@ server = xl.Server(p)
 
 
 def complete(seed):
+    """Milliseconds that the sequence's new tokens took, beside those of the other slots."""
     out = server.handle_completions(
         {"prompt": a.prompt, "max_tokens": a.new, "temperature": 1.0, "seed": seed, "ignore_eos": True, "cache_prompt": False})
     out = out if isinstance(out, dict) else json.loads(out)
-    assert out["usage"]["completion_tokens"] == a.new, out
-    return out["usage"]["prompt_tokens"]
+    assert out["timings"]["predicted_n"] == a.new, out
+    return out["timings"]["predicted_ms"]
 
 
-seconds = []
+rates = []
 for run in range(a.runs + 1):
-    start = time.perf_counter()
     with ThreadPoolExecutor(a.slots) as pool:
-        prompts = list(pool.map(complete, range(a.slots)))
+        slowest = max(pool.map(complete, range(a.slots)))
     if run:
-        seconds.append(time.perf_counter() - start)
-d = statistics.median(seconds)
-print(json.dumps(dict(peer="llama.cpp", slots=a.slots, threads=a.threads, prompt=prompts[0], new=a.new, tokens_per_s=round(a.slots * a.new / d, 1))))
+        rates.append(1e3 * a.slots * a.new / slowest)
+print(json.dumps(dict(peer="llama.cpp", slots=a.slots, threads=a.threads, new=a.new, tokens_per_s=round(statistics.median(rates), 1))))

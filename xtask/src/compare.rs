@@ -1,9 +1,10 @@
 //! `cargo xtask compare PYTHON SCRIPTS MODELS [ROUNDS]`: `reseek bench` and its peers in turn on this machine, as the table of
 //! BENCHMARKS.md. The peers are other people's programs and no part of the project: SCRIPTS is a folder with train_gpt.py, train_v3.py,
-//! generate_hf.py, decode_llama_cpp.py and grpo_trl.py, each of which prints a line of JSON; MODELS holds `v3`, the small V3 of train_v3.py
-//! as a checkpoint folder, `smollm2.gguf`, and `smollm2`, the same dequantised with its tokenizer as a checkpoint folder.
+//! generate_hf.py, decode_llama_cpp.py and grpo_trl.py, each of which prints a line of JSON (two more lie in xtask/peers); MODELS holds `v3`,
+//! the small V3 of train_v3.py as a checkpoint folder, `smollm2.gguf`, and `smollm2`, the same dequantised with its tokenizer as a
+//! checkpoint folder.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::Value;
@@ -22,9 +23,13 @@ struct Job {
     at_least: f64,
 }
 
+const PROGRAM: &str = "target/release/reseek";
 const TOKENS: [&str; 2] = ["tokens_per_s", "tokens_per_s"];
 
-const JOBS: [Job; 6] = [
+/// Scripts of our own, beside those that the caller names.
+const OWN: &str = "xtask/peers";
+
+const JOBS: [Job; 7] = [
     Job {
         name: "train-gpt: width 256, 6 layers, 16 × 256 tokens",
         peer: "PyTorch bf16, torch.compile",
@@ -66,6 +71,14 @@ const JOBS: [Job; 6] = [
         at_least: 4.0,
     },
     Job {
+        name: "decode: SmolLM2-135M Q4_1, 32 sequences",
+        peer: "llama.cpp, the same file, 32 slots, 2 threads",
+        ours: "decode --batch 32 --model MODELS/smollm2.gguf",
+        theirs: "xtask/peers/sample_llama_cpp.py MODELS/smollm2.gguf",
+        rates: TOKENS,
+        at_least: 1.0,
+    },
+    Job {
         name: "grpo: SmolLM2-135M in bf16, 4 × 8 completions of 64 tokens",
         peer: "TRL GRPOTrainer bf16",
         ours: "grpo --model MODELS/smollm2.gguf",
@@ -90,10 +103,12 @@ pub fn compare(python: &str, scripts: &Path, models: &str, rounds: usize) -> Res
     for round in 1..=rounds {
         for (job, (ours, theirs)) in JOBS.iter().zip(&mut readings) {
             eprintln!("round {round} of {rounds}: {}", job.name);
-            let line = line_of(Command::new("target/release/reseek").arg("bench").args(words(job.ours)).arg("--json"))?;
+            let line = line_of(Command::new(PROGRAM).arg("bench").args(words(job.ours)).arg("--json"))?;
             ours.take(&line, job.rates[0])?;
             let peer = words(job.theirs);
-            let line = line_of(Command::new(python).arg(scripts.join(&peer[0])).args(&peer[1..]))?;
+            let peer_script = script(scripts, &peer[0]);
+            let line =
+                line_of(Command::new(python).arg(format!("{OWN}/with_rss.py")).arg(peer_script).args(&peer[1..]))?;
             theirs.take(&line, job.rates[1])?;
         }
     }
@@ -101,25 +116,70 @@ pub fn compare(python: &str, scripts: &Path, models: &str, rounds: usize) -> Res
         "| job | peer | rate | peer's | ratio: median (all) | asked | memory against the peer's |\n|---|---|---|---|---|---|---|\n",
     );
     for (job, (ours, theirs)) in JOBS.iter().zip(&readings) {
-        let mut ratios: Vec<f64> = ours.rate.iter().zip(&theirs.rate).map(|(a, b)| a / b).collect();
-        ratios.sort_by(f64::total_cmp);
-        let all: Vec<String> = ratios.iter().map(|ratio| format!("{ratio:.2}")).collect();
+        let ratios: Vec<f64> = ours.rate.iter().zip(&theirs.rate).map(|(a, b)| a / b).collect();
         let memory = match theirs.rss_mib.is_empty() {
             true => "–".to_string(),
             false => format!("{:.2}", median(&ours.rss_mib) / median(&theirs.rss_mib)),
         };
         table += &format!(
-            "| {} | {} | {} | {} | {:.2} ({}) | {} | {memory} |\n",
+            "| {} | {} | {} | {} | {} | {} | {memory} |\n",
             job.name,
             job.peer,
             figure(median(&ours.rate)),
             figure(median(&theirs.rate)),
-            median(&ratios),
-            all.join(", "),
+            with_all(&ratios),
             job.at_least
         );
     }
+    table += &products(python, rounds)?;
     Ok(table)
+}
+
+/// A script of ours by its path, any other in the caller's folder.
+fn script(scripts: &Path, name: &str) -> PathBuf {
+    if name.starts_with(OWN) { PathBuf::from(name) } else { scripts.join(name) }
+}
+
+/// Products beside PyTorch's, in both formats: a second table.
+fn products(python: &str, rounds: usize) -> Result<String, String> {
+    const SUFFIX: &str = "_gflops";
+    let mut table =
+        "\n| rows x k x columns | format | GFLOP/s | PyTorch's | ratio: median (all) |\n|---|---|---|---|---|\n"
+            .to_string();
+    for dtype in ["f32", "bf16"] {
+        let mut shapes: Vec<(String, Vec<[f64; 2]>)> = Vec::new();
+        for round in 1..=rounds {
+            eprintln!("round {round} of {rounds}: products in {dtype}");
+            let ours = line_of(Command::new(PROGRAM).args(["bench", "matmul", "--json", "--dtype", dtype]))?;
+            if shapes.is_empty() {
+                let keys = ours.as_object().into_iter().flat_map(|fields| fields.keys());
+                let names = keys.filter_map(|key| key.strip_suffix(SUFFIX)).filter(|name| name.contains('x'));
+                shapes = names.map(|name| (name.to_string(), Vec::new())).collect();
+            }
+            let names = shapes.iter().map(|(name, _)| name);
+            let theirs = format!("{OWN}/matmul_torch.py");
+            let theirs = line_of(Command::new(python).arg(theirs).args(["--dtype", dtype]).args(names))?;
+            for (name, rates) in &mut shapes {
+                let rate =
+                    |line: &Value| line[format!("{name}{SUFFIX}")].as_f64().ok_or(format!("no {name} in {line}"));
+                rates.push([rate(&ours)?, rate(&theirs)?]);
+            }
+        }
+        for (name, rates) in shapes {
+            let side = |i: usize| median(&rates.iter().map(|pair| pair[i]).collect::<Vec<_>>());
+            let ratios: Vec<f64> = rates.iter().map(|[ours, theirs]| ours / theirs).collect();
+            table += &format!("| {name} | {dtype} | {:.0} | {:.0} | {} |\n", side(0), side(1), with_all(&ratios));
+        }
+    }
+    Ok(table)
+}
+
+/// The median of ratios, and all of them.
+fn with_all(ratios: &[f64]) -> String {
+    let mut sorted = ratios.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let all: Vec<String> = sorted.iter().map(|ratio| format!("{ratio:.2}")).collect();
+    format!("{:.2} ({})", median(&sorted), all.join(", "))
 }
 
 impl Readings {
