@@ -78,5 +78,6 @@ fn global_norm(grads: &[f32]) -> f64 {
         }
         lanes.iter().sum::<f64>()
     };
-    grads.chunks(1 << 16).map(partial).sum::<f64>().sqrt()
+    let chunks: Vec<&[f32]> = grads.chunks(1 << 16).collect();
+    map_lanes(chunks, partial).into_iter().sum::<f64>().sqrt()
 }
