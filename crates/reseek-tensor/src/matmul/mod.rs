@@ -1,4 +1,4 @@
-//! Matrix products: operands in f32 or bf16 ([`Dtype`]), sums in f32.
+//! Matrix products: operands in f32, bf16 or fp8 ([`Compute`]), sums in f32.
 //!
 //! **Bit rule.** Every element of C is one chain of fused multiply-adds in increasing k, begun at
 //! zero: `s = fma(a[k], b[k], s)`. With [`Accumulate::Add`], and in the gradients of weights, the
@@ -9,6 +9,8 @@
 //! In bf16, where both operands are rounded on the way to the kernel, the chain takes the values
 //! in pairs, the odd one first: `s = fma(a[k], b[k], fma(a[k + 1], b[k + 1], s))`, as the dot
 //! product of AVX-512 BF16 does; processors without it give the same bits, subnormal values apart.
+//!
+//! In fp8 each tile of 128 places of k is such a chain of its own, and the tiles' sums are scaled and added (`scaled`).
 //!
 //! Layers of this module: [`Packed`] and its panels (`packed`), loops for the caches (`blocks`,
 //! `transposed`), a tile of C (`tile`), and one file of kernels for each instruction set.
@@ -26,13 +28,14 @@ mod kernel_avx2;
 mod kernel_avx512;
 mod kernel_portable;
 mod packed;
+mod scaled;
 mod tile;
 mod transposed;
 
 use std::ops::Range;
 
+use crate::compute::Compute;
 use crate::dispatch::{self, SimdLevel};
-use crate::dtype::Dtype;
 use crate::pool;
 
 pub use packed::Packed;
@@ -70,6 +73,9 @@ pub fn matmul(c: &mut [f32], a: &[f32], b: &Packed, acc: Accumulate) {
     }
     let level = dispatch::level();
     let add = acc == Accumulate::Add;
+    if let Some(scales) = b.scales() {
+        return scaled::matmul_scaled(level, c, a, b, scales, add);
+    }
     let parts = parts(m, n, k);
     if pool::has_idle_threads() && b.bytes() >= PARALLEL_BYTES {
         share_columns(level, c, a, m, b, add);
@@ -89,7 +95,8 @@ pub fn matmul(c: &mut [f32], a: &[f32], b: &Packed, acc: Accumulate) {
 ///
 /// # Panics
 /// If the lengths do not fit `m`, `n` and one t.
-pub fn matmul_tn(c: &mut [f32], a: &[f32], b: &[f32], m: usize, n: usize, dtype: Dtype) {
+pub fn matmul_tn(c: &mut [f32], a: &[f32], b: &[f32], m: usize, n: usize, compute: impl Into<Compute>) {
+    let precision = compute.into();
     let t = a.len().checked_div(m).unwrap_or(0);
     assert!(
         c.len() == m * n && a.len() == t * m && (m == 0 || b.len() == t * n),
@@ -105,8 +112,11 @@ pub fn matmul_tn(c: &mut [f32], a: &[f32], b: &[f32], m: usize, n: usize, dtype:
     let rows_of_part = m.div_ceil(parts(m, n, t)).next_multiple_of(tile::ROWS_MAX);
     let compute = |(index, c): (usize, &mut [f32])| {
         let first = index * rows_of_part;
+        if precision == Compute::Fp8 {
+            return scaled::product_tn_scaled(level, c, a, b, m, n, first);
+        }
         // SAFETY: dispatch only returns levels that the machine supports.
-        unsafe { transposed::product_tn(level, c, a, b, m, n, first, dtype) }
+        unsafe { transposed::product_tn(level, c, a, b, m, n, first, precision.dtype()) }
     };
     if rows_of_part >= m {
         compute((0, c));
@@ -143,14 +153,23 @@ pub fn grouped_matmul(c: &mut [f32], a: &[f32], bs: &[Packed], offsets: &[usize]
 /// # Panics
 /// If the offsets do not rise from 0 to the number of rows of `a` and of `b`, or `c` does not
 /// have `m * n` values for each group.
-pub fn grouped_matmul_tn(c: &mut [f32], a: &[f32], b: &[f32], m: usize, n: usize, offsets: &[usize], dtype: Dtype) {
+pub fn grouped_matmul_tn(
+    c: &mut [f32],
+    a: &[f32],
+    b: &[f32],
+    m: usize,
+    n: usize,
+    offsets: &[usize],
+    compute: impl Into<Compute>,
+) {
+    let compute = compute.into();
     let n_groups = offsets.len().saturating_sub(1);
     assert_eq!(c.len(), n_groups * m * n, "c of {n_groups} groups of [{m}, {n}]");
     check_offsets(offsets, n_groups, a.len(), m);
     check_offsets(offsets, n_groups, b.len(), n);
     for (e, rows) in groups(offsets).enumerate() {
         let c = &mut c[e * m * n..(e + 1) * m * n];
-        matmul_tn(c, &a[rows.start * m..rows.end * m], &b[rows.start * n..rows.end * n], m, n, dtype);
+        matmul_tn(c, &a[rows.start * m..rows.end * m], &b[rows.start * n..rows.end * n], m, n, compute);
     }
 }
 
