@@ -8,6 +8,7 @@ use std::ops::Range;
 
 use reseek_spec::MoeSpec;
 use reseek_tensor::buffer::Buffer;
+use reseek_tensor::compute::Compute;
 use reseek_tensor::dtype::Dtype;
 use reseek_tensor::matmul::{Accumulate, Packed, grouped_matmul, grouped_matmul_tn};
 use reseek_tensor::permute::{gather_add_rows, gather_rows, weigh_rows};
@@ -82,7 +83,7 @@ struct Group {
     out: usize,
     in_: usize,
     range: Range<usize>,
-    dtype: Dtype,
+    compute: Compute,
 }
 
 /// What the experts keep for the backward pass.
@@ -229,7 +230,7 @@ impl Group {
         let (out, in_) = (shape[0], shape[1]);
         let range = weights.layout.range(&name(0)).start..weights.layout.range(&name(n_experts - 1)).end;
         assert_eq!(range.len(), n_experts * out * in_, "the experts' {part} do not lie side by side");
-        let pack = |from: fn(&[f32], usize, usize, Dtype) -> Packed| -> Vec<Packed> {
+        let pack = |from: fn(&[f32], usize, usize, Compute) -> Packed| -> Vec<Packed> {
             let experts = weights.data[range.clone()].chunks_exact(out * in_);
             experts.map(|w| from(w, out, in_, weights.compute)).collect()
         };
@@ -239,7 +240,7 @@ impl Group {
             out,
             in_,
             range,
-            dtype: weights.compute,
+            compute: weights.compute,
         }
     }
 
@@ -264,7 +265,7 @@ impl Group {
     }
 
     fn wgrad(&self, grads: &mut [f32], dy: &[f32], x: &[f32], offsets: &[usize]) {
-        grouped_matmul_tn(&mut grads[self.range.clone()], dy, x, self.out, self.in_, offsets, self.dtype);
+        grouped_matmul_tn(&mut grads[self.range.clone()], dy, x, self.out, self.in_, offsets, self.compute);
     }
 }
 

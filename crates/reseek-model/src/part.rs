@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use reseek_tensor::buffer::Buffer;
-use reseek_tensor::dtype::Dtype;
+use reseek_tensor::compute::Compute;
 use reseek_tensor::linear::{Linear, linear_dgrad, linear_forward, linear_wgrad};
 use reseek_tensor::matmul::Accumulate;
 use reseek_tensor::rmsnorm::{rmsnorm_dgrad, rmsnorm_forward, rmsnorm_wgrad};
@@ -31,10 +31,10 @@ impl Matrix {
         Self::in_format(weights, name, weights.compute)
     }
 
-    /// [`Matrix::new`] that multiplies in `dtype` whatever the model does.
-    pub fn in_format(weights: &Weights, name: &str, dtype: Dtype) -> Self {
+    /// [`Matrix::new`] that multiplies in `compute` whatever the model does.
+    pub fn in_format(weights: &Weights, name: &str, compute: impl Into<Compute>) -> Self {
         let key = format!("{name}.weight");
-        let linear = weights.linear(&key, dtype);
+        let linear = weights.linear(&key, compute.into());
         let bias_key = format!("{name}.bias");
         let bias = weights
             .layout
