@@ -54,7 +54,7 @@ impl Gqa {
                 d_qk: spec.head_dim,
                 d_v: spec.head_dim,
                 scale: spec.softmax_scale() as f32,
-                dtype: weights.compute,
+                dtype: weights.compute.dtype(),
             },
         }
     }

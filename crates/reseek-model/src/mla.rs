@@ -10,7 +10,9 @@
 use reseek_spec::{MlaSpec, ModelSpec};
 use reseek_tensor::attention::{AttentionShape, attention_backward, attention_forward};
 use reseek_tensor::buffer::Buffer;
+use reseek_tensor::compute::Compute;
 use reseek_tensor::dtype::Dtype;
+use reseek_tensor::fp8::rounded_blocks;
 use reseek_tensor::matmul::{Accumulate, Packed, matmul};
 use reseek_tensor::operand::Operand;
 use reseek_tensor::permute::{join_rows, split_rows};
@@ -93,7 +95,10 @@ impl Mla {
     fn absorb(&mut self, data: &[f32]) {
         let (nope, v, r) = (self.dims.qk_nope_head_dim, self.dims.v_head_dim, self.dims.kv_lora_rank);
         let dtype = self.kv_b.linear.dtype();
-        let heads = data[self.kv_b_range.clone()].chunks_exact((nope + v) * r);
+        let w = &data[self.kv_b_range.clone()];
+        // In fp8 the values that the expanded form multiplies with, in bf16: as DeepSeek-V3's inference/model.py does.
+        let rounded = (self.kv_b.linear.compute() == Compute::Fp8).then(|| rounded_blocks(w, r));
+        let heads = rounded.as_deref().unwrap_or(w).chunks_exact((nope + v) * r);
         self.absorbed = heads
             .map(|w| {
                 let (key, value) = w.split_at(nope * r);

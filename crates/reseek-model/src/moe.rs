@@ -9,6 +9,7 @@ use std::ops::Range;
 
 use reseek_spec::MoeSpec;
 use reseek_tensor::buffer::Buffer;
+use reseek_tensor::compute::Compute;
 use reseek_tensor::dtype::Dtype;
 use reseek_tensor::matmul::{Accumulate, Packed, grouped_matmul, grouped_matmul_tn_part};
 use reseek_tensor::operand::{Left, Operand};
@@ -86,7 +87,7 @@ struct Group<const PARTS: usize> {
     out: usize,
     in_: usize,
     ranges: [Range<usize>; PARTS],
-    dtype: Dtype,
+    compute: Compute,
 }
 
 /// What the experts keep for the backward pass.
@@ -135,7 +136,7 @@ impl Moe {
     }
 
     pub fn forward(&self, x: &[f32], n: usize) -> (Buffer, MoeSaved) {
-        let (d, dtype) = (x.len() / n, self.down.dtype);
+        let (d, dtype) = (x.len() / n, self.down.compute.operand_dtype());
         let routing = route(&self.gate.forward(&Operand::of(x, d, Dtype::F32), n), &self.bias, &self.spec);
         let slots = Slots::new(&routing.experts, &self.spec);
         let x = Operand::of(x, d, dtype);
@@ -166,7 +167,7 @@ impl Moe {
     ) {
         let MoeSaved { routing, slots, gate_up, shared } = saved;
         let d = dx.len() / (slots.of_choice.len() / self.spec.num_experts_per_tok);
-        let (width, dtype) = (self.down.in_, self.down.dtype);
+        let (width, dtype) = (self.down.in_, self.down.compute.operand_dtype());
         let (x, dy) = (Operand::of(h, d, dtype), Operand::of(dy, d, dtype));
         if let (Some(mlp), Some(saved)) = (&self.shared, shared) {
             mlp.backward(dx, grads, &dy, &x, saved);
@@ -234,10 +235,10 @@ impl<const PARTS: usize> Group<PARTS> {
             range
         });
         let zeros = vec![0.0; PARTS * out * in_];
-        let (out_all, dtype) = (PARTS * out, weights.compute);
-        let forward = vec![Packed::from_transposed(&zeros, out_all, in_, dtype); n_experts];
-        let dgrad = vec![Packed::from_rows(&zeros, out_all, in_, dtype); n_experts];
-        let mut group = Self { forward, dgrad, out, in_, ranges, dtype };
+        let (out_all, compute) = (PARTS * out, weights.compute);
+        let forward = vec![Packed::from_transposed(&zeros, out_all, in_, compute); n_experts];
+        let dgrad = vec![Packed::from_rows(&zeros, out_all, in_, compute); n_experts];
+        let mut group = Self { forward, dgrad, out, in_, ranges, compute };
         group.repack(&weights.data);
         group
     }
@@ -264,7 +265,7 @@ impl<const PARTS: usize> Group<PARTS> {
     fn wgrad(&self, grads: &mut [f32], dy: Left, x: Left, offsets: &[usize]) {
         for (i, range) in self.ranges.iter().enumerate() {
             let (columns, dw) = (i * self.out..(i + 1) * self.out, &mut grads[range.clone()]);
-            grouped_matmul_tn_part(dw, dy, columns, x, PARTS * self.out, self.in_, offsets, self.dtype);
+            grouped_matmul_tn_part(dw, dy, columns, x, PARTS * self.out, self.in_, offsets, self.compute);
         }
     }
 }

@@ -40,7 +40,8 @@ impl Mtp {
         Self {
             enorm: norm("enorm"),
             hnorm: norm("hnorm"),
-            eh_proj: Matrix::new(weights, &format!("model.layers.{index}.eh_proj")),
+            // In bf16 where the rest is in fp8, as in V3's files.
+            eh_proj: Matrix::in_format(weights, &format!("model.layers.{index}.eh_proj"), weights.compute.dtype()),
             block: Block::new(weights, index),
             norm: norm("shared_head.norm"),
         }

@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use reseek_tensor::buffer::Buffer;
+use reseek_tensor::compute::Compute;
 use reseek_tensor::dtype::Dtype;
 use reseek_tensor::linear::{Linear, linear_dgrad, linear_forward, linear_wgrad};
 use reseek_tensor::matmul::{Accumulate, matmul_tn_part};
@@ -33,10 +34,10 @@ impl Matrix {
         Self::in_format(weights, name, weights.compute)
     }
 
-    /// [`Matrix::new`] that multiplies in `dtype` whatever the model does.
-    pub fn in_format(weights: &Weights, name: &str, dtype: Dtype) -> Self {
+    /// [`Matrix::new`] that multiplies in `compute` whatever the model does.
+    pub fn in_format(weights: &Weights, name: &str, compute: impl Into<Compute>) -> Self {
         let key = format!("{name}.weight");
-        let linear = weights.linear(&key, dtype);
+        let linear = weights.linear(&key, compute.into());
         let bias_key = format!("{name}.bias");
         let bias = weights
             .layout
@@ -156,7 +157,7 @@ impl GateUp {
         for (i, range) in self.ranges.iter().enumerate() {
             let columns = i * self.out..(i + 1) * self.out;
             let dw = &mut grads[range.clone()];
-            matmul_tn_part(dw, dy, columns, x, 2 * self.out, linear.in_features(), linear.dtype());
+            matmul_tn_part(dw, dy, columns, x, 2 * self.out, linear.in_features(), linear.compute());
         }
     }
 }

@@ -66,7 +66,8 @@ impl Model {
             embedding: weights.data[embedding_range.clone()].to_vec(),
             blocks: (0..spec.num_hidden_layers).map(|i| Block::new(weights, i)).collect(),
             norm: Norm::new(weights, "model.norm"),
-            head: weights.linear(head_name, weights.compute),
+            // V3 keeps the head out of fp8 (report, 3.3.1).
+            head: weights.linear(head_name, weights.compute.dtype().into()),
             mtp: (spec.num_nextn_predict_layers > 0).then(|| Mtp::new(weights)),
             rope: RopeTable::new(&spec.inv_freq(), spec.max_position_embeddings, spec.attention_mscale() as f32),
             layout: weights.layout.clone(),

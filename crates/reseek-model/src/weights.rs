@@ -8,7 +8,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use reseek_spec::{ModelSpec, TensorSpec};
-use reseek_tensor::dtype::Dtype;
+use reseek_tensor::compute::Compute;
 use reseek_tensor::linear::Linear;
 use reseek_tensor::quantised::Quantised;
 use reseek_tensor::random::Stream;
@@ -78,8 +78,8 @@ pub struct Weights {
     pub data: Vec<f32>,
     /// Correction biases of the routers, in layout order.
     pub buffers: Vec<f32>,
-    /// The format in which a model packed from these values multiplies; the values themselves are f32, the master copy.
-    pub compute: Dtype,
+    /// The precision in which a model packed from these values multiplies; the values themselves are f32, the master copy.
+    pub compute: Compute,
     /// Matrices, by name, that a model packed from these values multiplies with as they are quantised: for sampling only.
     pub quantised: BTreeMap<String, Quantised>,
 }
@@ -143,18 +143,18 @@ impl Weights {
     }
 
     /// The same values for a model that multiplies in `compute`.
-    pub fn computing_in(mut self, compute: Dtype) -> Self {
-        self.compute = compute;
+    pub fn computing_in(mut self, compute: impl Into<Compute>) -> Self {
+        self.compute = compute.into();
         self
     }
 
-    /// The matrix `name` as products read it, in `dtype` unless it is quantised.
-    pub(crate) fn linear(&self, name: &str, dtype: Dtype) -> Linear {
+    /// The matrix `name` as products read it, in `compute` unless it is quantised.
+    pub(crate) fn linear(&self, name: &str, compute: Compute) -> Linear {
         if let Some(quantised) = self.quantised.get(name) {
             return Linear::quantised(quantised.clone());
         }
         match self.layout.shape(name) {
-            Some(&[out, in_]) => Linear::pack(self.get(name), out, in_, dtype),
+            Some(&[out, in_]) => Linear::pack(self.get(name), out, in_, compute),
             other => panic!("the model has no matrix {name}, its shape is {other:?}"),
         }
     }
@@ -186,7 +186,7 @@ impl Weights {
             layout: Arc::new(layout),
             data,
             buffers,
-            compute: Dtype::F32,
+            compute: Compute::F32,
             quantised: BTreeMap::new(),
         })
     }

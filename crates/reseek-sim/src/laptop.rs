@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 #[serde(deny_unknown_fields)]
 pub struct CpuRates {
     pub threads: usize,
-    /// The format in which products were measured: f32 or bf16.
+    /// The format in which products were measured: f32, bf16 or fp8.
     pub compute: String,
     /// Products of many rows, in GFLOP/s by the length of their sums.
     pub products: Vec<Point>,

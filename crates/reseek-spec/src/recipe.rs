@@ -10,7 +10,8 @@ use crate::{Scale, SpecError};
 #[serde(deny_unknown_fields)]
 pub struct RecipeSpec {
     pub scale: Scale,
-    /// The format in which every stage multiplies; weights, gradients and sums are f32 in both.
+    /// The format in which every stage multiplies; weights, gradients and sums are f32 in all.
+    /// fp8 is V3's: linear layers in emulated E4M3 with scales for tiles, head and attention in bf16.
     pub compute: ComputeDtype,
     pub tasks: TasksRecipe,
     pub tokenizer: TokenizerRecipe,
@@ -28,6 +29,7 @@ pub struct RecipeSpec {
 pub enum ComputeDtype {
     F32,
     Bf16,
+    Fp8,
 }
 
 /// Which generated problems a run trains on and is held to.

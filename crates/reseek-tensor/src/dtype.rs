@@ -5,7 +5,6 @@
 
 use std::fmt;
 use std::ops::Range;
-use std::str::FromStr;
 
 use crate::simd::{Lanes, multiversion};
 
@@ -54,18 +53,6 @@ impl fmt::Display for Dtype {
             Self::F32 => "f32",
             Self::Bf16 => "bf16",
         })
-    }
-}
-
-impl FromStr for Dtype {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "f32" => Ok(Self::F32),
-            "bf16" => Ok(Self::Bf16),
-            other => Err(format!("no dtype is called {other:?}; there are f32 and bf16")),
-        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! f32 and bf16 arithmetic on the CPU: the ops of a transformer with their derivatives, random streams and
+//! f32, bf16 and emulated fp8 arithmetic on the CPU: the ops of a transformer with their derivatives, random streams and
 //! the thread pool. The only crate with `unsafe`.
 //!
 //! Ops are functions on slices in row-major order and run on the calling thread; callers cut a
@@ -21,12 +21,14 @@
 pub mod adamw;
 pub mod attention;
 pub mod buffer;
+pub mod compute;
 pub mod cross_entropy;
 pub mod dispatch;
 pub mod dtype;
 pub mod elementwise;
 pub mod embedding;
 pub mod env;
+pub mod fp8;
 pub mod linear;
 pub mod matmul;
 pub mod memory;

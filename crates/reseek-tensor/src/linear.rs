@@ -1,6 +1,7 @@
 //! A linear layer y = x·Wᵀ with W `[out, in]` as Hugging Face stores it: forward, gradient of the
 //! input, gradient of the weight. Holds packed copies of W, made once an optimizer step.
 
+use crate::compute::Compute;
 use crate::dtype::Dtype;
 use crate::matmul::{Accumulate, Packed, matmul, matmul_tn};
 use crate::operand::Left;
@@ -23,9 +24,10 @@ impl Linear {
     ///
     /// # Panics
     /// If `w` does not have `out * in_` values.
-    pub fn pack(w: &[f32], out: usize, in_: usize, dtype: Dtype) -> Self {
-        let forward = Packed::from_transposed(w, out, in_, dtype);
-        Self(Form::Trained { forward, dgrad: Packed::from_rows(w, out, in_, dtype) })
+    pub fn pack(w: &[f32], out: usize, in_: usize, compute: impl Into<Compute>) -> Self {
+        let compute = compute.into();
+        let forward = Packed::from_transposed(w, out, in_, compute);
+        Self(Form::Trained { forward, dgrad: Packed::from_rows(w, out, in_, compute) })
     }
 
     /// A quantised matrix, which can be sampled from and not trained.
@@ -61,15 +63,23 @@ impl Linear {
         }
     }
 
-    /// The format in which the layer takes its input: f32 where the matrix is quantised.
+    /// The format in which the layer takes its input: f32 where the matrix is quantised, or rounds its input tile by tile.
     pub fn input_dtype(&self) -> Dtype {
         match &self.0 {
-            Form::Trained { forward, .. } => forward.dtype,
+            Form::Trained { forward, .. } => forward.compute().operand_dtype(),
             Form::Sampled(_) => Dtype::F32,
         }
     }
 
-    /// The format of all three products' operands.
+    /// The precision of all three products.
+    ///
+    /// # Panics
+    /// If the matrix is quantised.
+    pub fn compute(&self) -> Compute {
+        self.dgrad_operand().compute()
+    }
+
+    /// The format in which operands meet; in fp8 that of what is not a linear layer.
     ///
     /// # Panics
     /// If the matrix is quantised.
@@ -112,5 +122,5 @@ pub fn linear_dgrad<'a>(dx: &mut [f32], dy: impl Into<Left<'a>>, w: &Linear, acc
 /// # Panics
 /// If the lengths do not fit each other and W, or W is quantised.
 pub fn linear_wgrad<'a, 'b>(dw: &mut [f32], dy: impl Into<Left<'a>>, x: impl Into<Left<'b>>, w: &Linear) {
-    matmul_tn(dw, dy, x, w.out_features(), w.in_features(), w.dtype());
+    matmul_tn(dw, dy, x, w.out_features(), w.in_features(), w.compute());
 }

@@ -4,6 +4,7 @@
 //! In bf16 it is rounded once, by the op that makes it, and read as pairs from then on, at half of the bytes. The bits of a product are
 //! those that it has when it rounds values on the way: both round each value once.
 
+use std::borrow::Cow;
 use std::ops::{Deref, Range};
 
 use crate::buffer::Buffer;
@@ -129,6 +130,18 @@ impl<'a> Left<'a> {
     pub(crate) fn values(self) -> &'a [f32] {
         assert!(!self.paired && self.index.is_none(), "f32 rows in order are needed here");
         self.stored
+    }
+
+    /// The f32 rows, side by side: gathered where they are not.
+    ///
+    /// # Panics
+    /// If they are rounded.
+    pub(crate) fn to_values(self, width: usize) -> Cow<'a, [f32]> {
+        assert!(!self.paired, "f32 rows are needed here");
+        match self.index {
+            None => Cow::Borrowed(self.stored),
+            Some(index) => (0..index.len()).flat_map(|i| self.row(i, width)).copied().collect(),
+        }
     }
 
     pub(crate) fn is_paired(self) -> bool {

@@ -4,6 +4,7 @@
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
+use crate::compute::Compute;
 use crate::dispatch::{self, SimdLevel, multiply_add};
 use crate::dtype::Dtype;
 use crate::pool;
@@ -14,7 +15,8 @@ const STEPS: usize = 1000;
 /// Most GFLOP/s (one FMA is two operations) that one thread reaches at the level of
 /// [`dispatch::level`] in `millis` milliseconds: the best of many short windows, because other
 /// load and the clock's ramp only ever slow it down.
-pub fn fma_peak_gflops(millis: u64, dtype: Dtype) -> f64 {
+pub fn fma_peak_gflops(millis: u64, compute: impl Into<Compute>) -> f64 {
+    let dtype = compute.into().dtype();
     let level = dispatch::level();
     let window = Duration::from_micros((millis * 1000 / 20).max(50));
     let start = Instant::now();
@@ -29,7 +31,8 @@ pub fn fma_peak_gflops(millis: u64, dtype: Dtype) -> f64 {
 
 /// As [`fma_peak_gflops`], the sum over all threads of the pool running at the same time: each
 /// one's mean over `millis`, because here the load of the others is part of the answer.
-pub fn fma_peak_gflops_of_pool(millis: u64, dtype: Dtype) -> f64 {
+pub fn fma_peak_gflops_of_pool(millis: u64, compute: impl Into<Compute>) -> f64 {
+    let dtype = compute.into().dtype();
     let level = dispatch::level();
     let window = Duration::from_millis(millis.max(1));
     pool::map_lanes(0..pool::threads(), |_| window_gflops(level, dtype, window)).iter().sum()

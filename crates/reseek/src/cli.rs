@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use reseek_spec::Scale;
-use reseek_tensor::dtype::Dtype;
+use reseek_tensor::compute::Compute;
 
 use crate::cli_scale::{ClaimsCommand, CostArgs, SimCommand};
 
@@ -164,9 +164,9 @@ pub struct ScoreArgs {
     /// Token ids instead of text, separated by commas
     #[arg(long, value_delimiter = ',', conflicts_with = "text")]
     pub tokens: Vec<u32>,
-    /// Format in which products multiply, f32 or bf16 [default: f32; a GGUF file's own blocks]
+    /// Format in which products multiply: f32, bf16 or fp8 [default: f32; a GGUF file's own blocks]
     #[arg(long)]
-    pub dtype: Option<Dtype>,
+    pub dtype: Option<Compute>,
     /// Answer in JSON: tokens and logprobs, the first of which is null
     #[arg(long)]
     pub json: bool,
@@ -187,9 +187,9 @@ pub struct SamplingArgs {
     pub max_new_tokens: usize,
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
-    /// Format in which products multiply, f32 or bf16 [default: f32; a GGUF file's own blocks]
+    /// Format in which products multiply: f32, bf16 or fp8 [default: f32; a GGUF file's own blocks]
     #[arg(long)]
-    pub dtype: Option<Dtype>,
+    pub dtype: Option<Compute>,
 }
 
 #[derive(Args)]
@@ -222,11 +222,11 @@ pub struct ChatArgs {
 #[derive(Args)]
 pub struct BenchArgs {
     /// What to measure; everything if nothing is named
-    #[arg(value_parser = ["peak", "matmul", "train-gpt", "train-v3", "scaling", "generate", "decode", "grpo", "sim"])]
+    #[arg(value_parser = ["peak", "matmul", "train-gpt", "train-v3", "scaling", "generate", "decode", "grpo", "fp8", "sim"])]
     pub name: Option<String>,
-    /// Format in which products multiply, f32 or bf16 [default: bf16 where the processor has it]
+    /// Format in which products multiply: f32, bf16 or fp8 [default: bf16 where the processor has it]
     #[arg(long)]
-    pub dtype: Option<Dtype>,
+    pub dtype: Option<Compute>,
     /// For generate, decode and grpo: a model folder or a GGUF file [default: the peer's shape with random values]
     #[arg(long, value_name = "PATH")]
     pub model: Option<PathBuf>,

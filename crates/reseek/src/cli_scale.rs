@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
-use reseek_tensor::dtype::Dtype;
+use reseek_tensor::compute::Compute;
 
 #[derive(Subcommand)]
 pub enum SimCommand {
@@ -136,9 +136,9 @@ pub struct PlanArgs {
 
 #[derive(Args)]
 pub struct CalibrateArgs {
-    /// Format in which products multiply, f32 or bf16 [default: bf16 where the processor has it]
+    /// Format in which products multiply: f32, bf16 or fp8 [default: bf16 where the processor has it]
     #[arg(long)]
-    pub dtype: Option<Dtype>,
+    pub dtype: Option<Compute>,
     /// File for the rates; left out, they are printed
     #[arg(long)]
     pub out: Option<PathBuf>,

@@ -8,7 +8,7 @@ use reseek_spec::ModelSpec;
 use reseek_store::{
     BlockKind, GgufTokenizer, QuantisedTensor, Sidecars, is_gguf, load_gguf, load_model, save_checkpoint,
 };
-use reseek_tensor::dtype::Dtype;
+use reseek_tensor::compute::Compute;
 use reseek_tensor::quantised::{Bits, Block, Quantised};
 use reseek_text::{BytePairs, ChatTemplate, GenerationPrompt, Message, Special, Tokenizer};
 use serde_json::{Value, json};
@@ -35,7 +35,7 @@ pub struct Loaded {
 
 /// Reads any Hugging Face folder of a known family, or a GGUF file, to compute in `dtype`; without one in f32, or with a file's quantised
 /// matrices as they are.
-pub fn load(path: &Path, dtype: Option<Dtype>) -> Outcome<Loaded> {
+pub fn load(path: &Path, dtype: Option<Compute>) -> Outcome<Loaded> {
     if is_gguf(path) {
         return load_file(path, dtype);
     }
@@ -46,7 +46,7 @@ pub fn load(path: &Path, dtype: Option<Dtype>) -> Outcome<Loaded> {
     Ok(Loaded { model: Model::new(&weights), tokenizer, template, begin })
 }
 
-fn load_file(path: &Path, dtype: Option<Dtype>) -> Outcome<Loaded> {
+fn load_file(path: &Path, dtype: Option<Compute>) -> Outcome<Loaded> {
     let file = load_gguf(path)?;
     let mut weights = Weights::from_tensors(file.spec, file.tensors)?.computing_in(dtype.unwrap_or_default());
     if dtype.is_none() {

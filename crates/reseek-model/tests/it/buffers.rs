@@ -2,7 +2,7 @@
 
 use reseek_model::{Model, OutputGradients, Rows};
 use reseek_tensor::buffer::{Buffer, allocated, with_poison};
-use reseek_tensor::dtype::Dtype;
+use reseek_tensor::compute::Compute;
 
 use crate::decode::same_bits;
 use crate::fixture::{CASES, Fixture};
@@ -27,12 +27,12 @@ fn pass(model: &Model, tokens: &[u32], segments: &[usize]) -> Vec<f32> {
 fn what_is_in_a_new_buffer_reaches_no_result() {
     for case in CASES {
         let fixture = Fixture::load(case);
-        for dtype in [Dtype::F32, Dtype::Bf16] {
-            let model = Model::new(&fixture.weights.clone().computing_in(dtype));
+        for compute in [Compute::F32, Compute::Bf16, Compute::Fp8] {
+            let model = Model::new(&fixture.weights.clone().computing_in(compute));
             let run = || pass(&model, &fixture.tokens(), &fixture.segments());
             let clean = run();
             assert!(clean.iter().all(|x| x.is_finite()));
-            assert!(same_bits(&with_poison(run), &clean), "{case} in {dtype}: a value is used before it is written");
+            assert!(same_bits(&with_poison(run), &clean), "{case} in {compute}: a value is used before it is written");
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use reseek_model::Weights;
 use reseek_spec::{ModelSpec, Scale};
+use reseek_tensor::compute::Compute;
 use reseek_tensor::pool::set_threads;
 use reseek_train::{Learner, Sequence, StepReport, StepSettings};
 
@@ -13,13 +14,16 @@ fn threads_do_not_change_a_bit_of_a_step() {
     let weights = Weights::init(ModelSpec::ladder(Scale::Smoke, 512), 3).expect("the smallest model");
     let sequences: Vec<Sequence> = [31, 8, 50, 2, 17, 40].iter().map(|&len| with_targets(&tokens(len, 512))).collect();
     let settings = StepSettings { mtp_lambda: 0.3, balance_alpha: 1e-3, bias_speed: 1e-3, lanes: 4, ..settings() };
-    let (weights_1, report_1) = steps(1, &weights, &sequences, settings);
-    let (weights_3, report_3) = steps(3, &weights, &sequences, settings);
-    assert!(weights_1.data.iter().zip(&weights_3.data).all(|(a, b)| a.to_bits() == b.to_bits()));
-    assert_eq!(weights_1.buffers, weights_3.buffers);
-    assert_eq!((report_1.loss, report_1.grad_norm), (report_3.loss, report_3.grad_norm));
-    assert_ne!(weights_1.data, weights.data);
-    assert_ne!(weights_1.buffers, weights.buffers);
+    for compute in [Compute::F32, Compute::Fp8] {
+        let weights = weights.clone().computing_in(compute);
+        let (weights_1, report_1) = steps(1, &weights, &sequences, settings);
+        let (weights_3, report_3) = steps(3, &weights, &sequences, settings);
+        assert!(weights_1.data.iter().zip(&weights_3.data).all(|(a, b)| a.to_bits() == b.to_bits()), "{compute}");
+        assert_eq!(weights_1.buffers, weights_3.buffers);
+        assert_eq!((report_1.loss, report_1.grad_norm), (report_3.loss, report_3.grad_norm));
+        assert_ne!(weights_1.data, weights.data);
+        assert_ne!(weights_1.buffers, weights.buffers);
+    }
 }
 
 #[test]

@@ -4,6 +4,7 @@ mod bf16;
 mod buffers;
 mod decode;
 mod fixture;
+mod fp8;
 mod lanes;
 mod mtp;
 mod parity;

@@ -4,8 +4,9 @@ use reseek_engine::Completion;
 use reseek_model::Model;
 use reseek_rl::RlError;
 use reseek_spec::RlRecipe;
+use reseek_tensor::compute::Compute;
 use reseek_tensor::pool::set_threads;
-use reseek_train::TrainError;
+use reseek_train::{Learner, TrainError};
 
 use crate::common::{grade, policy, recipe, specs, step, weights};
 
@@ -20,13 +21,15 @@ fn parity(_: usize, completion: &Completion) -> reseek_rl::Grade {
 #[test]
 fn before_the_first_update_all_three_policies_are_one() {
     for (what, spec) in specs() {
-        for (minibatches, temperature) in [(1, 1.0), (3, 1.0), (2, 0.7)] {
+        for (minibatches, temperature, compute) in
+            [(1, 1.0, Compute::F32), (3, 1.0, Compute::F32), (2, 0.7, Compute::F32), (1, 1.0, Compute::Fp8)]
+        {
             let recipe = RlRecipe { minibatches, temperature, kl_beta: 0.1, ..recipe() };
-            let mut policy = policy(spec.clone());
+            let mut policy = Learner::new(weights(spec.clone()).computing_in(compute));
             for i in 0..3 {
                 let reference = Model::new(&policy.weights);
                 let report = step(&mut policy, Some(&reference), &recipe, i, parity).unwrap();
-                assert_eq!(report.first_ratio_gap, 0.0, "{what}: sampler and trainer differ");
+                assert_eq!(report.first_ratio_gap, 0.0, "{what}, {compute}: sampler and trainer differ");
                 // The later mini-batches of a step come after an update: their KL is above 0 and shows in the mean.
                 assert_eq!(report.kl == 0.0, minibatches == 1, "{what}: KL {}", report.kl);
             }

@@ -46,14 +46,32 @@ impl Sums {
     pub(super) fn at(self, row: usize, column: usize) -> Self {
         Self { first: self.first.wrapping_add(row * self.row + column), ..self }
     }
+
+    /// `len` values of a row.
+    ///
+    /// # Safety
+    /// They exist, and no one writes them meanwhile.
+    pub(super) unsafe fn row<'a>(self, row: usize, len: usize) -> &'a [f32] {
+        // SAFETY: the caller's promise.
+        unsafe { std::slice::from_raw_parts(self.at(row, 0).first, len) }
+    }
+
+    /// `len` values of a row.
+    ///
+    /// # Safety
+    /// They exist, and no one else uses them meanwhile.
+    pub(super) unsafe fn row_mut<'a>(self, row: usize, len: usize) -> &'a mut [f32] {
+        // SAFETY: the caller's promise.
+        unsafe { std::slice::from_raw_parts_mut(self.at(row, 0).first, len) }
+    }
 }
 
 /// What happens to the chains of one block of k.
 #[derive(Clone, Copy)]
 pub(super) struct Pass {
-    from: Option<Sums>,
-    to: Sums,
-    add: bool,
+    pub from: Option<Sums>,
+    pub to: Sums,
+    pub add: bool,
 }
 
 impl Pass {
@@ -133,9 +151,9 @@ pub(super) unsafe fn product(
 
 /// A row tile of A, small enough for the L1 cache.
 pub(super) struct OfA<'a> {
-    values: &'a [f32],
-    row: usize,
-    k: usize,
+    pub values: &'a [f32],
+    pub row: usize,
+    pub k: usize,
 }
 
 impl<'a> OfA<'a> {

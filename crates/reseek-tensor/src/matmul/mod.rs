@@ -1,4 +1,4 @@
-//! Matrix products: operands in f32 or bf16 ([`Dtype`]), sums in f32.
+//! Matrix products: operands in f32, bf16 or fp8 ([`Compute`]), sums in f32.
 //!
 //! **Bit rule.** Every element of C is one chain of fused multiply-adds in increasing k, begun at
 //! zero: `s = fma(a[k], b[k], s)`. With [`Accumulate::Add`], and in the gradients of weights, the
@@ -9,6 +9,8 @@
 //! In bf16, where both operands are rounded on the way to the kernel, the chain takes the values
 //! in pairs, the odd one first: `s = fma(a[k], b[k], fma(a[k + 1], b[k + 1], s))`, as the dot
 //! product of AVX-512 BF16 does; processors without it give the same bits, subnormal values apart.
+//!
+//! In fp8 each tile of 128 places of k is such a chain of its own, and the tiles' sums are scaled and added (`scaled`).
 //!
 //! Layers of this module: [`Packed`] and its panels (`packed`), loops for the caches (`blocks`,
 //! `transposed`), a tile of C (`tile`), and one file of kernels for each instruction set.
@@ -28,13 +30,14 @@ mod kernel_avx512;
 mod kernel_neon;
 mod kernel_portable;
 mod packed;
+mod scaled;
 mod tile;
 mod transposed;
 
 use std::ops::Range;
 
+use crate::compute::Compute;
 use crate::dispatch;
-use crate::dtype::Dtype;
 use crate::operand::Left;
 use crate::pool;
 
@@ -62,7 +65,7 @@ const PARALLEL_FLOPS: usize = 64_000_000;
 pub fn matmul<'a>(c: &mut [f32], a: impl Into<Left<'a>>, b: &Packed, acc: Accumulate) {
     let (k, n, a) = (b.k, b.n, a.into());
     let m = c.len().checked_div(n).or(a.rows(k)).unwrap_or(0);
-    check_format(a, b.dtype);
+    check_format(a, b.compute());
     assert!(
         a.is(m, k) && c.len() == m * n,
         "matmul with B [{k}, {n}]: a has {} values, c has {}; rows of both must match (hint: a = m*{k}, c = m*{n})",
@@ -71,6 +74,9 @@ pub fn matmul<'a>(c: &mut [f32], a: impl Into<Left<'a>>, b: &Packed, acc: Accumu
     );
     if m == 0 || n == 0 {
         return;
+    }
+    if let Some(scales) = b.scales() {
+        return scaled::matmul_scaled(dispatch::level(), c, &a.to_values(k), b, scales, acc == Accumulate::Add);
     }
     let parts = parts(m, n, k);
     if parts > 1 && m >= parts * 2 * tile::ROWS_MAX {
@@ -119,9 +125,9 @@ pub fn matmul_tn<'a, 'b>(
     b: impl Into<Left<'b>>,
     m: usize,
     n: usize,
-    dtype: Dtype,
+    compute: impl Into<Compute>,
 ) {
-    matmul_tn_part(c, a, 0..m, b, m, n, dtype);
+    matmul_tn_part(c, a, 0..m, b, m, n, compute);
 }
 
 /// [`matmul_tn`] for some of the columns of `a`: `c[columns.len(), n] += a[:, columns]ᵀ·b`.
@@ -135,11 +141,11 @@ pub fn matmul_tn_part<'a, 'b>(
     b: impl Into<Left<'b>>,
     m: usize,
     n: usize,
-    dtype: Dtype,
+    compute: impl Into<Compute>,
 ) {
-    let (a, b) = (a.into(), b.into());
+    let (a, b, precision) = (a.into(), b.into(), compute.into());
     let t = a.rows(m).unwrap_or(0);
-    [a, b].into_iter().for_each(|operand| check_format(operand, dtype));
+    [a, b].into_iter().for_each(|operand| check_format(operand, precision));
     assert!(columns.start <= columns.end && columns.end <= m, "columns {columns:?} of {m}");
     assert!(
         c.len() == columns.len() * n && a.is(t, m) && (m == 0 || b.is(t, n)),
@@ -153,10 +159,14 @@ pub fn matmul_tn_part<'a, 'b>(
     }
     let level = dispatch::level();
     let rows_of_part = columns.len().div_ceil(parts(columns.len(), n, t)).next_multiple_of(tile::ROWS_MAX);
+    let unrounded = (precision == Compute::Fp8).then(|| (a.to_values(m), b.to_values(n)));
     let compute = |(index, c): (usize, &mut [f32])| {
         let first = columns.start + index * rows_of_part;
+        if let Some((a, b)) = &unrounded {
+            return scaled::product_tn_scaled(level, c, a, b, m, n, first);
+        }
         // SAFETY: dispatch only returns levels that the machine supports.
-        unsafe { transposed::product_tn(level, c, a, b, m, n, first, dtype) }
+        unsafe { transposed::product_tn(level, c, a, b, m, n, first, precision.dtype()) }
     };
     if rows_of_part >= columns.len() {
         compute((0, c));
@@ -202,9 +212,9 @@ pub fn grouped_matmul_tn<'a, 'b>(
     m: usize,
     n: usize,
     offsets: &[usize],
-    dtype: Dtype,
+    compute: impl Into<Compute>,
 ) {
-    grouped_matmul_tn_part(c, a, 0..m, b, m, n, offsets, dtype);
+    grouped_matmul_tn_part(c, a, 0..m, b, m, n, offsets, compute);
 }
 
 /// [`grouped_matmul_tn`] for some of the columns of `a`, see [`matmul_tn_part`].
@@ -219,22 +229,22 @@ pub fn grouped_matmul_tn_part<'a, 'b>(
     m: usize,
     n: usize,
     offsets: &[usize],
-    dtype: Dtype,
+    compute: impl Into<Compute>,
 ) {
-    let (a, b) = (a.into(), b.into());
+    let (a, b, compute) = (a.into(), b.into(), compute.into());
     let (n_groups, size) = (offsets.len().saturating_sub(1), columns.len() * n);
     assert_eq!(c.len(), n_groups * size, "c of {n_groups} groups of [{}, {n}]", columns.len());
     check_offsets(offsets, n_groups, m, a);
     check_offsets(offsets, n_groups, n, b);
     for (e, rows) in groups(offsets).enumerate() {
         let c = &mut c[e * size..(e + 1) * size];
-        matmul_tn_part(c, a.part(rows.clone(), m), columns.clone(), b.part(rows, n), m, n, dtype);
+        matmul_tn_part(c, a.part(rows.clone(), m), columns.clone(), b.part(rows, n), m, n, compute);
     }
 }
 
 #[track_caller]
-fn check_format(operand: Left, dtype: Dtype) {
-    assert!(!operand.is_paired() || dtype == Dtype::Bf16, "an operand of bf16 pairs for a product in {dtype}");
+fn check_format(operand: Left, compute: Compute) {
+    assert!(!operand.is_paired() || compute == Compute::Bf16, "an operand of bf16 pairs for a product in {compute}");
 }
 
 fn groups(offsets: &[usize]) -> impl Iterator<Item = Range<usize>> {

@@ -2,22 +2,26 @@
 
 use std::ops::Range;
 
-use super::blocks::blocks;
+use super::blocks::{blocks, with_scratch};
 use super::tile::{HALF_PANEL, PANEL};
 use crate::aligned::Line;
+use crate::compute::Compute;
 use crate::dtype::{Dtype, pair_neighbours};
+use crate::fp8::{TILE, quantise_blocks};
 use crate::operand::Left;
 use crate::profile::{Op, span};
 
 /// B `[k, n]` packed in column panels: panel p holds columns 32p.. of all k rows, row after row,
 /// 32 values a row (16 in the last panel where those are enough), zeros beyond column n. In bf16
-/// two rows make one row of pairs.
+/// two rows make one row of pairs; in fp8 too, with scales beside.
 #[derive(Clone, Debug)]
 pub struct Packed {
     pub k: usize,
     pub n: usize,
     pub dtype: Dtype,
     lines: Vec<Line>,
+    /// In fp8 `[tiles of k, n with its zeros]`: the scale of each block of 128 × 128, once for each of its columns.
+    scales: Option<Vec<f32>>,
 }
 
 impl Packed {
@@ -25,8 +29,8 @@ impl Packed {
     ///
     /// # Panics
     /// If `b` does not have `k * n` values.
-    pub fn from_rows(b: &[f32], k: usize, n: usize, dtype: Dtype) -> Self {
-        let mut packed = Self::zeros(k, n, dtype);
+    pub fn from_rows(b: &[f32], k: usize, n: usize, compute: impl Into<Compute>) -> Self {
+        let mut packed = Self::zeros(k, n, compute.into());
         packed.repack_rows(b);
         packed
     }
@@ -35,8 +39,8 @@ impl Packed {
     ///
     /// # Panics
     /// If `w` does not have `n * k` values.
-    pub fn from_transposed(w: &[f32], n: usize, k: usize, dtype: Dtype) -> Self {
-        let mut packed = Self::zeros(k, n, dtype);
+    pub fn from_transposed(w: &[f32], n: usize, k: usize, compute: impl Into<Compute>) -> Self {
+        let mut packed = Self::zeros(k, n, compute.into());
         packed.repack_transposed(w);
         packed
     }
@@ -50,7 +54,14 @@ impl Packed {
         assert_eq!(b.len(), k * n, "packing B [{k}, {n}] from {} values", b.len());
         let _span = span(Op::Pack, 0, b.len() + padded(n) * self.steps());
         if n > 0 {
-            pack_rows(Line::flatten_mut(&mut self.lines), b.into(), n, 0..n, self.dtype);
+            let spread = |scales: &mut [f32], (i, j), scale| {
+                let row = &mut scales[i * padded(n)..][..n];
+                row[j * TILE..].iter_mut().take(TILE).for_each(|place| *place = scale);
+            };
+            let panels = Line::flatten_mut(&mut self.lines);
+            with_rounded(self.scales.as_deref_mut(), b, n, spread, |b| {
+                pack_rows(panels, b.into(), n, 0..n, self.dtype)
+            });
         }
     }
 
@@ -63,17 +74,32 @@ impl Packed {
         assert_eq!(w.len(), n * k, "packing the transpose of w [{n}, {k}] from {} values", w.len());
         let steps = self.dtype.steps(k);
         let _span = span(Op::Pack, 0, w.len() + padded(n) * steps);
-        let mut panels = Line::flatten_mut(&mut self.lines);
-        for first in (0..n).step_by(PANEL) {
-            let columns = PANEL.min(n - first);
-            let panel = panels.split_off_mut(..steps * panel_width(columns)).expect("room for every panel");
-            let w = &w[first * k..(first + columns) * k];
-            if columns > HALF_PANEL {
-                transpose_panel::<PANEL>(panel, w, k, self.dtype);
-            } else {
-                transpose_panel::<HALF_PANEL>(panel, w, k, self.dtype);
+        let spread = |scales: &mut [f32], (j, i), scale| {
+            let row = &mut scales[i * padded(n)..][..n];
+            row[j * TILE..].iter_mut().take(TILE).for_each(|place| *place = scale);
+        };
+        with_rounded(self.scales.as_deref_mut(), w, k, spread, |w| {
+            let mut panels = Line::flatten_mut(&mut self.lines);
+            for first in (0..n).step_by(PANEL) {
+                let columns = PANEL.min(n - first);
+                let panel = panels.split_off_mut(..steps * panel_width(columns)).expect("room for every panel");
+                let w = &w[first * k..(first + columns) * k];
+                if columns > HALF_PANEL {
+                    transpose_panel::<PANEL>(panel, w, k, self.dtype);
+                } else {
+                    transpose_panel::<HALF_PANEL>(panel, w, k, self.dtype);
+                }
             }
-        }
+        });
+    }
+
+    /// In what it multiplies.
+    pub fn compute(&self) -> Compute {
+        if self.scales.is_some() { Compute::Fp8 } else { self.dtype.into() }
+    }
+
+    pub(super) fn scales(&self) -> Option<&[f32]> {
+        self.scales.as_deref()
     }
 
     /// Steps of the chains: rows of k values or of pairs.
@@ -95,9 +121,28 @@ impl Packed {
             .unwrap_or_else(|| panic!("packed B [{}, {}] holds only {} values", self.k, self.n, lines.len()))
     }
 
-    fn zeros(k: usize, n: usize, dtype: Dtype) -> Self {
-        Self { k, n, dtype, lines: Line::zeros(dtype.steps(k) * padded(n)) }
+    fn zeros(k: usize, n: usize, compute: Compute) -> Self {
+        let dtype = compute.dtype();
+        let scales = (compute == Compute::Fp8).then(|| vec![0.0; k.div_ceil(TILE) * padded(n)]);
+        Self { k, n, dtype, lines: Line::zeros(dtype.steps(k) * padded(n)), scales }
     }
+}
+
+/// Hands `w: [_, width]` to `pack`: as it is, or where there are scales its E4M3 values, after `spread(scales, block, its scale)`.
+fn with_rounded(
+    scales: Option<&mut [f32]>,
+    w: &[f32],
+    width: usize,
+    spread: impl Fn(&mut [f32], (usize, usize), f32),
+    pack: impl FnOnce(&[f32]),
+) {
+    let Some(scales) = scales else {
+        return pack(w);
+    };
+    with_scratch(w.len(), |q| {
+        quantise_blocks(q, w, width, |i, j, scale| spread(scales, (i, j), scale));
+        pack(q);
+    });
 }
 
 /// Columns that a panel with `columns` existing columns has with its zeros.

@@ -16,7 +16,7 @@ pub(super) const HALF_PANEL: usize = 16;
 /// Most rows of a tile in any family.
 pub(super) const ROWS_MAX: usize = 12;
 /// Most columns of a tile in any family: two panels.
-const WIDTH_MAX: usize = 2 * PANEL;
+pub(super) const WIDTH_MAX: usize = 2 * PANEL;
 
 /// What a kernel computes, with strides in values:
 ///

@@ -16,7 +16,7 @@ use crate::profile::{Op, span};
 /// Steps of t of a block.
 const T_BLOCK: usize = 512;
 /// Most rows and columns of C whose partial sums wait at once: 4 MiB.
-const C_BLOCK: usize = 1024;
+pub(super) const C_BLOCK: usize = 1024;
 
 /// `c[i][j] += Σ a[t][first + i]·b[t][j]` for `a: [t, m]`, `b: [t, n]` and all rows of `c: [_, n]`.
 ///
@@ -46,10 +46,10 @@ pub(super) unsafe fn product_tn(
 }
 
 /// Some columns of a row-major matrix.
-struct Columns<'a> {
-    values: Left<'a>,
-    width: usize,
-    range: Range<usize>,
+pub(super) struct Columns<'a> {
+    pub values: Left<'a>,
+    pub width: usize,
+    pub range: Range<usize>,
 }
 
 /// [`product_tn`] for one block of C at `c`.
@@ -94,7 +94,7 @@ unsafe fn block_of_product(level: SimdLevel, c: Sums, a: &Columns, b: &Columns, 
 /// Transposed A in row tiles: for each tile, the given rows of its columns of `a`, at distances
 /// of `tile_size` values. Goes by a few rows at a time through all tiles, because a row of `a` may
 /// be a memory page away from the next.
-fn pack_row_tiles(
+pub(super) fn pack_row_tiles(
     packed: &mut [f32],
     tile_size: usize,
     a: &Columns,

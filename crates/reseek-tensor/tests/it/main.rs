@@ -1,5 +1,6 @@
 //! Integration tests of the tensor crate, in one binary.
 
+mod fp8;
 mod matmul;
 mod ops_adamw;
 mod ops_attention;

@@ -18,7 +18,7 @@ use reseek_model::Weights;
 use reseek_spec::{ComputeDtype, ModelSpec, RecipeSpec, Resolved, Scale, TasksRecipe};
 use reseek_store::{RunDir, StageDir, chain_hash};
 use reseek_tasks::{Family, TaskMix};
-use reseek_tensor::dtype::Dtype;
+use reseek_tensor::compute::Compute;
 use reseek_text::Tokenizer;
 use reseek_train::{SessionError, Usage};
 use serde_json::json;
@@ -88,7 +88,7 @@ impl Chain {
     }
 
     /// The format in which this run multiplies.
-    pub fn compute(&self) -> Dtype {
+    pub fn compute(&self) -> Compute {
         compute(&self.recipe)
     }
 
@@ -161,10 +161,11 @@ impl Chain {
 }
 
 /// The format in which a recipe multiplies.
-pub fn compute(recipe: &RecipeSpec) -> Dtype {
+pub fn compute(recipe: &RecipeSpec) -> Compute {
     match recipe.compute {
-        ComputeDtype::F32 => Dtype::F32,
-        ComputeDtype::Bf16 => Dtype::Bf16,
+        ComputeDtype::F32 => Compute::F32,
+        ComputeDtype::Bf16 => Compute::Bf16,
+        ComputeDtype::Fp8 => Compute::Fp8,
     }
 }
 

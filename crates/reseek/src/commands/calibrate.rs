@@ -7,7 +7,7 @@ use reseek_sim::laptop::{CpuRates, Point, PredictedStage, predict};
 use reseek_spec::{ModelSpec, RecipeSpec, Scale, resolve};
 use reseek_store::write_atomic;
 use reseek_tensor::attention::{AttentionShape, attention_forward};
-use reseek_tensor::dtype::Dtype;
+use reseek_tensor::compute::Compute;
 use reseek_tensor::matmul::{Accumulate, Packed, matmul, matmul_tn};
 use reseek_tensor::pool::{map_lanes, threads};
 use reseek_tensor::rmsnorm::rmsnorm_forward;
@@ -22,7 +22,7 @@ const WINDOW_S: f64 = 0.06;
 
 /// Measures and prints, or writes to a file.
 pub fn calibrate(args: &CalibrateArgs) -> Outcome<()> {
-    let rates = measure(args.dtype.unwrap_or_else(fastest_dtype));
+    let rates = measure(args.dtype.unwrap_or_else(|| fastest_dtype().into()));
     let text = serde_json::to_string_pretty(&rates)?;
     match &args.out {
         Some(out) => {
@@ -89,7 +89,7 @@ pub fn predict_chain(recipe: &RecipeSpec, rates: &CpuRates) -> Vec<PredictedStag
 }
 
 /// About a second of measurements, each on all threads at once.
-pub fn measure(dtype: Dtype) -> CpuRates {
+pub fn measure(dtype: Compute) -> CpuRates {
     let lengths = [16, 32, 64, 128, 256, 512];
     let by_length = |rows: usize| {
         let point = |k| Point { k, gflops: products(rows, k, 256, dtype) };
@@ -125,7 +125,7 @@ fn values(len: usize) -> Vec<f32> {
 }
 
 /// GFLOP/s over weights of 2 MiB, more than a core's own cache keeps beside activations.
-fn products(rows: usize, k: usize, n: usize, dtype: Dtype) -> f64 {
+fn products(rows: usize, k: usize, n: usize, dtype: Compute) -> f64 {
     let matrices = ((1 << 19) / (k * n)).max(1);
     let weights: Vec<Packed> = (0..matrices).map(|_| Packed::from_rows(&values(k * n), k, n, dtype)).collect();
     let a = values(rows * k);
@@ -137,7 +137,7 @@ fn products(rows: usize, k: usize, n: usize, dtype: Dtype) -> f64 {
     rate(work) / 1e9
 }
 
-fn weight_gradients(t: usize, dtype: Dtype) -> f64 {
+fn weight_gradients(t: usize, dtype: Compute) -> f64 {
     let (m, n) = (128, 128);
     let (a, b) = (values(t * m), values(t * n));
     let work = || {

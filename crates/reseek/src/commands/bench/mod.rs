@@ -1,5 +1,6 @@
 //! `reseek bench`: this machine's peak, and the model's speed at the shapes that other systems are measured at.
 
+mod fp8;
 mod language;
 mod products;
 mod profile;
@@ -16,6 +17,7 @@ use reseek_sim::uncertainty::intervals;
 use reseek_sim::{Plan, Rates, SimError, step};
 use reseek_spec::{ClusterSpec, ModelSpec, Scale, preset};
 use reseek_store::{peak_memory_bytes, write_atomic};
+use reseek_tensor::compute::Compute;
 use reseek_tensor::dtype::Dtype;
 use reseek_tensor::peak::{fma_peak_gflops, fma_peak_gflops_of_pool};
 use reseek_tensor::pool::threads;
@@ -29,9 +31,9 @@ use crate::folder;
 
 /// How to measure.
 struct Setting<'a> {
-    dtype: Dtype,
+    dtype: Compute,
     /// The format that the user asked for, if any.
-    asked_dtype: Option<Dtype>,
+    asked_dtype: Option<Compute>,
     /// A model's folder or file instead of random values.
     model: Option<&'a Path>,
     /// A rung of the ladder instead of the peer's shape.
@@ -51,7 +53,7 @@ const RUNS: usize = 5;
 
 /// Prints a line for each benchmark asked for.
 pub fn bench(args: &BenchArgs) -> Outcome<()> {
-    let all: [(&str, Benchmark); 9] = [
+    let all: [(&str, Benchmark); 10] = [
         ("peak", peak),
         ("matmul", products::products),
         ("train-gpt", training::train_gpt),
@@ -60,11 +62,12 @@ pub fn bench(args: &BenchArgs) -> Outcome<()> {
         ("generate", sampling),
         ("decode", language::decode),
         ("grpo", language::grpo),
+        ("fp8", |_| fp8::bench()),
         ("sim", |_| simulator()),
     ];
     for (name, run) in all {
         if args.name.as_deref().is_none_or(|wanted| wanted == name) {
-            let dtype = args.dtype.unwrap_or_else(fastest_dtype);
+            let dtype = args.dtype.unwrap_or_else(|| fastest_dtype().into());
             let trace = args.trace.as_deref();
             let mut result = run(&Setting {
                 dtype,
@@ -76,7 +79,7 @@ pub fn bench(args: &BenchArgs) -> Outcome<()> {
                 trace,
             })?;
             result["name"] = json!(name);
-            if name != "sim" {
+            if !matches!(name, "fp8" | "sim") {
                 result["dtype"] = json!(dtype.to_string());
             }
             if args.json { crate::say!("{result}") } else { print_human(name, &result) }

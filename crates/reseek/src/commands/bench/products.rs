@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use reseek_store::peak_memory_bytes;
-use reseek_tensor::dtype::Dtype;
+use reseek_tensor::compute::Compute;
 use reseek_tensor::matmul::{Accumulate, Packed, matmul};
 use reseek_tensor::peak::fma_peak_gflops_of_pool;
 use reseek_tensor::random::Stream;
@@ -47,7 +47,7 @@ pub fn products(&Setting { dtype, .. }: &Setting) -> Outcome<Value> {
 }
 
 /// The median time of one product, in seconds.
-fn time(m: usize, k: usize, n: usize, dtype: Dtype) -> f64 {
+fn time(m: usize, k: usize, n: usize, dtype: Compute) -> f64 {
     let mut stream = Stream::new(1, "bench", 0, 0);
     let mut fill = |len: usize| (0..len).map(|_| stream.normal()).collect::<Vec<f32>>();
     let (a, b, mut c) = (fill(m * k), Packed::from_rows(&fill(k * n), k, n, dtype), vec![0.0; m * n]);
