@@ -235,6 +235,11 @@ fn sim_validate(json: bool) -> Outcome<()> {
             found.unseen_mean_error,
             found.unseen_worst_error
         );
+        crate::say!(
+            "of rows that are only shown: mean {:.1} %, worst {:.1} %",
+            found.shown_mean_error,
+            found.shown_worst_error
+        );
     }
     if found.passes { Ok(()) } else { Err(Failure::No) }
 }
