@@ -26,8 +26,8 @@ pub struct SimulatedFacts {
     pub zb1p_bubble_s: f64,
     /// Step time by the SMs that communication is given.
     pub step_s_by_comm_sms: Vec<(u32, f64)>,
-    /// Both phases of context extension.
-    pub extension_gpu_hours: f64,
+    /// Both phases of context extension: low, middle, high over plans that fit in memory, as the plan is not published.
+    pub extension_gpu_hours: (f64, f64, f64),
     /// Low, middle, high over the unpublished lengths of answers.
     pub r1_zero_gpu_hours: (f64, f64, f64),
 }
@@ -129,7 +129,7 @@ pub(crate) static SIMULATION: &[Claim] = &[
         "Extending the context to 128K takes 119K H800 hours.",
         (119_000.0, "GPU-hours"),
         Tolerance::Relative { by: 0.25, why: "the plan of the extension is not published" },
-        |s| found("extension_gpu_hours", s.extension_gpu_hours),
+        |s| interval("extension_gpu_hours", s.extension_gpu_hours),
     ),
     claim(
         "r1-zero-hours-simulated",
@@ -137,7 +137,7 @@ pub(crate) static SIMULATION: &[Claim] = &[
         "R1-Zero takes 101K H800 hours.",
         (101_000.0, "GPU-hours"),
         Tolerance::Interval { why: "lengths of answers are not published step by step" },
-        r1_zero,
+        |s| interval("r1_zero_gpu_hours", s.r1_zero_gpu_hours),
     ),
 ];
 
@@ -191,15 +191,15 @@ fn twenty_sms(s: &SimulatedFacts) -> Result<Finding, String> {
     Finding::of(at / best, format!("{at} s with {COMM_SMS} SMs / {best} s with {sms}, the fastest"))
 }
 
-fn r1_zero(s: &SimulatedFacts) -> Result<Finding, String> {
-    let (low, mid, high) = s.r1_zero_gpu_hours;
-    let low = positive("r1_zero_gpu_hours, low", low)?;
-    let high = positive("r1_zero_gpu_hours, high", high)?;
+/// GPU-hours over what is not published: low, middle, high.
+fn interval(name: &str, (low, mid, high): (f64, f64, f64)) -> Result<Finding, String> {
+    let low = positive(&format!("{name}, low"), low)?;
+    let high = positive(&format!("{name}, high"), high)?;
     if !(low <= mid && mid <= high) {
-        return Err(format!("r1_zero_gpu_hours {low}, {mid}, {high} do not rise; hint: give low, middle, high"));
+        return Err(format!("{name} {low}, {mid}, {high} do not rise; hint: give low, middle, high"));
     }
     if high > INTERVAL_FACTOR_MAX * low {
-        return Err(format!("{low} to {high} GPU-hours is too wide to say anything; hint: narrow the lengths"));
+        return Err(format!("{low} to {high} GPU-hours is too wide to say anything; hint: narrow what is assumed"));
     }
     Ok(Finding { value: mid, interval: Some((low, high)), working: format!("simulated {low} to {high} GPU-hours") })
 }

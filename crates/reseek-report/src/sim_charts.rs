@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::svg::{escape, figure, number, open};
+use crate::svg::{escape, figure, nice_ticks, number, open};
 
 const WIDTH: f64 = 860.0;
 
@@ -93,8 +93,7 @@ pub fn timeline(title: &str, ranks: &[Vec<Pass>]) -> String {
             }
         }
     }
-    for i in 0..=8 {
-        let at = end * f64::from(i) / 8.0;
+    for at in nice_ticks(0.0, end).into_iter().filter(|at| *at <= end) {
         let x = left + at * scale;
         let _ = write!(
             out,
@@ -133,7 +132,6 @@ pub fn stacked(title: &str, unit: &str, names: &[&str], rows: &[Stack], limit: O
                 write!(out, r#"<rect class="fill c{part}" x="{x:.1}" y="{y}" width="{w:.1}" height="{}"/>"#, row - 9.0);
             x += w;
         }
-        let _ = write!(out, r#"<text class="tick" x="{:.1}" y="{:.1}">{}</text>"#, x + 5.0, y + 12.0, number(sum(bar)));
     }
     if let Some((at, what)) = limit {
         let x = left + at * scale;
@@ -144,6 +142,11 @@ pub fn stacked(title: &str, unit: &str, names: &[&str], rows: &[Stack], limit: O
             height - 4.0,
             escape(what)
         );
+    }
+    // Over the mark, on a ground of their own.
+    for (i, bar) in rows.iter().enumerate() {
+        let (x, y) = (left + sum(bar) * scale + 5.0, row * i as f64 + 16.0);
+        let _ = write!(out, r#"<text class="tick over" x="{x:.1}" y="{y:.1}">{}</text>"#, number(sum(bar)));
     }
     let keys: Vec<String> = names
         .iter()
@@ -272,8 +275,10 @@ pub fn scatter(title: &str, unit: &str, points: &[Prediction]) -> String {
         x(last),
         y(last)
     );
+    // Less than a decade needs more marks to be read.
+    let marks: &[f64] = if high - low < 1.0 { &[1.0, 1.5, 2.0, 3.0, 5.0, 7.0] } else { &[1.0, 2.0, 5.0] };
     for power in (low.floor() as i32)..=(high.ceil() as i32) {
-        for tick in [1.0, 2.0, 5.0].map(|m| m * 10f64.powi(power)).into_iter().filter(|t| (first..=last).contains(t)) {
+        for tick in marks.iter().map(|m| m * 10f64.powi(power)).filter(|t| (first..=last).contains(t)) {
             let _ = write!(
                 out,
                 r#"<text class="tick" x="{:.1}" y="{:.0}" text-anchor="middle">{n}</text><text class="tick" x="{:.0}" y="{:.1}" text-anchor="end">{n}</text>"#,

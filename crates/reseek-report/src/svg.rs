@@ -203,7 +203,7 @@ fn scale_y(v: f64, y: (f64, f64)) -> f64 {
 }
 
 /// About four round values that cover the range.
-fn nice_ticks(low: f64, high: f64) -> Vec<f64> {
+pub fn nice_ticks(low: f64, high: f64) -> Vec<f64> {
     let (low, high) = if high > low { (low, high) } else { (low - 0.5, high + 0.5) };
     let rough = (high - low) / 4.0;
     let power = 10f64.powf(rough.log10().floor());

@@ -12,6 +12,7 @@ pub mod rates;
 pub mod rollout;
 pub mod run;
 pub mod step;
+mod step_report;
 pub mod sweep;
 pub mod timeline;
 pub mod uncertainty;

@@ -264,12 +264,12 @@ impl Builder<'_> {
         self.product("attention out", t, d, heads * head, true);
     }
 
-    /// Causal: half of the scores. Context parallelism divides queries evenly, and each sees all keys before it.
+    /// Causal: half of the scores. Context parallelism divides queries evenly, and each sees all keys before it, or those of its window.
     fn attention(&mut self, heads: f64, d_qk: f64, d_v: f64) {
         let seq = self.plan.seq as f64;
-        let scores = self.t * seq * heads;
         if self.plan.kernels != Kernels::Megatron2021 {
-            let flops = scores * (d_qk + d_v);
+            // Layers with and without a window count as their mean.
+            let flops = self.t * self.model.attended(seq) * heads * (d_qk + d_v);
             let op = |flops, is_backward| Op {
                 name: "attention",
                 kind: Kind::Attention,
@@ -279,6 +279,7 @@ impl Builder<'_> {
             self.ops.backward_input.push(op(2.5 * flops, true));
             return;
         }
+        let scores = self.t * seq * heads;
         // Whole squares: one product a sequence and head, and a softmax with dropout that reads and writes the scores in bf16.
         let groups = self.plan.micro_batch as f64 * heads;
         let product = |m, n, k| Op {

@@ -18,9 +18,10 @@ pub enum Recompute {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Precision {
     Bf16,
-    /// V3's: tiles of 1×128 and blocks of 128×128, dispatch in fp8, combine in bf16.
+    /// V3's: tiles of 1×128 and blocks of 128×128, dispatch in fp8, combine in bf16. GPUs that scale blocks of 32 themselves run it as those
+    /// (Transformer Engine emulates it so), so there it takes the time of MX.
     Fp8,
-    /// Blocks of 32 that the tensor cores scale.
+    /// Blocks of 32 that the tensor cores scale. A byte of scale for 32 values weighs as much as V3's four for 128.
     Mxfp8,
 }
 
@@ -140,6 +141,10 @@ impl Plan {
                 ));
             }
         }
+        if self.node_limit == Some(0) {
+            return Err(SimError::plan("--node-limit 0".into(), "1 domain or more", "leave it out for no limit"));
+        }
+        self.validate_depth(model)?;
         let product = [self.tp, self.cp, self.pp, self.dp].into_iter().try_fold(1usize, usize::checked_mul);
         if product != Some(cluster.gpus) {
             let found = format!("tp {} × cp {} × pp {} × dp {}", self.tp, self.cp, self.pp, self.dp);
@@ -150,20 +155,9 @@ impl Plan {
             };
             return Err(SimError::plan(found, &format!("{} GPUs", cluster.gpus), &hint));
         }
-        self.validate_model(model)?;
+        self.validate_model(model, cluster.gpus)?;
         self.validate_batch(model)?;
-        if self.precision != Precision::Bf16 && cluster.gpu.fp8_flops.is_none() {
-            let hint = "use --precision bf16";
-            return Err(SimError::plan(format!("--precision fp8 on {}", cluster.gpu.name), "a GPU with fp8", hint));
-        }
-        if self.precision == Precision::Mxfp8 && !cluster.gpu.has_mx {
-            let hint = "use --precision fp8";
-            return Err(SimError::plan(
-                format!("--precision mxfp8 on {}", cluster.gpu.name),
-                "b200, gb200 or gb300",
-                hint,
-            ));
-        }
+        self.validate_precision(cluster)?;
         if self.comm_sms >= cluster.gpu.sms {
             let found = format!("{} SMs for communication", self.comm_sms);
             return Err(SimError::plan(found, &format!("fewer than {}", cluster.gpu.sms), "DeepSeek gives 20 of 132"));
@@ -171,7 +165,24 @@ impl Plan {
         Ok(())
     }
 
-    fn validate_model(&self, model: &ModelSpec) -> Result<(), SimError> {
+    fn validate_precision(&self, cluster: &ClusterSpec) -> Result<(), SimError> {
+        let gpu = &cluster.gpu;
+        let (name, is_able, able, instead) = match self.precision {
+            Precision::Bf16 => return Ok(()),
+            Precision::Fp8 => ("fp8", gpu.fp8_flops.is_some(), "a GPU with fp8", "bf16"),
+            Precision::Mxfp8 if gpu.fp8_flops.is_none() => ("mxfp8", false, "b200, gb200 or gb300", "bf16"),
+            Precision::Mxfp8 => ("mxfp8", gpu.has_mx, "b200, gb200 or gb300", "fp8"),
+        };
+        match is_able {
+            true => Ok(()),
+            false => {
+                let hint = format!("use --precision {instead}");
+                Err(SimError::plan(format!("--precision {name} on {}", gpu.name), able, &hint))
+            }
+        }
+    }
+
+    fn validate_depth(&self, model: &ModelSpec) -> Result<(), SimError> {
         let layers = model.num_hidden_layers;
         let each = self.schedule.chunks_per_rank();
         // Embedding and head can be chunks of their own, so that all are alike (Llama 3 report, 3.3.2).
@@ -181,9 +192,14 @@ impl Plan {
             let allowed = format!("at most {layers} layers, embedding and head");
             return Err(SimError::plan(found, &allowed, &hint));
         }
+        Ok(())
+    }
+
+    fn validate_model(&self, model: &ModelSpec, gpus: usize) -> Result<(), SimError> {
         let heads = model.num_attention_heads;
         if !heads.is_multiple_of(self.tp) {
-            let hint = format!("use --tp {}", nearest_divisor(heads, self.tp));
+            // What divides the GPUs too, so that the mend does not need another.
+            let hint = format!("use --tp {}", nearest_divisor(gcd(heads, gpus), self.tp));
             return Err(SimError::plan(format!("--tp {}", self.tp), &format!("a divisor of {heads} heads"), &hint));
         }
         let Some(moe) = &model.moe else {
@@ -199,7 +215,7 @@ impl Plan {
         }
         let ranks = self.tp * self.cp * self.dp;
         if !ranks.is_multiple_of(self.ep) {
-            let hint = format!("use --ep {}", nearest_divisor(ranks, self.ep));
+            let hint = format!("use --ep {}", nearest_divisor(gcd(ranks, experts), self.ep));
             let allowed = format!("a divisor of tp × cp × dp = {ranks}");
             return Err(SimError::plan(format!("--ep {}", self.ep), &allowed, &hint));
         }
@@ -232,4 +248,8 @@ impl Plan {
 /// The divisor of `n` nearest to `wanted`.
 fn nearest_divisor(n: usize, wanted: usize) -> usize {
     (1..=n).filter(|d| n.is_multiple_of(*d)).min_by_key(|d| d.abs_diff(wanted)).unwrap_or(1)
+}
+
+fn gcd(a: usize, b: usize) -> usize {
+    if b == 0 { a } else { gcd(b, a % b) }
 }

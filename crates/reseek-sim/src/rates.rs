@@ -51,6 +51,8 @@ pub struct Rates {
     pub expert_load_cv: f64,
     /// Time of the whole step over that of a rank that never waits for a straggler.
     pub jitter: f64,
+    /// Time of the whole step over what the model says: 1, and a range of its own in intervals.
+    pub left_out: f64,
     /// Hours that a GPU runs between two failures that stop a job.
     pub mtbf_gpu_hours: f64,
     /// Hours lost with each: detection, restart, steps since the last checkpoint.
@@ -95,6 +97,7 @@ impl Rates {
             ep_exposed: 0.5,
             expert_load_cv: 0.1,
             jitter: 1.04,
+            left_out: 1.0,
             mtbf_gpu_hours: 50_700.0,
             lost_hours: 0.34,
         }

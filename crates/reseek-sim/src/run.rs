@@ -59,6 +59,8 @@ pub struct PhaseReport {
     pub rollout_hours: f64,
     /// Of these, waiting for the longest answers.
     pub tail_hours: f64,
+    /// Of training, on the fullest rank; sampling takes what is left of the memory for its cache.
+    pub memory_peak_bytes: f64,
 }
 
 /// What a run takes.
@@ -119,11 +121,15 @@ pub fn run(
     })
 }
 
+/// More tokens or steps of a run than anybody makes: beyond it sums of hours stop to be numbers.
+const AMOUNT_MAX: f64 = 1e18;
+
 fn positive(what: &str, value: f64) -> Result<(), SimError> {
-    match value > 0.0 && value.is_finite() {
+    match value > 0.0 && value <= AMOUNT_MAX {
         true => Ok(()),
         false => {
-            Err(SimError::plan(format!("{value} {what}"), "a positive number", "V3 was trained on 14.8e12 tokens"))
+            let allowed = format!("a positive number up to {AMOUNT_MAX:e}");
+            Err(SimError::plan(format!("{value} {what}"), &allowed, "V3 was trained on 14.8e12 tokens"))
         }
     }
 }
@@ -140,7 +146,8 @@ fn train(
     rates: &Rates,
 ) -> Result<PhaseReport, SimError> {
     positive("tokens", tokens)?;
-    let rate = |plan: &Plan| step(model, cluster, plan, rates).map(|s| s.report.tokens_per_step / s.report.step_s);
+    let report = |plan: &Plan| step(model, cluster, plan, rates).map(|simulated| simulated.report);
+    let rate = |plan: &Plan| report(plan).map(|report| report.tokens_per_step / report.step_s);
     let mut seconds = 0.0;
     let mut rest = tokens;
     if let Some(ramp) = ramp {
@@ -156,11 +163,17 @@ fn train(
         }
         rest -= ramped;
     }
-    if rest > 0.0 {
-        seconds += rest / rate(&phase.plan)?;
-    }
-    let hours = seconds / 3600.0;
-    Ok(PhaseReport { name: phase.name, tokens, hours, gpu_hours: 0.0, rollout_hours: 0.0, tail_hours: 0.0 })
+    let full = report(&phase.plan)?;
+    seconds += rest * full.step_s / full.tokens_per_step;
+    Ok(PhaseReport {
+        name: phase.name,
+        tokens,
+        hours: seconds / 3600.0,
+        gpu_hours: 0.0,
+        rollout_hours: 0.0,
+        tail_hours: 0.0,
+        memory_peak_bytes: full.memory_peak_bytes,
+    })
 }
 
 fn reinforce(
@@ -191,17 +204,19 @@ fn reinforce(
         gpu_hours: 0.0,
         rollout_hours: sampling_s / 3600.0,
         tail_hours: tail_s / 3600.0,
+        memory_peak_bytes: report.memory_peak_bytes,
     })
 }
 
-/// Phases of V3's own training (report, 4.2 and 4.3): pre-training with its ramp and both extensions. `plan` is that of pre-training.
+/// Phases of V3's own training (report, 4.2 and 4.3): pre-training with its ramp and both extensions. `plan` is that of pre-training. How
+/// the extensions were divided is not published: context parallelism takes ranks from data parallelism until a rank has as many tokens as
+/// before, as more do not fit in memory.
 pub fn v3(plan: &Plan, tokens: f64) -> Vec<Phase> {
     let long = |factor: usize, global_batch: usize| {
-        // How the extension was divided is not published: context parallelism takes ranks from data parallelism.
         let cp = factor.min(plan.dp);
-        Plan { cp, dp: plan.dp / cp, seq: plan.seq * 8 * factor / 4, global_batch, ..plan.clone() }
+        Plan { cp, dp: plan.dp / cp, seq: plan.seq.saturating_mul(factor), global_batch, ..plan.clone() }
     };
-    let phases = [long(4, 1920), long(16, 480)];
+    let phases = [long(8, 1920), long(32, 480)];
     let steps = 1000.0;
     let of = |plan: &Plan| steps * (plan.global_batch * plan.seq) as f64;
     let ramp = Ramp { first_batch: 3072.min(plan.global_batch), tokens: (469e9f64).min(tokens) };
@@ -280,7 +295,8 @@ fn sft_tokens(lengths: &Lengths) -> f64 {
     800e3 * 2.0 * (lengths.mean() + lengths.prompt)
 }
 
-/// V3's plan on the 512 GPUs of R1: 32 sequences a rank, two stages' worth of micro-batches.
+/// V3's plan on the 512 GPUs of R1: 64 sequences a rank. A quarter of the ranks has to hold the same optimizer, so weights are kept once:
+/// DualPipe's two copies do not fit.
 pub fn r1_plan() -> Plan {
-    Plan { dp: 32, ep: 32, global_batch: 2048, ..Plan::v3() }
+    Plan { dp: 32, ep: 32, global_batch: 2048, schedule: ScheduleKind::DualPipeV, ..Plan::v3() }
 }

@@ -2,85 +2,17 @@
 
 use reseek_spec::schedule::{Action, PipelineSchedule, ScheduleKind};
 use reseek_spec::{ClusterSpec, ModelSpec};
-use serde::Serialize;
 
 use crate::SimError;
 use crate::comm::{Fabric, reach, row_bytes};
 use crate::layout::{Layout, units};
-use crate::memory::{Memory, memory, unit_params};
+use crate::memory::{memory, unit_params};
 use crate::ops::{Kind, Op, Unit, unit_ops};
 use crate::plan::{Plan, Precision, Recompute};
 use crate::rates::Rates;
 use crate::timeline::{ChunkCosts, Timeline, play};
 
-/// Seconds of a chunk's passes for one micro-batch.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
-pub struct ChunkTime {
-    /// Computation alone, on the multiprocessors that communication leaves.
-    pub forward_compute_s: f64,
-    pub backward_input_compute_s: f64,
-    pub backward_weight_s: f64,
-    /// All-to-alls.
-    pub forward_all_to_all_s: f64,
-    pub backward_all_to_all_s: f64,
-    /// Collectives of tensor and context parallelism that nothing hides.
-    pub forward_exposed_s: f64,
-    pub backward_exposed_s: f64,
-    /// The longest single all-to-all: what a pair of chunks has nothing to hide behind.
-    pub piece_s: f64,
-}
-
-/// Where a step's time goes on the mean rank, in s.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
-pub struct Parts {
-    /// Forward passes alone (Insights, table 4: 1F).
-    pub forward_s: f64,
-    /// Backward passes alone, with their weight gradients (1B).
-    pub backward_s: f64,
-    /// Weight gradients apart (1W).
-    pub weight_s: f64,
-    /// Overlapped forward and backward chunks (1F1B).
-    pub forward_backward_s: f64,
-    /// Waiting, for other stages and for stragglers.
-    pub bubble_s: f64,
-    /// Gradients' last reduction, the optimizer, weights' gathering.
-    pub optimizer_s: f64,
-}
-
-/// A step's answers.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct StepReport {
-    pub step_s: f64,
-    pub parts: Parts,
-    pub bubble_s: f64,
-    /// Communication that no computation hides, on the mean rank.
-    pub exposed_comm_s: f64,
-    /// Communication in all, hidden or not.
-    pub comm_s: f64,
-    pub tokens_per_step: f64,
-    pub tokens_per_s_per_gpu: f64,
-    /// The model's operations with causal attention, a GPU; the MTP module is left out, as in the reports.
-    pub tflops_per_gpu: f64,
-    pub tflops_per_gpu_noncausal: f64,
-    pub mfu_causal: f64,
-    pub mfu_noncausal: f64,
-    pub gpu_hours_per_t_tokens: f64,
-    pub memory: Memory,
-    pub memory_peak_bytes: f64,
-    /// Seconds a step by kind of operator, on the mean rank.
-    pub kinds_s: Vec<(Kind, f64)>,
-    /// The same of one overlapped pair (or a forward and a backward) of the chunk in the middle.
-    pub pair: PairReport,
-}
-
-/// One overlapped pair of the chunk in the middle of the model.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
-pub struct PairReport {
-    pub pair_s: f64,
-    pub compute_s: f64,
-    pub communication_s: f64,
-    pub exposed_s: f64,
-}
+pub use crate::step_report::{ChunkTime, PairReport, Parts, StepReport};
 
 /// Everything of a step that pictures need.
 pub struct Simulated {
@@ -380,7 +312,8 @@ impl Coster<'_> {
         // Whoever is not the straggler waits, in the pipeline and in the last collectives.
         parts.optimizer_s *= self.rates.jitter;
         parts.bubble_s += timeline.makespan_s * (self.rates.jitter - 1.0);
-        let step_s = (timeline.makespan_s + optimizer_s) * self.rates.jitter;
+        let parts = parts.times(self.rates.left_out);
+        let step_s = (timeline.makespan_s + optimizer_s) * self.rates.jitter * self.rates.left_out;
         let tokens = plan.global_batch as f64 * plan.seq as f64;
         let gpus = self.cluster.gpus as f64;
         let flops = model.train_flops_per_token(plan.seq);

@@ -60,7 +60,7 @@ impl ModelSpec {
     pub fn matmul_params(&self) -> u64 {
         let tensors = self.tensors_by_kind();
         let counted = tensors.iter().filter(|(t, _)| !t.role.buffer && !t.role.mtp && t.shape.len() == 2);
-        let products = counted.filter(|(t, _)| !t.name.ends_with(".mlp.gate.weight"));
+        let products = counted.filter(|(t, _)| !t.name.ends_with(".gate.weight"));
         let of = |(t, copies): &(TensorSpec, u64)| match t.role.embedding && !self.tie_word_embeddings {
             true => 0,
             false => self.used(t, size(t)) * copies,
@@ -69,16 +69,37 @@ impl ModelSpec {
     }
 
     /// Operations of one token's training at sequences of `seq_len`: 6 for each parameter in a product, and of attention
-    /// 6·layers·heads·(query + value width)·length, half of it when causal.
+    /// 6·layers·heads·(query + value width)·length, half of it when causal; of the length as far as sliding windows reach.
     pub fn train_flops_per_token(&self, seq_len: usize) -> TrainFlops {
         let products = 6.0 * self.matmul_params() as f64;
-        let attention = 3.0 * self.attention_flops(seq_len as f64);
+        let attention = 3.0 * self.attention_flops(self.attended(seq_len as f64));
         TrainFlops { causal: products + attention / 2.0, noncausal: products + attention }
     }
 
     /// Operations of a forward pass of one token that attends to `context` tokens.
     pub fn forward_flops_per_token(&self, context: f64) -> f64 {
-        2.0 * self.matmul_params() as f64 + self.attention_flops(context)
+        let seen = match &self.sliding_window {
+            Some(window) => self.mean_of_layers(context, context.min(window.tokens as f64), window.full_layers),
+            None => context,
+        };
+        2.0 * self.matmul_params() as f64 + self.attention_flops(seen)
+    }
+
+    /// Tokens of a sequence that a mean layer attends to as if it were causal and whole: `seq_len` without a sliding window. Under one of w
+    /// tokens a token sees w − w²/(2·seq_len) others in the mean, which is half of 2w − w²/seq_len.
+    pub fn attended(&self, seq_len: f64) -> f64 {
+        match &self.sliding_window {
+            Some(window) if (window.tokens as f64) < seq_len => {
+                let w = window.tokens as f64;
+                self.mean_of_layers(seq_len, 2.0 * w - w * w / seq_len, window.full_layers)
+            }
+            _ => seq_len,
+        }
+    }
+
+    fn mean_of_layers(&self, whole: f64, windowed: f64, full_layers: usize) -> f64 {
+        let share = full_layers as f64 / self.num_hidden_layers as f64;
+        share * whole + (1.0 - share) * windowed
     }
 
     /// Operations that training spends on the MTP module a token: its parameters and the shared head once more.

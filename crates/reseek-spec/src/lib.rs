@@ -9,31 +9,41 @@
 
 mod cluster;
 mod count;
+mod family;
 mod hf;
+mod hf_config;
 mod model;
 mod presets;
 mod recipe;
 mod resolve;
 mod rope;
 pub mod schedule;
+mod tensors;
 
 pub use cluster::{ClusterSpec, GPUS, GpuSpec};
 pub use count::{ParamCounts, TrainFlops, TrainMemory};
-pub use model::{Family, MlaSpec, ModelSpec, MoeSpec, Role, RopeScaling, Scoring, TensorSpec};
+pub use family::Family;
+pub use model::{MlaSpec, ModelSpec, MoeSpec, RopeScaling, Scoring, SlidingWindow};
 pub use presets::{PRESETS, Scale, preset};
 pub use recipe::{
     ComputeDtype, DistilRecipe, EvalRecipe, ExtendRecipe, PretrainRecipe, R1Recipe, RecipeSpec, RlRecipe, SftRecipe,
     TasksRecipe, TokenizerRecipe,
 };
 pub use resolve::{Layer, Resolved, nearest, resolve};
+pub use tensors::{Role, TensorSpec};
 
 /// Why a specification is refused.
 #[derive(Debug, thiserror::Error)]
 pub enum SpecError {
     #[error("config.json cannot be read: {message}; hint: is it a Hugging Face configuration?")]
     Json { message: String },
-    #[error("model_type \"{found}\" is not known; hint: known are {known}")]
-    Architecture { found: String, known: String },
+    #[error("model_type \"{found}\" is not known: {missing}; hint: known are {known}")]
+    Architecture { found: String, known: String, missing: String },
+    #[error(
+        "model_type \"{found}\" can be counted and simulated, not computed{why}; hint: `reseek params` and `reseek sim` take it, all else \
+         takes {known}"
+    )]
+    CountedOnly { found: String, known: String, why: String },
     #[error("config.json lacks {key}; hint: the model cannot be counted without it")]
     Missing { key: String },
     #[error("{what} where {allowed} is expected; hint: {hint}")]

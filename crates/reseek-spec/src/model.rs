@@ -1,16 +1,6 @@
 //! What a model is: its family, its sizes, and the tensors that follow from them.
 
-use crate::SpecError;
-
-/// The families whose tensors and counts are known.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Family {
-    DeepseekV2,
-    DeepseekV3,
-    Llama,
-    Qwen2,
-    Qwen3,
-}
+use crate::{Family, SpecError};
 
 /// How rotary frequencies are stretched beyond the length of pre-training.
 #[derive(Clone, Debug, PartialEq)]
@@ -42,6 +32,15 @@ pub struct MlaSpec {
     pub v_head_dim: usize,
     /// Rotary pairs are neighbours (2i, 2i + 1), not halves.
     pub rope_interleave: bool,
+}
+
+/// Layers that attend to the last tokens only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SlidingWindow {
+    /// Tokens that such a layer sees.
+    pub tokens: usize,
+    /// Layers that see everything all the same.
+    pub full_layers: usize,
 }
 
 /// What turns a gate's logits into scores.
@@ -83,39 +82,17 @@ pub struct ModelSpec {
     pub rope_theta: f64,
     pub rope_scaling: RopeScaling,
     pub tie_word_embeddings: bool,
-    /// Biases on q, k and v (Qwen2).
+    /// Biases on q, k and v (Qwen2, GLM 4.5).
     pub attention_bias: bool,
-    /// Norms on q and k (Qwen3).
+    /// Norms on q and k: of each head (Qwen3, GLM 4.5), of all heads together in OLMo 2 and 3.
     pub qk_norm: bool,
     pub initializer_range: f64,
     pub bos_token_id: u32,
     pub eos_token_id: u32,
+    pub sliding_window: Option<SlidingWindow>,
     pub mla: Option<MlaSpec>,
     pub moe: Option<MoeSpec>,
     pub num_nextn_predict_layers: usize,
-}
-
-/// What a tensor is beside its values.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Role {
-    /// Part of the multi-token prediction module.
-    pub mtp: bool,
-    /// Not trained by gradients: a gate's correction bias.
-    pub buffer: bool,
-    /// One of the routed experts' matrices: a token uses a few of them.
-    pub routed: bool,
-    /// A table from which a token reads one row.
-    pub embedding: bool,
-}
-
-/// A named tensor.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TensorSpec {
-    /// Its Hugging Face name.
-    pub name: String,
-    /// Its shape, outputs first.
-    pub shape: Vec<usize>,
-    pub role: Role,
 }
 
 impl ModelSpec {
@@ -156,6 +133,13 @@ impl ModelSpec {
                 "1 or more",
                 "4 makes four times the length",
             ));
+        }
+        if let Some(window) = &self.sliding_window
+            && (window.tokens == 0 || window.full_layers > self.num_hidden_layers)
+        {
+            let what = format!("a window of {} tokens, {} layers without it", window.tokens, window.full_layers);
+            let allowed = format!("1 token or more, at most {} layers", self.num_hidden_layers);
+            return Err(SpecError::clash(what, &allowed, "compare sliding_window and layer_types"));
         }
         if let Some(mla) = &self.mla {
             mla.validate()?;
@@ -200,137 +184,6 @@ impl ModelSpec {
     /// Width of the rotated part of a query or key.
     pub fn rope_dim(&self) -> usize {
         self.mla.as_ref().map_or(self.head_dim, |mla| mla.qk_rope_head_dim)
-    }
-
-    /// Every tensor in a fixed order. All experts' gate projections of a layer are neighbours, then all up, then all down
-    /// projections, so that a flat buffer in this order holds each as one block [experts, out, in].
-    pub fn tensors(&self) -> Vec<TensorSpec> {
-        self.tensors_of(0..self.num_hidden_layers)
-    }
-
-    /// The tensors, each with the number of layers that have one of its shape: a count over a few layers' names instead of all.
-    pub(crate) fn tensors_by_kind(&self) -> Vec<(TensorSpec, u64)> {
-        let layers = self.num_hidden_layers;
-        let dense = self.moe.as_ref().map_or(layers, |moe| moe.first_k_dense_replace.min(layers));
-        let first_of_kind = [(0, dense), (dense, layers - dense)].into_iter().filter(|&(_, copies)| copies > 0);
-        let kinds: Vec<(String, u64)> =
-            first_of_kind.clone().map(|(layer, copies)| (format!("model.layers.{layer}."), copies as u64)).collect();
-        let copies = |tensor: &TensorSpec| {
-            let kind = kinds.iter().find(|(prefix, _)| !tensor.role.mtp && tensor.name.starts_with(prefix));
-            kind.map_or(1, |&(_, copies)| copies)
-        };
-        let tensors = self.tensors_of(first_of_kind.map(|(layer, _)| layer));
-        tensors
-            .into_iter()
-            .map(|tensor| {
-                let copies = copies(&tensor);
-                (tensor, copies)
-            })
-            .collect()
-    }
-
-    fn tensors_of(&self, layers: impl Iterator<Item = usize>) -> Vec<TensorSpec> {
-        let mut list = TensorList { tensors: Vec::new(), mtp: false };
-        list.push(
-            "model.embed_tokens.weight",
-            &[self.vocab_size, self.hidden_size],
-            Role { embedding: true, ..Role::default() },
-        );
-        for layer in layers {
-            self.layer_tensors(layer, &mut list);
-        }
-        list.plain("model.norm.weight", &[self.hidden_size]);
-        if !self.tie_word_embeddings {
-            list.plain("lm_head.weight", &[self.vocab_size, self.hidden_size]);
-        }
-        list.mtp = true;
-        for depth in 0..self.num_nextn_predict_layers {
-            let layer = self.num_hidden_layers + depth;
-            let prefix = format!("model.layers.{layer}");
-            for norm in ["enorm", "hnorm", "shared_head.norm"] {
-                list.plain(&format!("{prefix}.{norm}.weight"), &[self.hidden_size]);
-            }
-            list.plain(&format!("{prefix}.eh_proj.weight"), &[self.hidden_size, 2 * self.hidden_size]);
-            self.layer_tensors(layer, &mut list);
-        }
-        list.tensors
-    }
-
-    fn layer_tensors(&self, layer: usize, list: &mut TensorList) {
-        let prefix = format!("model.layers.{layer}");
-        for norm in ["input_layernorm", "post_attention_layernorm"] {
-            list.plain(&format!("{prefix}.{norm}.weight"), &[self.hidden_size]);
-        }
-        self.attention_tensors(&format!("{prefix}.self_attn"), list);
-        let mlp = format!("{prefix}.mlp");
-        match &self.moe {
-            Some(moe) if layer >= moe.first_k_dense_replace => self.moe_tensors(&mlp, moe, list),
-            _ => self.mlp_tensors(&mlp, self.intermediate_size, list),
-        }
-    }
-
-    fn attention_tensors(&self, prefix: &str, list: &mut TensorList) {
-        let (d, h) = (self.hidden_size, self.num_attention_heads);
-        let mut linear =
-            |part: &str, out: usize, in_: usize| list.plain(&format!("{prefix}.{part}.weight"), &[out, in_]);
-        if let Some(mla) = &self.mla {
-            let q = h * (mla.qk_nope_head_dim + mla.qk_rope_head_dim);
-            match mla.q_lora_rank {
-                Some(rank) => {
-                    linear("q_a_proj", rank, d);
-                    linear("q_b_proj", q, rank);
-                }
-                None => linear("q_proj", q, d),
-            }
-            linear("kv_a_proj_with_mqa", mla.kv_lora_rank + mla.qk_rope_head_dim, d);
-            linear("kv_b_proj", h * (mla.qk_nope_head_dim + mla.v_head_dim), mla.kv_lora_rank);
-            linear("o_proj", d, h * mla.v_head_dim);
-            if let Some(rank) = mla.q_lora_rank {
-                list.plain(&format!("{prefix}.q_a_layernorm.weight"), &[rank]);
-            }
-            list.plain(&format!("{prefix}.kv_a_layernorm.weight"), &[mla.kv_lora_rank]);
-            return;
-        }
-        let (q, kv) = (h * self.head_dim, self.num_key_value_heads * self.head_dim);
-        linear("q_proj", q, d);
-        linear("k_proj", kv, d);
-        linear("v_proj", kv, d);
-        linear("o_proj", d, q);
-        if self.attention_bias {
-            for (part, out) in [("q_proj", q), ("k_proj", kv), ("v_proj", kv)] {
-                list.plain(&format!("{prefix}.{part}.bias"), &[out]);
-            }
-        }
-        if self.qk_norm {
-            for part in ["q_norm", "k_norm"] {
-                list.plain(&format!("{prefix}.{part}.weight"), &[self.head_dim]);
-            }
-        }
-    }
-
-    fn mlp_tensors(&self, prefix: &str, width: usize, list: &mut TensorList) {
-        let d = self.hidden_size;
-        for (part, out, in_) in [("gate_proj", width, d), ("up_proj", width, d), ("down_proj", d, width)] {
-            list.plain(&format!("{prefix}.{part}.weight"), &[out, in_]);
-        }
-    }
-
-    fn moe_tensors(&self, prefix: &str, moe: &MoeSpec, list: &mut TensorList) {
-        let (d, width, e) = (self.hidden_size, moe.moe_intermediate_size, moe.n_routed_experts);
-        list.plain(&format!("{prefix}.gate.weight"), &[e, d]);
-        if moe.scoring == Scoring::Sigmoid {
-            let role = Role { buffer: true, ..Role::default() };
-            list.push(&format!("{prefix}.gate.e_score_correction_bias"), &[e], role);
-        }
-        for (part, out, in_) in [("gate_proj", width, d), ("up_proj", width, d), ("down_proj", d, width)] {
-            for expert in 0..e {
-                let name = format!("{prefix}.experts.{expert}.{part}.weight");
-                list.push(&name, &[out, in_], Role { routed: true, ..Role::default() });
-            }
-        }
-        if moe.n_shared_experts > 0 {
-            self.mlp_tensors(&format!("{prefix}.shared_experts"), moe.n_shared_experts * width, list);
-        }
     }
 }
 
@@ -385,25 +238,6 @@ impl MoeSpec {
             return Err(SpecError::clash(what, &format!("at most num_hidden_layers = {layers}"), "lower it"));
         }
         Ok(())
-    }
-}
-
-struct TensorList {
-    tensors: Vec<TensorSpec>,
-    mtp: bool,
-}
-
-impl TensorList {
-    fn plain(&mut self, name: &str, shape: &[usize]) {
-        self.push(name, shape, Role::default());
-    }
-
-    fn push(&mut self, name: &str, shape: &[usize], role: Role) {
-        self.tensors.push(TensorSpec {
-            name: name.to_string(),
-            shape: shape.to_vec(),
-            role: Role { mtp: self.mtp, ..role },
-        });
     }
 }
 

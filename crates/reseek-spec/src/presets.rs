@@ -135,6 +135,7 @@ impl ModelSpec {
             initializer_range: 0.5 / (rung.d as f64).sqrt(),
             bos_token_id: 0,
             eos_token_id: 1,
+            sliding_window: None,
             mla: Some(MlaSpec {
                 q_lora_rank: Some(rung.q_lora),
                 kv_lora_rank: rung.kv_lora,

@@ -154,7 +154,7 @@ pub struct SimRunArgs {
     /// Price of a GPU-hour in USD
     #[arg(long, default_value_t = 2.0, allow_negative_numbers = true, value_parser = price)]
     pub gpu_hour_usd: f64,
-    /// Draws behind the 95 % intervals; 0 for none
+    /// Draws behind the 95 % intervals, 40 to 100000; 0 for none
     #[arg(long, default_value_t = 400)]
     pub draws: usize,
     /// Seed of the draws
@@ -268,10 +268,10 @@ pub enum ClaimsCommand {
     },
 }
 
-/// A price of something, in USD.
+/// A price of a GPU-hour, in USD. Bounded, so that sums of money stay numbers.
 fn price(text: &str) -> Result<f64, String> {
     match text.parse() {
-        Ok(usd) if usd > 0.0 && f64::is_finite(usd) => Ok(usd),
-        _ => Err("expected a positive price; hint: DeepSeek assumes 2".to_string()),
+        Ok(usd) if usd > 0.0 && usd <= 1e6 => Ok(usd),
+        _ => Err("expected a positive price, up to a million; hint: DeepSeek assumes 2".to_string()),
     }
 }

@@ -3,7 +3,7 @@
 use reseek_sim::laptop::{CpuRates, Point, predict};
 use reseek_sim::run::{Phase, Work, distil, r1, r1_plan, r1_zero, run, v3};
 use reseek_sim::uncertainty::{INPUTS, draw, intervals, tornado};
-use reseek_sim::validate::{MEAN_MAX, WORST_MAX, validate};
+use reseek_sim::validate::{MEAN_MAX, WORST_MAX, covered, validate};
 use reseek_sim::{Plan, Rates, Recompute, SimError, step};
 use reseek_spec::schedule::ScheduleKind;
 use reseek_spec::{ClusterSpec, ModelSpec, Scale, preset, resolve};
@@ -47,6 +47,27 @@ fn published_runs_are_met_within_their_tolerances() {
         found.worst_error
     );
     assert!(found.rows.iter().any(|row| !row.sets_rates), "every row sets a rate: nothing is predicted");
+}
+
+#[test]
+fn intervals_of_95_percent_hold_nine_published_values_of_ten() {
+    let (inside, of) = covered(100, 1, 2).unwrap();
+    assert!(10 * inside >= 9 * of, "{inside} of {of}");
+}
+
+#[test]
+fn every_recipe_fits_in_the_memory_of_its_cluster() {
+    let model = v3_model();
+    let (v3_cluster, r1_cluster) = (h800(2048), h800(512));
+    for (cluster, phases) in [
+        (&v3_cluster, v3(&Plan::v3(), 14.8e12)),
+        (&r1_cluster, r1_zero(&r1_plan(), 1.0)),
+        (&r1_cluster, r1(&r1_plan(), 1.0)),
+    ] {
+        for phase in run(&model, cluster, &phases, &rates(), 2.0).unwrap().phases {
+            assert!(phase.memory_peak_bytes <= cluster.gpu.memory_bytes as f64, "{phase:?}");
+        }
+    }
 }
 
 #[test]
@@ -120,6 +141,8 @@ fn intervals_hold_their_middle_on_any_number_of_threads() {
     }
     let refused: Result<[_; 2], SimError> = intervals(&rates(), 10, 1, 1, &answer);
     assert!(refused.unwrap_err().to_string().contains("40 or more"));
+    let endless: Result<[_; 2], SimError> = intervals(&rates(), usize::MAX, 1, 1, &answer);
+    assert!(endless.unwrap_err().to_string().contains("up to 100000"));
 }
 
 #[test]
@@ -157,12 +180,17 @@ fn nonsense_is_refused_with_its_value() {
     let (model, cluster) = (v3_model(), h800(2048));
     let error = |phases: &[Phase], usd| run(&model, &cluster, phases, &rates(), usd).unwrap_err().to_string();
     assert!(error(&v3(&Plan::v3(), 14.8e12), -2.0).contains("-2"));
-    let none = Phase { name: "none", plan: Plan::v3(), work: Work::Train { tokens: 0.0, ramp: None } };
-    assert!(error(&[none], 2.0).contains('0'));
+    for tokens in [0.0, -1.0, f64::NAN, f64::INFINITY, 1e308] {
+        let none = Phase { name: "none", plan: Plan::v3(), work: Work::Train { tokens, ramp: None } };
+        assert!(error(&[none], 2.0).contains("tokens"));
+    }
     for (plan, names) in [
         (Plan { pp: 128, dp: 16, ..Plan::v3() }, "pp"),
         (Plan { ep: 48, ..Plan::v3() }, "ep"),
         (Plan { tp: 0, ..Plan::v3() }, "tp"),
+        // Depth before the product of sizes: 62 divides no cluster of 2,048 either.
+        (Plan { pp: 62, ..Plan::v3() }, "at most 61 layers"),
+        (Plan { node_limit: Some(0), ..Plan::v3() }, "node-limit 0"),
         (Plan { global_batch: 15_361, ..Plan::v3() }, "batch"),
     ] {
         let error = step(&model, &cluster, &plan, &rates()).map(|_| ()).unwrap_err().to_string();

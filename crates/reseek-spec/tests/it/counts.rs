@@ -1,6 +1,7 @@
 //! Parameters, operations and bytes against the reports (sections 1 and 5 of the facts that were gathered before it began).
 
-use reseek_spec::{ClusterSpec, ModelSpec, PRESETS, Scale, preset};
+use reseek_spec::{ClusterSpec, ModelSpec, PRESETS, Scale, SlidingWindow, preset};
+use serde_json::json;
 
 fn of(name: &str) -> ModelSpec {
     preset(name).unwrap()
@@ -115,4 +116,68 @@ fn counts_are_sums_over_the_tensors() {
         let counts = spec.params();
         assert_eq!((counts.total, counts.mtp), (sum(false), sum(true)), "{name}");
     }
+}
+
+/// A config.json of another family, with the keys that decide its counts, and its published number of parameters.
+fn counted(config: serde_json::Value) -> ModelSpec {
+    ModelSpec::counted_from_hf_json(&config.to_string()).unwrap()
+}
+
+#[test]
+fn published_parameters_of_families_that_are_only_counted() {
+    let mixtral = counted(json!({
+        "model_type": "mixtral", "vocab_size": 32000, "hidden_size": 4096, "intermediate_size": 14336,
+        "num_hidden_layers": 32, "num_attention_heads": 32, "num_key_value_heads": 8, "num_local_experts": 8,
+        "num_experts_per_tok": 2, "max_position_embeddings": 32768, "sliding_window": null,
+    }));
+    assert_eq!(mixtral.params().total, 46_702_792_704);
+    assert_eq!(mixtral.params().active, 12_879_925_248);
+    let mistral = counted(json!({
+        "model_type": "mistral", "vocab_size": 32000, "hidden_size": 4096, "intermediate_size": 14336,
+        "num_hidden_layers": 32, "num_attention_heads": 32, "num_key_value_heads": 8,
+        "max_position_embeddings": 32768, "sliding_window": 4096,
+    }));
+    assert_eq!(mistral.params().total, 7_241_732_096);
+    let qwen3_moe = counted(json!({
+        "model_type": "qwen3_moe", "vocab_size": 151936, "hidden_size": 2048, "intermediate_size": 6144, "head_dim": 128,
+        "num_hidden_layers": 48, "num_attention_heads": 32, "num_key_value_heads": 4, "num_experts": 128,
+        "num_experts_per_tok": 8, "moe_intermediate_size": 768, "decoder_sparse_step": 1, "mlp_only_layers": [],
+        "max_position_embeddings": 40960, "norm_topk_prob": true, "use_sliding_window": false, "sliding_window": null,
+    }));
+    assert_eq!(qwen3_moe.params().total, 30_532_122_624);
+    assert!((qwen3_moe.params().active as f64 / 1e9 - 3.35).abs() < 0.01);
+    let qwen2_moe = counted(json!({
+        "model_type": "qwen2_moe", "vocab_size": 151936, "hidden_size": 2048, "intermediate_size": 5632,
+        "num_hidden_layers": 24, "num_attention_heads": 16, "num_key_value_heads": 16, "num_experts": 60,
+        "num_experts_per_tok": 4, "moe_intermediate_size": 1408, "shared_expert_intermediate_size": 5632,
+        "max_position_embeddings": 8192,
+    }));
+    assert_eq!(qwen2_moe.params().total, 14_315_784_192);
+    let smollm3 = counted(json!({
+        "model_type": "smollm3", "vocab_size": 128256, "hidden_size": 2048, "intermediate_size": 11008,
+        "num_hidden_layers": 36, "num_attention_heads": 16, "num_key_value_heads": 4, "tie_word_embeddings": true,
+        "max_position_embeddings": 65536, "use_sliding_window": false, "sliding_window": null,
+    }));
+    assert_eq!(smollm3.params().total, 3_075_098_624);
+    let olmo2 = counted(json!({
+        "model_type": "olmo2", "vocab_size": 100352, "hidden_size": 5120, "intermediate_size": 27648,
+        "num_hidden_layers": 64, "num_attention_heads": 40, "num_key_value_heads": 8, "max_position_embeddings": 4096,
+    }));
+    assert_eq!(olmo2.params().total, 32_234_279_936);
+}
+
+#[test]
+fn sliding_windows_bound_what_attention_costs() {
+    let whole = of("llama-3.1-8b");
+    let windowed = |tokens, full_layers| ModelSpec {
+        sliding_window: Some(SlidingWindow { tokens, full_layers }),
+        ..whole.clone()
+    };
+    // Within the window nothing changes; the mean of Σ min(i, w) over a sequence beyond it.
+    assert_eq!(windowed(4096, 0).train_flops_per_token(4096), whole.train_flops_per_token(4096));
+    let seen: f64 = (0..16384).map(|i| f64::min(i as f64 + 0.5, 4096.0)).sum::<f64>() / 16384.0;
+    assert!((windowed(4096, 0).attended(16384.0) / 2.0 - seen).abs() < 1e-6);
+    assert_eq!(windowed(4096, 32).attended(16384.0), 16384.0);
+    let (some, all) = (windowed(4096, 8).attended(16384.0), windowed(4096, 0).attended(16384.0));
+    assert!((some - (0.25 * 16384.0 + 0.75 * all)).abs() < 1e-6);
 }

@@ -2,9 +2,9 @@
 
 use reseek_claims::{Claim, Evidence, SimulatedFacts, Verdict, find, list, verify, verify_one};
 use reseek_sim::run::{r1_plan, r1_zero, run, v3};
-use reseek_sim::{Plan, Rates, StepReport, pair, step};
+use reseek_sim::{Plan, Rates, Recompute, StepReport, pair, step};
 use reseek_spec::schedule::ScheduleKind;
-use reseek_spec::{ClusterSpec, preset};
+use reseek_spec::{ClusterSpec, ModelSpec, preset};
 use serde_json::json;
 
 use crate::cli_scale::ClaimsCommand;
@@ -120,7 +120,6 @@ pub fn simulated_facts() -> Outcome<SimulatedFacts> {
         .into_iter()
         .map(|comm_sms| Ok((comm_sms, report(&Plan { comm_sms, ..Plan::v3() })?.step_s)))
         .collect::<Outcome<Vec<_>>>()?;
-    let whole = run(&model, &cluster, &v3(&Plan::v3(), 14.8e12), &rates, 2.0)?;
     let r1_cluster = ClusterSpec::parse("h800x512")?;
     let r1_zero_hours =
         |length: f64| run(&model, &r1_cluster, &r1_zero(&r1_plan(), length), &rates, 2.0).map(|found| found.gpu_hours);
@@ -137,7 +136,20 @@ pub fn simulated_facts() -> Outcome<SimulatedFacts> {
         one_f_one_b_bubble_s: bubble(ScheduleKind::OneFOneB)?,
         zb1p_bubble_s: bubble(ScheduleKind::Zb1p)?,
         step_s_by_comm_sms,
-        extension_gpu_hours: whole.phases.iter().skip(1).map(|phase| phase.gpu_hours).sum(),
+        extension_gpu_hours: extension(&model, &cluster, &rates)?,
         r1_zero_gpu_hours: (r1_zero_hours(0.5)?, r1_zero_hours(1.0)?, r1_zero_hours(2.0)?),
     })
+}
+
+/// GPU-hours of both extensions by the fastest and by the slowest plan that fits in memory, and between them: half of the ranks for a
+/// sequence give each twice the tokens, which fit if everything is computed again.
+fn extension(model: &ModelSpec, cluster: &ClusterSpec, rates: &Rates) -> Outcome<(f64, f64, f64)> {
+    let mut phases = v3(&Plan::v3(), 14.8e12).split_off(1);
+    let fast = run(model, cluster, &phases, rates, 2.0)?.gpu_hours;
+    for phase in &mut phases {
+        let (cp, dp) = (phase.plan.cp / 2, phase.plan.dp * 2);
+        phase.plan = Plan { cp, dp, recompute: Recompute::Full, ..phase.plan.clone() };
+    }
+    let slow = run(model, cluster, &phases, rates, 2.0)?.gpu_hours;
+    Ok((fast, 0.5 * (fast + slow), slow))
 }

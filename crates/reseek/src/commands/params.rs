@@ -48,7 +48,7 @@ pub fn find(model: &str) -> Outcome<ModelSpec> {
     }
     let text = std::fs::read_to_string(&file)
         .or_else(|error| fail(format!("cannot read {}: {error}; hint: name a config.json", file.display())))?;
-    match ModelSpec::from_hf_json(&text) {
+    match ModelSpec::counted_from_hf_json(&text) {
         Ok(spec) => Ok(spec),
         Err(error) => fail(format!("{}: {error}", file.display())),
     }

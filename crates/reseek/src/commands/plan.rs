@@ -101,14 +101,14 @@ fn schedule(args: &PlanArgs, base: ScheduleKind) -> Outcome<ScheduleKind> {
     }
 }
 
-/// Refuses a plan that the GPUs' memory does not hold.
-pub fn check_memory(subject: &Subject, peak_bytes: f64, ignore: bool) -> Outcome<()> {
+/// Refuses a plan that the GPUs' memory does not hold; `what` has it, the plan or a phase of the run.
+pub fn check_memory(subject: &Subject, what: &str, peak_bytes: f64, ignore: bool) -> Outcome<()> {
     let has = subject.cluster.gpu.memory_bytes as f64;
     if ignore || peak_bytes <= has {
         return Ok(());
     }
     fail(format!(
-        "the plan needs {:.1} GB on its fullest rank where a {} has {:.0} GB; hint: more --pp, --tp or --ep, --recompute full, a higher \
+        "{what} needs {:.1} GB on its fullest rank where a {} has {:.0} GB; hint: more --pp, --tp or --ep, --recompute full, a higher \
          --zero, or --ignore-memory to see the time",
         peak_bytes / 1e9,
         subject.cluster.gpu.name,

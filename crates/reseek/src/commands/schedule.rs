@@ -17,7 +17,7 @@ use crate::error::Outcome;
 pub fn schedule(args: &ScheduleArgs) -> Outcome<()> {
     let subject = subject(&args.plan)?;
     let found = step(&subject.model, &subject.cluster, &subject.plan, &Rates::of(&subject.cluster.gpu))?;
-    check_memory(&subject, found.report.memory_peak_bytes, args.plan.ignore_memory)?;
+    check_memory(&subject, "the plan", found.report.memory_peak_bytes, args.plan.ignore_memory)?;
     for (path, text) in [(&args.svg, standalone(&found)), (&args.trace, trace(&found).to_string())] {
         if let Some(path) = path {
             write(path, &text)?;

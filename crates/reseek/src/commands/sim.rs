@@ -14,6 +14,8 @@ use crate::error::{Failure, Outcome, fail};
 
 /// Tokens that V3 was pre-trained on.
 const V3_TOKENS: f64 = 14.8e12;
+/// A hundred thousand times what anybody has: beyond it sums stop to be numbers.
+const TOKENS_MAX: f64 = 1e18;
 
 /// Runs a command of the group.
 pub fn sim(command: &SimCommand) -> Outcome<()> {
@@ -45,14 +47,19 @@ fn sim_run(args: &SimRunArgs) -> Outcome<()> {
     }
     let subject = subject(&args.plan)?;
     let tokens = args.tokens.unwrap_or(V3_TOKENS);
-    if !(tokens > 0.0 && tokens.is_finite()) {
-        return fail(format!("--tokens {tokens} where a positive number is expected; hint: V3 was trained on 14.8e12"));
+    if !(tokens > 0.0 && tokens <= TOKENS_MAX) {
+        return fail(format!(
+            "--tokens {tokens} where a positive number up to {TOKENS_MAX:e} is expected; hint: V3 was trained on 14.8e12"
+        ));
     }
     let rates = Rates::of(&subject.cluster.gpu);
     let simulated = step(&subject.model, &subject.cluster, &subject.plan, &rates)?;
-    check_memory(&subject, simulated.report.memory_peak_bytes, args.plan.ignore_memory)?;
+    check_memory(&subject, "the plan", simulated.report.memory_peak_bytes, args.plan.ignore_memory)?;
     let phases = phases(&subject, args.plan.recipe, tokens);
     let whole = run(&subject.model, &subject.cluster, &phases, &rates, args.gpu_hour_usd)?;
+    for phase in &whole.phases {
+        check_memory(&subject, phase.name, phase.memory_peak_bytes, args.plan.ignore_memory)?;
+    }
     let spread = match args.draws {
         0 => None,
         draws => Some(spread(&subject, &phases, args.gpu_hour_usd, draws, args.seed)?),
@@ -164,23 +171,25 @@ fn print_step(subject: &Subject, report: &StepReport) {
 
 fn print_phases(whole: &RunReport) {
     crate::say!(
-        "\n{:<24} {:>12} {:>10} {:>12} {:>10} {:>10}",
+        "\n{:<24} {:>12} {:>10} {:>12} {:>10} {:>10} {:>8}",
         "phase",
         "tokens",
         "hours",
         "GPU-hours",
         "sampling",
-        "its tail"
+        "its tail",
+        "GB"
     );
     for phase in &whole.phases {
         crate::say!(
-            "{:<24} {:>12.3e} {:>10.1} {:>12.0} {:>10.1} {:>10.1}",
+            "{:<24} {:>12.3e} {:>10.1} {:>12.0} {:>10.1} {:>10.1} {:>8.1}",
             phase.name,
             phase.tokens,
             phase.hours,
             phase.gpu_hours,
             phase.rollout_hours,
-            phase.tail_hours
+            phase.tail_hours,
+            phase.memory_peak_bytes / 1e9
         );
     }
     crate::say!(
@@ -234,6 +243,11 @@ fn sim_validate(json: bool) -> Outcome<()> {
             "of rows that no rate was set with: mean {:.1} %, worst {:.1} %",
             found.unseen_mean_error,
             found.unseen_worst_error
+        );
+        crate::say!(
+            "of rows that are only shown: mean {:.1} %, worst {:.1} %",
+            found.shown_mean_error,
+            found.shown_worst_error
         );
     }
     if found.passes { Ok(()) } else { Err(Failure::No) }

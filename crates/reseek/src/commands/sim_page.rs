@@ -256,11 +256,12 @@ impl Facts {
 }
 
 fn validation_json(found: &Validation, (inside, of): (usize, usize)) -> Value {
+    let figure = |v: f64| if v.abs() < 1e3 { format!("{v:.2}") } else { format!("{v:.0}") };
     let row = |row: &validate::Outcome| {
         let sign = if row.unit == "points" { "pt" } else { "%" };
         json!({
-            "name": row.name, "quantity": row.quantity, "unit": row.unit, "published": format!("{:.2}", row.published),
-            "simulated": format!("{:.2}", row.simulated), "error": format!("{:+.1} {sign}", row.error),
+            "name": row.name, "quantity": row.quantity, "unit": row.unit, "published": figure(row.published),
+            "simulated": figure(row.simulated), "error": format!("{:+.1} {sign}", row.error),
             "tolerance": format!("{} {sign}", row.tolerance), "passes": row.passes, "sets_rates": row.sets_rates,
             "counts": row.counts, "assumed": row.assumed,
         })
@@ -269,6 +270,7 @@ fn validation_json(found: &Validation, (inside, of): (usize, usize)) -> Value {
         "rows": found.rows.iter().map(row).collect::<Vec<_>>(),
         "mean": format!("{:.1}", found.mean_error), "worst": format!("{:.1}", found.worst_error),
         "unseen_mean": format!("{:.1}", found.unseen_mean_error), "unseen_worst": format!("{:.1}", found.unseen_worst_error),
+        "shown_mean": format!("{:.1}", found.shown_mean_error), "shown_worst": format!("{:.1}", found.shown_worst_error),
         "covered": inside, "countable": of,
     })
 }

@@ -13,6 +13,10 @@ fn plans_that_do_not_divide_or_fit() {
     let v3 = |rest: &str, parts: &[&str]| sim(&format!("run v3-671b --cluster h800x2048 --recipe v3 {rest}"), parts);
     v3("--ep 48", &["--ep 48", "divisor of 256 experts", "--ep 32"]);
     v3("--pp 128", &["pp 128", "at most --pp 61"]);
+    v3("--pp 62", &["pp 62", "at most --pp 61"]);
+    v3("--node-limit 0", &["--node-limit 0"]);
+    sim("run r1-distill-qwen-7b --cluster h100x64 --tp 8", &["--tp 8", "divisor of 28 heads", "--tp 4"]);
+    sim("run llama-3.1-8b --cluster a100-80x8 --precision mxfp8", &["--precision mxfp8 on a100-80", "bf16"]);
     v3("--dp 100", &["dp 100", "2048 GPUs", "dp 128"]);
     v3("--global-batch 1000", &["--global-batch 1000", "dp 128", "--global-batch 896"]);
     v3("--interleave 0", &["--interleave 0"]);
@@ -27,15 +31,19 @@ fn clusters_prices_and_tokens() {
     sim("run v3-671b --cluster z900x16", &["z900", "h800", "gb300"]);
     sim("run v3-671b --cluster h800", &["h800", "GPUxN"]);
     sim("run v3-671b --cluster h800x0", &["h800x0"]);
-    for price in ["-1", "0", "nan", "free"] {
+    for price in ["-1", "0", "nan", "inf", "1e300", "free"] {
         sim(&format!("run v3-671b --cluster h800x2048 --recipe v3 --gpu-hour-usd {price}"), &[price, "positive price"]);
         let sweep = "sweep llama-3.1-8b --cluster h800x64 --global-batch 64";
         sim(&format!("{sweep} --gpu-hour-usd {price}"), &[price, "positive price"]);
     }
-    for tokens in ["0", "-5"] {
-        sim(&format!("run v3-671b --cluster h800x2048 --recipe v3 --tokens {tokens}"), &[tokens, "positive number"]);
+    for tokens in ["0", "-5", "nan", "1e308"] {
+        sim(
+            &format!("run v3-671b --cluster h800x2048 --recipe v3 --tokens {tokens}"),
+            &["--tokens", "positive number"],
+        );
     }
     sim("run v3-671b --cluster h800x2048 --recipe v3 --draws 5", &["5 draws", "40 or more"]);
+    sim("run v3-671b --cluster h800x2048 --recipe v3 --draws 99999999999", &["99999999999 draws", "up to 100000"]);
     sim("sweep v3-671b --cluster h800x2048 --global-batch 0", &["--global-batch 0", "from 1"]);
     let cost = |args: &[&str], parts: &[&str]| refuse(reseek().arg("cost").args(args), parts);
     cost(&["--price", "gpu_hour_usd=-2"], &["gpu_hour_usd", "-2"]);
@@ -54,7 +62,7 @@ fn models_that_are_not_known() {
         fs::write(&config, text).unwrap();
         sim(&format!("run {path} --cluster h800x8"), parts);
     };
-    run(r#"{"model_type": "mamba2"}"#, &["config.json", "mamba2", "deepseek_v3"]);
+    run(r#"{"model_type": "mamba2"}"#, &["config.json", "mamba2", "deepseek_v3", "lacks vocab_size"]);
     run(r#"{"model_type": "llama", "hidden_size": 64}"#, &["config.json", "lacks num_attention_heads"]);
     run("{", &["config.json"]);
     sim("run no-such-model --cluster h800x8", &["no-such-model", "v3-671b"]);

@@ -1,0 +1,88 @@
+//! What a step's simulation answers.
+
+use serde::Serialize;
+
+use crate::memory::Memory;
+use crate::ops::Kind;
+
+/// Seconds of a chunk's passes for one micro-batch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct ChunkTime {
+    /// Computation alone, on the multiprocessors that communication leaves.
+    pub forward_compute_s: f64,
+    pub backward_input_compute_s: f64,
+    pub backward_weight_s: f64,
+    /// All-to-alls.
+    pub forward_all_to_all_s: f64,
+    pub backward_all_to_all_s: f64,
+    /// Collectives of tensor and context parallelism that nothing hides.
+    pub forward_exposed_s: f64,
+    pub backward_exposed_s: f64,
+    /// The longest single all-to-all: what a pair of chunks has nothing to hide behind.
+    pub piece_s: f64,
+}
+
+/// Where a step's time goes on the mean rank, in s.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct Parts {
+    /// Forward passes alone (Insights, table 4: 1F).
+    pub forward_s: f64,
+    /// Backward passes alone, with their weight gradients (1B).
+    pub backward_s: f64,
+    /// Weight gradients apart (1W).
+    pub weight_s: f64,
+    /// Overlapped forward and backward chunks (1F1B).
+    pub forward_backward_s: f64,
+    /// Waiting, for other stages and for stragglers.
+    pub bubble_s: f64,
+    /// Gradients' last reduction, the optimizer, weights' gathering.
+    pub optimizer_s: f64,
+}
+
+impl Parts {
+    pub(crate) fn times(self, factor: f64) -> Self {
+        Self {
+            forward_s: factor * self.forward_s,
+            backward_s: factor * self.backward_s,
+            weight_s: factor * self.weight_s,
+            forward_backward_s: factor * self.forward_backward_s,
+            bubble_s: factor * self.bubble_s,
+            optimizer_s: factor * self.optimizer_s,
+        }
+    }
+}
+
+/// A step's answers.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct StepReport {
+    pub step_s: f64,
+    pub parts: Parts,
+    pub bubble_s: f64,
+    /// Communication that no computation hides, on the mean rank.
+    pub exposed_comm_s: f64,
+    /// Communication in all, hidden or not.
+    pub comm_s: f64,
+    pub tokens_per_step: f64,
+    pub tokens_per_s_per_gpu: f64,
+    /// The model's operations with causal attention, a GPU; the MTP module is left out, as in the reports.
+    pub tflops_per_gpu: f64,
+    pub tflops_per_gpu_noncausal: f64,
+    pub mfu_causal: f64,
+    pub mfu_noncausal: f64,
+    pub gpu_hours_per_t_tokens: f64,
+    pub memory: Memory,
+    pub memory_peak_bytes: f64,
+    /// Seconds a step by kind of operator, on the mean rank.
+    pub kinds_s: Vec<(Kind, f64)>,
+    /// The same of one overlapped pair (or a forward and a backward) of the chunk in the middle.
+    pub pair: PairReport,
+}
+
+/// One overlapped pair of the chunk in the middle of the model.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct PairReport {
+    pub pair_s: f64,
+    pub compute_s: f64,
+    pub communication_s: f64,
+    pub exposed_s: f64,
+}
