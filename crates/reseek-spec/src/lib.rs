@@ -13,6 +13,7 @@ mod hf;
 mod model;
 mod presets;
 mod recipe;
+mod recipe_check;
 mod resolve;
 mod rope;
 pub mod schedule;
