@@ -53,6 +53,7 @@ pub struct Chain {
     /// Another run whose curves the report shows too.
     pub beside: Option<PathBuf>,
     data_hash: String,
+    toml: String,
 }
 
 /// A stage that has work to do.
@@ -80,9 +81,13 @@ impl Chain {
             )),
             other => other.into(),
         })?;
-        run.write(CONFIG, resolved.toml.as_bytes())?;
-        let Resolved { recipe, config_hash, .. } = resolved;
-        Ok(Self { recipe, config_hash, seed, run, corpus, problems, ui, beside: None, data_hash })
+        let Resolved { recipe, config_hash, toml } = resolved;
+        Ok(Self { recipe, config_hash, seed, run, corpus, problems, ui, beside: None, data_hash, toml })
+    }
+
+    /// Writes the recipe down as the run's, from which its stages go on.
+    pub fn record_config(&self) -> Outcome<()> {
+        Ok(self.run.write(CONFIG, self.toml.as_bytes())?)
     }
 
     /// Runs one stage, or finds it done.

@@ -21,7 +21,7 @@ use reseek_spec::{Layer, RecipeSpec, Resolved, Scale, resolve};
 use reseek_store::summary::PREDICTION;
 use reseek_store::{RunDir, Summary};
 
-use crate::chain::{Chain, STAGES, table, task_mix};
+use crate::chain::{CONFIG, Chain, STAGES, table, task_mix};
 use crate::cli::{Cli, Command, ConfigArgs, ReportAbout, ReportArgs, RunArgs, ShowArgs};
 use crate::error::{Outcome, fail};
 use crate::ui::{Ui, duration};
@@ -80,11 +80,19 @@ fn chain(args: &RunArgs, names: &[&str], beside: Option<PathBuf>) -> Outcome<()>
     let seed = args.seed.or(past.seed).unwrap_or(1);
     let mut chain = Chain::open(resolved, seed, &out, args.data.as_deref(), Ui::new(args.quiet))?;
     chain.beside = beside;
+    // A setting that made a single stage fail must not be remembered.
+    let is_single = names.len() == 1 && chain.path(CONFIG).exists();
+    if !is_single {
+        chain.record_config()?;
+    }
     if names.first() == Some(&"tokenizer") && names.len() > 1 {
         foretell(&mut chain)?;
     }
     for name in names {
         chain.stage(name)?;
+    }
+    if is_single {
+        chain.record_config()?;
     }
     let summary = out.join("summary.json");
     if names.last() != Some(&"report") {
