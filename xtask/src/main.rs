@@ -200,6 +200,9 @@ fn finished_run(dir: &Path) -> Result<String, String> {
             return Err(format!("the page does not show {name}"));
         }
     }
+    if !page.contains("Where the time goes") {
+        return Err("the page does not show where the time goes by op".to_string());
+    }
     let charts = page.matches("<svg").count();
     if charts < 30 || !page.trim_end().ends_with("</html>") {
         return Err(format!("the page has {charts} pictures and may be cut off"));

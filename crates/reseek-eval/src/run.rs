@@ -50,7 +50,8 @@ impl ProblemResult {
     }
 }
 
-/// Samples `model` on every problem. `prompt` gives a problem's tokens, `decode` the text of a completion.
+/// Samples `model` on every problem. `prompt` gives a problem's tokens, `decode` the text of a completion;
+/// `on_token` sees every token as it is drawn: problem, sample, token.
 ///
 /// # Errors
 /// If a prompt does not fit or the model's output is not a number.
@@ -60,10 +61,12 @@ pub fn evaluate(
     prompt: impl Fn(&Problem) -> Vec<u32>,
     decode: impl Fn(&[u32]) -> String + Sync + Send,
     settings: &EvalSettings,
+    on_token: Option<&(dyn Fn(usize, usize, u32) + Sync)>,
 ) -> Result<Vec<ProblemResult>, EngineError> {
     let requests: Vec<Request> = problems.iter().map(|p| Request { prompt: prompt(p), samples: settings.k }).collect();
     let stream = StreamName { seed: settings.seed, purpose: "eval".to_string(), step: 0 };
-    let completions = generate(model, &requests, &settings.sampling, &stream, GenerateOptions::default())?;
+    let options = GenerateOptions { on_token, ..GenerateOptions::default() };
+    let completions = generate(model, &requests, &settings.sampling, &stream, options)?;
     let jobs: Vec<_> = problems.iter().zip(completions).enumerate().collect();
     Ok(map_lanes(jobs, |(i, (problem, completions))| {
         let answers = completions.iter().map(|c| judge(problem, decode(&c.tokens), c.tokens.len())).collect();

@@ -5,7 +5,7 @@ use std::path::Path;
 use reseek_store::read_metrics;
 use serde_json::{Map, Value};
 
-use crate::svg::{Series, heat, lines};
+use crate::svg::{Series, escape, heat, lines};
 
 /// A chart: title, unit, and the metrics on it with their names.
 type Chart = (&'static str, &'static str, &'static [(&'static str, &'static str)]);
@@ -26,17 +26,47 @@ const RL: [Chart; 6] = [
     ("Language", "share of words in the question's language", &[("language", "mean")]),
 ];
 
-/// The charts of the stage in `folder`, as HTML; nothing if it has no metrics.
-pub fn of_stage(folder: &Path) -> String {
-    let Ok(rows) = read_metrics(&folder.join("metrics.jsonl")) else { return String::new() };
+/// The charts of the stage in `folder`, as HTML; nothing if it has no metrics. With `beside`, each chart has its first metric of the same
+/// stage of that other run too.
+pub fn of_stage(folder: &Path, beside: Option<&Path>) -> String {
+    let file = folder.join("metrics.jsonl");
+    if !file.exists() {
+        return String::new();
+    }
+    let rows = match read_metrics(&file) {
+        Ok(rows) => rows,
+        Err(error) => return format!("<p class=\"wrong\">No curves: {}</p>", escape(&error.to_string())),
+    };
+    let other = beside.and_then(|run| read_metrics(&run.join(folder.file_name()?).join("metrics.jsonl")).ok());
+    let other_name = beside.map(run_name).unwrap_or_default();
     let mut out = String::new();
     let is_rl = rows.iter().any(|row| row.contains_key("reward"));
     let charts: &[Chart] = if is_rl { &RL } else { &TEXT };
     for (title, unit, metrics) in charts {
-        let series = metrics.iter().map(|(key, name)| Series { name: name.to_string(), points: points(&rows, key) });
-        out.push_str(&lines(title, unit, &series.collect::<Vec<_>>()));
+        let mut series: Vec<Series> =
+            metrics.iter().map(|(key, name)| Series { name: name.to_string(), points: points(&rows, key) }).collect();
+        if let Some(other) = &other {
+            let (key, name) = metrics[0];
+            series.push(Series { name: format!("{name}, {other_name}"), points: points(other, key) });
+        }
+        out.push_str(&lines(title, unit, &series));
     }
     out + &heat("Load of the experts", &loads(&rows))
+}
+
+/// The loss over the last tenth of the steps of a stage that two runs have: here, there.
+pub fn late_losses(folder: &Path, other: &Path) -> Option<(f64, f64)> {
+    let late = |folder: &Path| {
+        let points = points(&read_metrics(&folder.join("metrics.jsonl")).ok()?, "loss_main");
+        let last = &points[points.len() - points.len().div_ceil(10)..];
+        (!last.is_empty()).then(|| last.iter().map(|p| p.1).sum::<f64>() / last.len() as f64)
+    };
+    Some((late(folder)?, late(other)?))
+}
+
+/// A run's name: its folder's.
+pub fn run_name(run: &Path) -> String {
+    run.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
 fn points(rows: &[Map<String, Value>], key: &str) -> Vec<(f64, f64)> {

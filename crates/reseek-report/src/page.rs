@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use minijinja::{Environment, context};
-use reseek_store::Summary;
 use reseek_store::summary::PREDICTION;
+use reseek_store::{PROFILE, Summary};
 use serde_json::{Value, json};
 
 use crate::charts;
@@ -43,23 +43,30 @@ const MODELS: [(&str, &str); 5] = [
     ("student_rl", "student by RL alone"),
 ];
 
-/// The page of the run in `run`, as HTML. Stages that have not run are shown as missing.
+/// The page of the run in `run`, as HTML. Stages that have not run are shown as missing. With `beside`, the curves of that other run are
+/// drawn over the same axes: a run in f32 beside one in bf16, or another seed.
 ///
 /// # Errors
 /// If the template does not render, which is a defect.
-pub fn render(run: &Path) -> Result<String, ReportError> {
+pub fn render(run: &Path, beside: Option<&Path>) -> Result<String, ReportError> {
     let summary = Summary::read(&run.join("summary.json")).ok();
     let environment = templates()?;
-    let predicted = prediction(run);
+    let profiles = profiles(run, summary.as_ref());
+    let is_above_peak = profiles
+        .iter()
+        .flat_map(|p| p["ops"].as_array().into_iter().flatten())
+        .any(|op| op["share_of_peak"].as_f64().is_some_and(|share| share > 1.0));
+    let prediction = json_file(&run.join(PREDICTION));
+    let predicted = predicted_seconds(&prediction);
     let stages: Vec<Value> =
         STAGES.iter().map(|(name, what)| stage(run, summary.as_ref(), &predicted, name, what)).collect();
     let curves: Vec<Value> = STAGES
         .iter()
-        .map(|(name, what)| json!({"name": name, "what": what, "html": charts::of_stage(&run.join(name))}))
+        .map(|(name, what)| json!({"name": name, "what": what, "html": charts::of_stage(&run.join(name), beside)}))
         .filter(|section| section["html"] != "")
         .collect();
     Ok(environment.get_template("page.html")?.render(context! {
-        name => run.file_name().map(|n| n.to_string_lossy().into_owned()),
+        name => charts::run_name(run),
         summary => summary.as_ref().map(|s| serde_json::to_value(s).expect("a summary is JSON")),
         stages,
         curves,
@@ -69,6 +76,10 @@ pub fn render(run: &Path) -> Result<String, ReportError> {
         samples => samples(run),
         totals => summary.as_ref().map(totals),
         needle => needle(run),
+        profiles,
+        is_above_peak,
+        memory_gb_per_s => prediction["rates"]["memory"],
+        beside => beside.map(|other| compared(run, other)),
     })?)
 }
 
@@ -82,16 +93,46 @@ pub(crate) fn templates() -> Result<Environment<'static>, ReportError> {
     Ok(environment)
 }
 
+/// A file that a run may lack.
+fn json_file(path: &Path) -> Value {
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    serde_json::from_str(&text).unwrap_or_default()
+}
+
 /// Seconds that each stage was predicted to take; nothing where nobody predicted.
-fn prediction(run: &Path) -> Value {
-    let text = std::fs::read_to_string(run.join(PREDICTION)).unwrap_or_default();
-    let value: Value = serde_json::from_str(&text).unwrap_or_default();
-    value["stages"]
+fn predicted_seconds(prediction: &Value) -> Value {
+    prediction["stages"]
         .as_array()
         .into_iter()
         .flatten()
         .map(|s| (s["name"].as_str().unwrap_or(""), s["seconds"].clone()))
         .collect()
+}
+
+/// Where the time of each stage's middle step went, by op, with its share of the peak that the summary measured.
+fn profiles(run: &Path, summary: Option<&Summary>) -> Vec<Value> {
+    let peak = summary.map(|s| s.gflops.peak).filter(|peak| *peak > 0.0);
+    let of = |(name, what): &(&str, &str)| {
+        let mut profile = json_file(&run.join(name).join(PROFILE));
+        for op in profile["ops"].as_array_mut()? {
+            if let Some((gflops, peak)) = op["gflops"].as_f64().filter(|rate| *rate > 0.0).zip(peak) {
+                op["share_of_peak"] = json!(gflops / peak);
+            }
+        }
+        profile["name"] = json!(name);
+        profile["what"] = json!(what);
+        Some(profile)
+    };
+    STAGES.iter().filter_map(of).collect()
+}
+
+/// The other run's name, and how far its loss is from this one's where both have pre-trained.
+fn compared(run: &Path, other: &Path) -> Value {
+    let losses = charts::late_losses(&run.join("pretrain"), &other.join("pretrain"));
+    json!({
+        "name": charts::run_name(other), "here": losses.map(|l| l.0), "there": losses.map(|l| l.1),
+        "percent": losses.map(|(here, there)| 100.0 * (here - there) / there),
+    })
 }
 
 fn stage(run: &Path, summary: Option<&Summary>, predicted: &Value, name: &str, what: &str) -> Value {
@@ -178,8 +219,7 @@ fn samples(run: &Path) -> Vec<Value> {
 }
 
 fn needle(run: &Path) -> Vec<Value> {
-    let text = std::fs::read_to_string(run.join("extend/needle.json")).unwrap_or_default();
-    let value: Value = serde_json::from_str(&text).unwrap_or_default();
+    let value = json_file(&run.join("extend/needle.json"));
     let of = |when: &str, length: &str| value[when]["by_length"][length].clone();
     let lengths = value["after"]["by_length"].as_object().map(|map| map.keys().cloned().collect::<Vec<_>>());
     let row = |length: &String| json!({"length": length, "before": of("before", length), "after": of("after", length)});

@@ -45,7 +45,8 @@ pub fn lines(title: &str, unit: &str, series: &[Series]) -> String {
             number(tick)
         );
     }
-    for tick in nice_ticks(x.0, x.1).into_iter().filter(|t| *t >= x.0 && *t <= x.1) {
+    // Steps are whole numbers.
+    for tick in nice_ticks(x.0, x.1).into_iter().filter(|t| *t >= x.0 && *t <= x.1 && t.fract() == 0.0) {
         let at_x = at((tick, y.0)).0;
         let _ = write!(
             out,
@@ -58,6 +59,10 @@ pub fn lines(title: &str, unit: &str, series: &[Series]) -> String {
         let raw = path(&thin(&s.points), at);
         let smooth = path(&thin(&running_mean(&s.points)), at);
         let _ = write!(out, r#"<path class="raw c{i}" d="{raw}"/><path class="line c{i}" d="{smooth}"/>"#);
+        if let [only] = s.points[..] {
+            let (cx, cy) = at(only);
+            let _ = write!(out, r#"<circle class="fill c{i}" cx="{cx:.1}" cy="{cy:.1}" r="3"/>"#);
+        }
     }
     let legend: Vec<String> = series
         .iter()
@@ -204,7 +209,12 @@ fn scale_y(v: f64, y: (f64, f64)) -> f64 {
 
 /// About four round values that cover the range.
 pub fn nice_ticks(low: f64, high: f64) -> Vec<f64> {
-    let (low, high) = if high > low { (low, high) } else { (low - 0.5, high + 0.5) };
+    let (low, high) = match low {
+        _ if high > low => (low, high),
+        0.0 => (0.0, 1.0),
+        // A constant in the middle of an axis of its own size.
+        _ => (low - low.abs() / 2.0, low + low.abs() / 2.0),
+    };
     let rough = (high - low) / 4.0;
     let power = 10f64.powf(rough.log10().floor());
     let step = [1.0, 2.0, 5.0, 10.0].into_iter().map(|m| m * power).find(|s| *s >= rough).unwrap_or(rough);

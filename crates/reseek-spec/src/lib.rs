@@ -15,6 +15,7 @@ mod hf_config;
 mod model;
 mod presets;
 mod recipe;
+mod recipe_check;
 mod resolve;
 mod rope;
 pub mod schedule;

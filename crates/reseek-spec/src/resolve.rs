@@ -4,6 +4,7 @@
 use sha2::{Digest, Sha256};
 use toml::{Table, Value};
 
+use crate::recipe_check::{check_ranges, check_together};
 use crate::{RecipeSpec, Scale, SpecError};
 
 /// One source of configuration.
@@ -53,13 +54,14 @@ pub fn resolve(scale: Scale, layers: &[Layer], settings: &[String]) -> Result<Re
     for setting in settings {
         merge(&mut table, parse_setting(setting)?, Some(&known), "", &format!("--set {setting}"))?;
     }
+    check_ranges(&table)?;
     let text = toml::to_string(&table).expect("a table is TOML");
     let recipe: RecipeSpec = toml::from_str(&text).map_err(|error| SpecError::Recipe {
-        layer: "the resolved recipe".to_string(),
-        message: error.to_string().trim_end().to_string(),
-        hint: "compare with `reseek config show`".to_string(),
+        layer: "the recipe".to_string(),
+        message: error.message().to_string(),
+        hint: "compare with `reseek config`".to_string(),
     })?;
-    recipe.validate()?;
+    check_together(&recipe)?;
     let toml = toml::to_string(&recipe).expect("a recipe is TOML");
     let config_hash = Sha256::digest(toml.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
     Ok(Resolved { recipe, toml, config_hash })
@@ -113,9 +115,13 @@ fn check(path: &str, key: &str, value: &mut Value, known: &Table, layer: &str) -
     let wrong = |message: String, hint: String| Err(SpecError::Recipe { layer: layer.to_string(), message, hint });
     let Some(expected) = known.get(key) else {
         let nearest = nearest(key, known.keys().map(String::as_str));
-        let hint = nearest.map_or("see `reseek config show`".to_string(), |near| format!("did you mean {near}?"));
+        let hint = nearest.map_or("see `reseek config`".to_string(), |near| format!("did you mean {near}?"));
         return wrong(format!("unknown key {path}"), hint);
     };
+    // What a model is follows from the dial alone: a recipe of one scale for the model of another is neither.
+    if path == "scale" && expected != value {
+        return wrong(format!("scale is {value}, this command's is {expected}"), "set it with --scale".to_string());
+    }
     if let (Value::Float(_), Value::Integer(n)) = (expected, &*value) {
         *value = Value::Float(*n as f64);
     }

@@ -145,7 +145,7 @@ fn io_hint(error: &io::Error) -> &'static str {
             "make the folder writable for this user, or choose another with --out"
         }
         Kind::NotADirectory | Kind::AlreadyExists => {
-            "a file stands where a folder is needed: move it away, or choose another folder with --out"
+            "a file stands where a folder is needed: name the folder itself, or move the file away"
         }
         Kind::NotFound => "check the path for a typing error",
         _ => "check the disk, then run the same command again, nothing finished is lost",

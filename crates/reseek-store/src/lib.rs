@@ -50,6 +50,6 @@ pub use manifest::{DirWriter, Manifest, Verified, verify_dir};
 pub use metrics::{StepLog, read_metrics};
 pub use model_files::{NamedTensor, load_model, save_model};
 pub use run_dir::{RunDir, RunInfo};
-pub use stage::{StageDir, chain_hash};
+pub use stage::{PROFILE, StageDir, chain_hash};
 pub use summary::Summary;
 pub use train_state::{LoadedState, StateDir, TrainState};

@@ -20,6 +20,9 @@ use crate::manifest::{self, MANIFEST, Manifest};
 use crate::run_dir::{Lock, RunInfo};
 use crate::train_state::StateDir;
 
+/// File name, in a stage's folder, of where the time of one of its steps went, by op: clocks, so no part of what came out.
+pub const PROFILE: &str = "profile.json";
+
 const BEGUN: &str = "begun.json";
 const DONE: &str = "stage.json";
 

@@ -2,6 +2,7 @@
 
 mod lanes;
 mod optimizer;
+pub mod profile;
 mod schedule;
 mod session;
 mod sft;

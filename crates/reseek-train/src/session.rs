@@ -5,10 +5,11 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use reseek_store::{StageDir, StepLog, StoreError, TrainState};
+use reseek_store::{PROFILE, StageDir, StepLog, StoreError, TrainState, write_atomic};
+use reseek_tensor::profile::record;
 use serde_json::{Map, Value, json};
 
-use crate::{Learner, Optimizer};
+use crate::{Learner, Optimizer, profile};
 
 /// Whether to go on after a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,7 +89,8 @@ const SAVE_EVERY: Duration = Duration::from_secs(20);
 /// Name of the routers' correction biases in a state.
 const BIASES: &str = "biases";
 
-/// Runs `steps` steps in `stage`, from the newest saved state if there is one. `step(learner, extra, i)` does step i.
+/// Runs `steps` steps in `stage`, from the newest saved state if there is one. `step(learner, extra, i)` does step i. The step in the middle,
+/// when buffers are warm and batches full, is recorded op by op.
 ///
 /// # Errors
 /// If a step fails, the disk refuses, or the observer stops the stage.
@@ -117,8 +119,12 @@ where
     let (before, start, mut saved) = (usage, Instant::now(), Instant::now());
     while done < steps {
         let began = Instant::now();
-        let row = step(learner, extra, done)
-            .map_err(|source| SessionError::Step { stage: stage.name().to_string(), source })?;
+        let row = if done == steps / 2 {
+            recorded(stage, done, || step(learner, extra, done))?
+        } else {
+            step(learner, extra, done)
+        }
+        .map_err(|source| SessionError::Step { stage: stage.name().to_string(), source })?;
         let seconds = began.elapsed().as_secs_f64();
         usage.tokens += row.tokens;
         usage.flops += row.flops;
@@ -149,6 +155,17 @@ where
         }
     }
     Ok(usage)
+}
+
+/// Runs a step and writes where its time went. The clocks change none of its bits; the file stands before any state from which the step
+/// is over, so a run that goes on has it too.
+fn recorded<R>(stage: &StageDir, step: u64, run: impl FnOnce() -> R) -> Result<R, StoreError> {
+    let start = Instant::now();
+    let (result, events) = record(run);
+    let seconds = start.elapsed().as_secs_f64();
+    let file = json!({"step": step, "seconds": seconds, "ops": profile::table(&events, seconds)});
+    write_atomic(&stage.path().join(PROFILE), file.to_string().as_bytes())?;
+    Ok(result)
 }
 
 fn save(

@@ -47,12 +47,14 @@ pub enum Command {
     /// Stage 8: summary.json and the report page
     #[command(
         args_conflicts_with_subcommands = true,
-        after_help = "Examples: reseek report --out runs/nano\n          reseek report sim --out runs/sim"
+        after_help = "Examples: reseek report --out runs/nano\n          reseek report --out runs/nano --beside runs/nano-f32\n          reseek report sim --out runs/sim"
     )]
     Report(ReportArgs),
     /// Show the recipe with every key decided
-    #[command(after_help = "Example: reseek config --scale micro --set zero.steps=40")]
-    Config(ConfigArgs),
+    #[command(
+        after_help = "Examples: reseek config --scale micro --set zero.steps=40\n          reseek config zero > zero.toml; reseek zero --recipe zero.toml"
+    )]
+    Config(ShowArgs),
     /// Count a model: parameters, operations a token, bytes of cache
     #[command(after_help = "Example: reseek params v3-671b --json")]
     Params(ParamsArgs),
@@ -90,9 +92,9 @@ pub struct RunArgs {
     /// Folder of the run
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
-    /// Seed of every random stream
-    #[arg(long, default_value_t = 1)]
-    pub seed: u64,
+    /// Seed of every random stream [default: the run's; 1 for a new one]
+    #[arg(long)]
+    pub seed: Option<u64>,
     /// Train on the text and problems of this folder instead of the embedded ones
     #[arg(long, value_name = "FOLDER")]
     pub data: Option<PathBuf>,
@@ -105,6 +107,9 @@ pub struct RunArgs {
 pub struct ReportArgs {
     #[command(subcommand)]
     pub about: Option<ReportAbout>,
+    /// Another run whose curves are drawn over the same axes, such as one in f32
+    #[arg(long, value_name = "DIR")]
+    pub beside: Option<PathBuf>,
     #[command(flatten)]
     pub run: RunArgs,
 }
@@ -128,9 +133,9 @@ pub enum ReportAbout {
 
 #[derive(Args)]
 pub struct ConfigArgs {
-    /// Size of everything
-    #[arg(long, default_value = "nano", value_parser = parse_scale)]
-    pub scale: Scale,
+    /// Size of everything: smoke, nano, micro, mini or small [default: the run's; nano for a new one]
+    #[arg(long, value_parser = parse_scale)]
+    pub scale: Option<Scale>,
     /// A TOML file laid over the scale's recipe; several are laid from left to right
     #[arg(long, value_name = "FILE")]
     pub recipe: Vec<PathBuf>,
@@ -140,6 +145,15 @@ pub struct ConfigArgs {
     /// Answer in JSON
     #[arg(long)]
     pub json: bool,
+}
+
+#[derive(Args)]
+pub struct ShowArgs {
+    /// Only this part, as a recipe file of its own
+    #[arg(value_parser = ["tasks", "tokenizer", "pretrain", "extend", "zero", "r1", "distil", "eval"])]
+    pub section: Option<String>,
+    #[command(flatten)]
+    pub config: ConfigArgs,
 }
 
 #[derive(Args)]
@@ -175,16 +189,18 @@ pub struct ScoreArgs {
 #[derive(Args)]
 pub struct SamplingArgs {
     /// 0 takes the most likely token
-    #[arg(long, default_value_t = 0.6)]
+    #[arg(long, default_value_t = 0.6, allow_negative_numbers = true)]
     pub temperature: f32,
     /// Only the k most likely tokens; 0 for all
     #[arg(long, default_value_t = 0)]
     pub top_k: usize,
     /// Only the most likely tokens that together reach this probability
-    #[arg(long, default_value_t = 0.95)]
+    #[arg(long, default_value_t = 0.95, allow_negative_numbers = true)]
     pub top_p: f32,
+    /// Tokens of an answer at most; the model's context ends it too
     #[arg(long, default_value_t = 256)]
     pub max_new_tokens: usize,
+    /// Seed of the draws
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
     /// Format in which products multiply: f32, bf16 or fp8 [default: f32; a GGUF file's own blocks]
@@ -196,10 +212,11 @@ pub struct SamplingArgs {
 pub struct GenerateArgs {
     /// A model folder or a GGUF file
     pub model: PathBuf,
+    /// The text to go on from; the model's begin-of-sentence token is put before it
     #[arg(long)]
     pub prompt: String,
     /// Completions wanted
-    #[arg(short, default_value_t = 1)]
+    #[arg(short, default_value_t = 1, value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=4096))]
     pub n: usize,
     #[command(flatten)]
     pub sampling: SamplingArgs,

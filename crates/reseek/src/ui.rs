@@ -2,7 +2,7 @@
 
 use std::io::{IsTerminal, Write};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use reseek_train::{Control, Observer, Progress};
@@ -16,14 +16,14 @@ pub struct Ui {
     last: Option<Instant>,
 }
 
-/// Numbers worth a place in the progress line, with their labels.
-const SHOWN: [(&str, &str); 6] = [
-    ("loss", "loss"),
-    ("reward", "reward"),
-    ("accuracy", "correct"),
-    ("response_length", "length"),
-    ("kl", "KL"),
-    ("grad_norm", "grad"),
+/// Numbers worth a place in the progress line, with their labels and digits. The loss of RL is no measure of anything, so `loss_main` it is.
+const SHOWN: [(&str, &str, usize); 6] = [
+    ("loss_main", "loss", 3),
+    ("reward", "reward", 3),
+    ("accuracy", "correct", 3),
+    ("response_length", "length", 1),
+    ("kl", "KL", 4),
+    ("grad_norm", "grad", 2),
 ];
 
 impl Ui {
@@ -60,21 +60,62 @@ impl Ui {
         }
     }
 
-    fn status(&mut self, text: &str) {
-        if self.quiet {
-            return;
+    /// Says which stage is at work before its first step is done; where there is no terminal, its first progress line will.
+    pub fn begins(&mut self, stage: &str) {
+        if self.live && !self.quiet {
+            show(true, &format!("  {stage:<14} begins"));
         }
-        let pause = if self.live { Duration::from_millis(200) } else { Duration::from_secs(10) };
-        if self.last.is_some_and(|last| last.elapsed() < pause) {
+    }
+
+    /// What a call that samples answers to `questions` tells about its tokens: how far it is, how fast, and for how long yet.
+    pub fn sampling<'a>(&self, what: &'a str, questions: usize) -> impl Fn(usize, usize, u32) + Sync + 'a {
+        let (live, quiet, pause_ms, start) = (self.live, self.quiet, self.pause().as_millis() as u64, Instant::now());
+        let (tokens, furthest, last_ms) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicU64::new(0));
+        move |question, _, _| {
+            let tokens = tokens.fetch_add(1, Ordering::Relaxed) + 1;
+            // Questions are taken in order, so the furthest says how much is done, give or take the ones in hand.
+            let reached = furthest.fetch_max(question, Ordering::Relaxed).max(question) + 1;
+            let (now, last) = (start.elapsed().as_millis() as u64, last_ms.load(Ordering::Relaxed));
+            let due = now >= last + pause_ms
+                && last_ms.compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed).is_ok();
+            if quiet || !due {
+                return;
+            }
+            let (seconds, share) = (now as f64 / 1e3, reached as f64 / questions.max(1) as f64);
+            let left = duration(seconds * (1.0 / share - 1.0));
+            let rate = tokens as f64 / seconds;
+            show(
+                live,
+                &format!(
+                    "  {what:<14} {reached:>4}/{questions:<4} {:>3.0}%  {left:>9} left  {rate:>6.0} tokens/s",
+                    100.0 * share
+                ),
+            );
+        }
+    }
+
+    fn pause(&self) -> Duration {
+        if self.live { Duration::from_millis(200) } else { Duration::from_secs(10) }
+    }
+
+    fn status(&mut self, text: &str) {
+        if self.quiet || self.last.is_some_and(|last| last.elapsed() < self.pause()) {
             return;
         }
         self.last = Some(Instant::now());
-        if self.live {
-            let _ = write!(std::io::stderr(), "\r\x1b[2K{text}");
-            let _ = std::io::stderr().flush();
-        } else {
-            let _ = writeln!(std::io::stderr(), "{text}");
-        }
+        show(self.live, text);
+    }
+}
+
+/// A line of progress: over the last one on a terminal, a new one elsewhere.
+fn show(live: bool, text: &str) {
+    let mut stderr = std::io::stderr();
+    if live {
+        // Without wrapping, so that a narrow terminal cuts the line instead of filling up with its pieces.
+        let _ = write!(stderr, "\r\x1b[2K\x1b[?7l{text}\x1b[?7h");
+        let _ = stderr.flush();
+    } else {
+        let _ = writeln!(stderr, "{text}");
     }
 }
 
@@ -86,16 +127,18 @@ impl Observer for Ui {
         let left = p.seconds_here / here.max(1e-9) * (1.0 / share.max(1e-9) - 1.0);
         let numbers: Vec<String> = SHOWN
             .iter()
-            .filter_map(|(key, label)| Some(format!("{label} {:.3}", p.metrics.get(*key).and_then(Value::as_f64)?)))
+            .filter_map(|(key, label, digits)| {
+                Some(format!("{label} {:.digits$}", p.metrics.get(*key).and_then(Value::as_f64)?))
+            })
             .collect();
         self.status(&format!(
-            "  {:<16} {:>4}/{:<4} {:>3.0}%  {}  {rate:>7.0} tokens/s  {} left",
+            "  {:<14} {:>4}/{:<4} {:>3.0}%  {:>9} left  {rate:>6.0} tokens/s  {}",
             p.stage,
             p.step,
             p.steps,
             100.0 * share,
-            numbers.join("  "),
             duration(left),
+            numbers.join("  "),
         ));
         if self.stopped() { Control::Stop } else { Control::Continue }
     }
@@ -110,7 +153,8 @@ impl Observer for Ui {
 pub fn duration(seconds: f64) -> String {
     let s = seconds.max(0.0).round() as u64;
     match s {
-        0..60 => format!("{s} s"),
+        0..10 => format!("{:.1} s", seconds.max(0.0)),
+        10..60 => format!("{s} s"),
         60..3600 => format!("{}:{:02} min", s / 60, s % 60),
         _ => format!("{}:{:02} h", s / 3600, s % 3600 / 60),
     }

@@ -41,7 +41,21 @@ fn mistakes_name_layer_key_and_mend() {
     check("", &["zero.group=1"], &["zero.group = 1", "2 or more"]);
     check("", &["novalue"], &["no ="]);
     check("", &["=3"], &["--set =3"]);
-    check("", &["pretrain.fim_rate=1.5"], &["pretrain.fim_rate = 1.5", "0 to 1"]);
+    check("", &["pretrain.fim_rate=1.5"], &["pretrain.fim_rate = 1.5", "0 or more, at most 1", "share"]);
     check("", &["pretrain.seq_len=0"], &["pretrain.seq_len = 0"]);
-    check("", &["zero.steps=-3"], &["hint"]);
+    check("", &["zero.steps=-3"], &["zero.steps = -3", "0 or more"]);
+    check("", &["pretrain.lr_peak=nan"], &["pretrain.lr_peak = NaN", "0 or more"]);
+    check("", &["r1.cold_start_lr=-inf"], &["r1.cold_start_lr = -inf", "0 or more"]);
+    check("", &["pretrain.tokens=9223372036854775807"], &["pretrain.tokens", "at most 1000000000000000"]);
+    check("", &["pretrain.lanes=1000000000"], &["pretrain.lanes", "at most 4096"]);
+    check("", &["r1.rl.kl_beta=-1"], &["r1.rl.kl_beta = -1"]);
+    check("", &["eval.top_p=0"], &["eval.top_p = 0", "above 0, at most 1"]);
+    check("", &["tasks.levels=[1, 2]"], &["tasks.levels = [1.0, 2.0]", "three"]);
+    check("", &["tasks.levels=[0, 0, 0]"], &["tasks.levels = [0.0, 0.0, 0.0]", "not all 0"]);
+    check("", &["zero.max_new_tokens=1024"], &["zero.max_new_tokens = 1024", "1024 tokens"]);
+    check("", &["distil.rl.max_new_tokens=256"], &["distil.rl.max_new_tokens = 256", "256 tokens"]);
+    check("", &["zero.minibatches=257"], &["zero.minibatches = 257", "256 samples"]);
+    check("", &["compute=\"fp8\""], &["fp8", "bf16"]);
+    check("", &["scale=\"micro\""], &["scale", "micro", "nano", "--scale"]);
+    check("scale = \"micro\"", &[], &["my.toml", "--scale"]);
 }

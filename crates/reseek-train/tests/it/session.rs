@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use reseek_store::{RunDir, StageDir};
+use reseek_store::{PROFILE, RunDir, StageDir};
 use reseek_tensor::random::Stream;
 use reseek_train::{Control, Extra, Learner, Observer, Progress, SessionError, StepRow, TrainError, Usage, run};
 use serde_json::{Value, json};
@@ -85,6 +85,10 @@ fn work(scratch: &Scratch, observer: &mut StopAfter, fails: Option<u64>) -> Resu
         other => other.to_string(),
     })?;
     let metrics = fs::read_to_string(stage.path().join("metrics.jsonl")).unwrap();
+    // Wherever it was cut, the middle step was recorded.
+    let profile: Value = serde_json::from_slice(&fs::read(stage.path().join(PROFILE)).unwrap()).unwrap();
+    assert_eq!(profile["step"], STEPS / 2);
+    assert!(profile["ops"].as_array().unwrap().iter().any(|op| op["op"] == "adamw" && op["calls"] != 0));
     let (w, o) = (&learner.weights, &learner.optimizer);
     assert_eq!(o.step, STEPS);
     let reference = bits(&extra.buffers["reference"]);

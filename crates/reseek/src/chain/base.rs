@@ -18,7 +18,7 @@ use reseek_train::{
 };
 use serde_json::{Map, Value, json};
 
-use super::{Chain, Work, ended};
+use super::{Chain, NEEDLE, Work, ended, room};
 use crate::error::Outcome;
 use crate::folder::{Style, with_vocabulary};
 
@@ -62,6 +62,7 @@ pub fn pretrain(chain: &mut Chain) -> Outcome<()> {
     let recipe = chain.recipe.pretrain.clone();
     let Some(work) = chain.begin("pretrain", &recipe, &["tokenizer"])? else { return Ok(()) };
     let tokenizer = chain.tokenizer()?;
+    room::check_problems(chain, &tokenizer)?;
     let mut spec = with_vocabulary(ModelSpec::ladder(chain.scale(), 0), &tokenizer)?;
     spec.max_position_embeddings = recipe.seq_len;
     let weights = chain.init_weights(spec)?;
@@ -158,7 +159,7 @@ pub fn extend(chain: &mut Chain) -> Outcome<()> {
     })
     .map_err(ended)?;
     let after = needles(chain, &tokenizer, &learner.weights, seq_len)?;
-    chain.run.write("extend/needle.json", json!({"before": before, "after": after}).to_string().as_bytes())?;
+    chain.run.write(&format!("extend/{NEEDLE}"), json!({"before": before, "after": after}).to_string().as_bytes())?;
     chain.finish_model(work, &learner.weights, Style::Zero, usage)
 }
 

@@ -5,7 +5,7 @@ use reseek_spec::{ModelSpec, PretrainRecipe};
 use super::base::pretrain_model;
 use super::r1::{fine_tune, lessons};
 use super::rl::reinforce;
-use super::{Chain, summary::stage_usage};
+use super::{Chain, summary::flops_of};
 use crate::error::Outcome;
 use crate::folder::{Style, with_vocabulary};
 
@@ -45,7 +45,7 @@ fn by_rl(chain: &mut Chain) -> Outcome<()> {
     let recipe = chain.recipe.distil.rl.clone();
     let after = ["student_base", "student", "r1_rejection", "tokenizer"];
     let Some(work) = chain.begin("student_rl", &recipe, &after)? else { return Ok(()) };
-    let budget = stage_usage(chain, "student").flops + stage_usage(chain, "r1_rejection").flops;
+    let budget = flops_of(chain, "student")? + flops_of(chain, "r1_rejection")?;
     let weights = chain.load_weights("student_base")?;
     let (weights, usage) = reinforce(chain, &work, weights, Style::Zero, &recipe, None, Some(budget))?;
     chain.finish_model(work, &weights, Style::Zero, usage)

@@ -13,7 +13,7 @@ use reseek_train::Usage;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::Chain;
+use super::{Chain, room};
 use crate::error::{Outcome, fail};
 use crate::folder::{Style, load, prompt};
 
@@ -46,6 +46,10 @@ pub fn eval(chain: &mut Chain) -> Outcome<()> {
     let Some(work) = chain.begin("eval", &recipe, &after)? else { return Ok(()) };
     let start = Instant::now();
     let problems = chain.problems.heldout(HELDOUT_SEED, recipe.problems);
+    let (problems, left_out) = room::asked_of_all(chain, &*chain.tokenizer()?, problems)?;
+    if left_out > 0 {
+        chain.ui.line(&format!("  {left_out} held-out problems are longer than the student's context and left out"));
+    }
     let mut usage = Usage::default();
     let mut folder = DirWriter::create(work.dir.path())?;
     let mut samples = String::new();
@@ -53,7 +57,8 @@ pub fn eval(chain: &mut Chain) -> Outcome<()> {
         if chain.ui.stopped() {
             return Err(crate::error::Failure::Interrupted("stopped in eval".to_string()));
         }
-        let (card, results) = examine(chain, path, style, &problems)?;
+        let (card, results, flops) = examine(chain, name, path, style, &problems)?;
+        usage.flops += flops;
         let tokens: usize = results.iter().flat_map(|r| &r.answers).map(|a| a.tokens).sum();
         usage.tokens += tokens as u64;
         let heldout = &card.tasks["heldout"];
@@ -82,7 +87,14 @@ const HELDOUT_SEED: u64 = 0;
 /// Problems whose samples are kept to be read.
 const SHOWN: usize = 24;
 
-fn examine(chain: &Chain, path: &str, style: Style, problems: &[Problem]) -> Outcome<(Card, Vec<ProblemResult>)> {
+/// The card of a model, its answers, and the operations that they and the held-out text took.
+fn examine(
+    chain: &Chain,
+    name: &str,
+    path: &str,
+    style: Style,
+    problems: &[Problem],
+) -> Outcome<(Card, Vec<ProblemResult>, f64)> {
     let recipe = &chain.recipe.eval;
     let loaded = load(&chain.path(path), Some(chain.compute()))?;
     let tokenizer = &loaded.tokenizer;
@@ -103,6 +115,7 @@ fn examine(chain: &Chain, path: &str, style: Style, problems: &[Problem]) -> Out
         |p| of[p.question.as_str()].clone(),
         |ids| tokenizer.decode_visible(ids),
         &settings,
+        Some(&chain.ui.sampling(&format!("eval of {name}"), problems.len())),
     )?;
     // Windows of the length of pre-training, so that a longer context gives no model an advantage.
     let text = Heldout::new(&chain.corpus, tokenizer, chain.recipe.pretrain.seq_len, recipe.text_bytes)?;
@@ -110,7 +123,13 @@ fn examine(chain: &Chain, path: &str, style: Style, problems: &[Problem]) -> Out
     if bytes == 0 {
         return fail("eval: the corpus has no held-out text; hint: give it more documents");
     }
-    let windows = text.windows.into_iter().map(|w| (w.tokens, w.targets)).collect();
+    let windows: Vec<_> = text.windows.into_iter().map(|w| (w.tokens, w.targets)).collect();
+    let answered: usize = results.iter().flat_map(|r| &r.answers).map(|a| a.tokens).sum();
+    let asked: usize = prompts.iter().map(Vec::len).sum();
+    let read: usize = windows.iter().map(|(tokens, _): &(Vec<u32>, Vec<u32>)| tokens.len()).sum();
+    let spec = loaded.model.spec();
+    let flops = spec.forward_flops_per_token(64.0) * (answered + asked) as f64
+        + spec.forward_flops_per_token(chain.recipe.pretrain.seq_len as f64 / 2.0) * read as f64;
     let card = Card {
         tasks: score(&results),
         bits_per_byte: bits_per_byte(&loaded.model, windows, bytes),
@@ -121,7 +140,7 @@ fn examine(chain: &Chain, path: &str, style: Style, problems: &[Problem]) -> Out
             .map(|r| r.answers.iter().map(|a| a.language_share).sum::<f64>() / r.answers.len().max(1) as f64)
             .collect(),
     };
-    Ok((card, results))
+    Ok((card, results, flops))
 }
 
 fn show(model: &str, problems: &[Problem], results: &[ProblemResult], out: &mut String) -> Outcome<()> {

@@ -6,17 +6,19 @@ mod distil;
 mod eval;
 mod r1;
 mod rl;
+mod room;
 mod summary;
 
 pub use summary::table;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use reseek_data::{Corpus, Problems};
 use reseek_model::Weights;
 use reseek_spec::{ComputeDtype, ModelSpec, RecipeSpec, Resolved, Scale, TasksRecipe};
-use reseek_store::{RunDir, StageDir, chain_hash};
+use reseek_store::{Manifest, RunDir, StageDir, StoreError, chain_hash};
 use reseek_tasks::{Family, TaskMix};
 use reseek_tensor::compute::Compute;
 use reseek_text::Tokenizer;
@@ -30,6 +32,15 @@ use crate::ui::{Ui, duration};
 /// The stages of a run, in order; each is a command.
 pub const STAGES: [&str; 8] = ["tokenizer", "pretrain", "extend", "zero", "r1", "distil", "eval", "report"];
 
+/// The recipe of a run with every key decided, in its folder.
+pub const CONFIG: &str = "config.toml";
+
+/// Needles found before and after the extension, in that stage's folder.
+const NEEDLE: &str = "needle.json";
+
+/// What a stage used: seconds, tokens, operations, memory.
+const USAGE: &str = "usage.json";
+
 /// A run that is being worked on.
 pub struct Chain {
     pub recipe: RecipeSpec,
@@ -39,7 +50,10 @@ pub struct Chain {
     pub corpus: Arc<Corpus>,
     pub problems: Arc<Problems>,
     pub ui: Ui,
+    /// Another run whose curves the report shows too.
+    pub beside: Option<PathBuf>,
     data_hash: String,
+    toml: String,
 }
 
 /// A stage that has work to do.
@@ -58,10 +72,22 @@ impl Chain {
         let problems = Arc::new(Problems::of(&corpus, task_mix(&resolved.recipe.tasks)?)?);
         let data_hash = corpus.sha256();
         let identity = chain_hash(&[resolved.recipe.scale.name(), &data_hash]);
-        let run = RunDir::create_or_open(out, &identity, seed)?;
-        run.write("config.toml", resolved.toml.as_bytes())?;
-        let Resolved { recipe, config_hash, .. } = resolved;
-        Ok(Self { recipe, config_hash, seed, run, corpus, problems, ui, data_hash })
+        let run = RunDir::create_or_open(out, &identity, seed).map_err(|error| match error {
+            // The scale was looked at before.
+            StoreError::OtherRun { path, what: "configuration", .. } => Failure::Error(format!(
+                "{} was made with other text and problems than this command has; hint: name the same --data folder with the same \
+                 files, or choose another folder with --out",
+                path.display()
+            )),
+            other => other.into(),
+        })?;
+        let Resolved { recipe, config_hash, toml } = resolved;
+        Ok(Self { recipe, config_hash, seed, run, corpus, problems, ui, beside: None, data_hash, toml })
+    }
+
+    /// Writes the recipe down as the run's, from which its stages go on.
+    pub fn record_config(&self) -> Outcome<()> {
+        Ok(self.run.write(CONFIG, self.toml.as_bytes())?)
     }
 
     /// Runs one stage, or finds it done.
@@ -113,8 +139,13 @@ impl Chain {
         let mut parts = vec![name.to_string(), serde_json::to_string(section)?, self.data_hash.clone(), tasks, compute];
         for stage in after {
             let dir = self.run.stage(stage)?;
-            let hash = dir.outputs_hash().map_err(|error| {
-                Failure::Error(format!("{name} needs {stage}: {error}; hint: run `reseek {}` first", command_of(stage)))
+            let hash = dir.outputs_hash().map_err(|error| match error {
+                StoreError::NoManifest { path } => Failure::Error(format!(
+                    "{name} needs {stage}, and {} was never finished; hint: run `reseek {}` first",
+                    path.display(),
+                    command_of(stage)
+                )),
+                other => Failure::Error(format!("{name} needs {stage}: {other}")),
             })?;
             parts.push(hash);
         }
@@ -128,6 +159,7 @@ impl Chain {
             return Err(Failure::Interrupted(format!("before {name}")));
         }
         dir.begin(&inputs)?;
+        self.ui.begins(name);
         Ok(Some(Work { dir, inputs }))
     }
 
@@ -138,16 +170,11 @@ impl Chain {
             "seconds": usage.seconds, "tokens": usage.tokens, "flops": usage.flops,
             "peak_memory_bytes": reseek_store::peak_memory_bytes(),
         });
-        self.run.write(&format!("{name}/usage.json"), used.to_string().as_bytes())?;
+        // Its numbers decide how long the student trains by RL alone, so a flipped byte must show: a manifest hashes itself.
+        Manifest { files: BTreeMap::new(), meta: used }.write(&work.dir.path().join(USAGE))?;
         work.dir.mark_done(&work.inputs, outputs)?;
         work.dir.state()?.clear()?;
-        let rate = usage.tokens as f64 / usage.seconds.max(1e-9);
-        self.ui.line(&format!(
-            "{name:<16} {:>10}  {:>9} tokens  {rate:>7.0} tokens/s  {:>6.1} GFLOP/s",
-            duration(usage.seconds),
-            usage.tokens,
-            usage.flops / usage.seconds.max(1e-9) / 1e9,
-        ));
+        self.ui.line(&done_line(&name, usage));
         Ok(())
     }
 
@@ -156,8 +183,24 @@ impl Chain {
         let tokenizer = self.tokenizer()?;
         let meta = json!({"stage": work.dir.name(), "seed": self.seed});
         folder::save(work.dir.path(), weights, &tokenizer, style, meta)?;
-        self.finish(work, &["."], usage)
+        // The page draws from these: they follow from configuration and seed, so a flipped byte in them can be found too.
+        let drawn = ["metrics.jsonl", NEEDLE].into_iter().filter(|name| work.dir.path().join(name).exists());
+        let outputs: Vec<&str> = std::iter::once(".").chain(drawn).collect();
+        self.finish(work, &outputs, usage)
     }
+}
+
+/// The line of a finished stage. Not every stage sees tokens, and not of all are the operations counted.
+fn done_line(name: &str, usage: Usage) -> String {
+    let mut line = format!("{name:<16} {:>10}", duration(usage.seconds));
+    let a_second = |amount: f64| amount / usage.seconds.max(1e-9);
+    if usage.tokens > 0 {
+        line += &format!("  {:>9} tokens  {:>7.0} tokens/s", usage.tokens, a_second(usage.tokens as f64));
+    }
+    if usage.flops > 0.0 {
+        line += &format!("  {:>6.1} GFLOP/s", a_second(usage.flops) / 1e9);
+    }
+    line
 }
 
 /// The format in which a recipe multiplies.
@@ -170,7 +213,10 @@ pub fn compute(recipe: &RecipeSpec) -> Compute {
 }
 
 /// The generated problems that the recipe asks for.
-fn task_mix(recipe: &TasksRecipe) -> Outcome<TaskMix> {
+///
+/// # Errors
+/// A family that there is not.
+pub fn task_mix(recipe: &TasksRecipe) -> Outcome<TaskMix> {
     let families = match recipe.families.as_slice() {
         [] => Family::ALL.to_vec(),
         names => names.iter().map(|name| name.parse::<Family>()).collect::<Result<_, _>>()?,

@@ -19,7 +19,7 @@ use serde_json::json;
 
 use super::base::sft_row;
 use super::rl::{pair_tokens, reinforce};
-use super::{Chain, Work, ended};
+use super::{Chain, Work, ended, room};
 use crate::error::{Outcome, fail};
 use crate::folder::{Style, answer, load, prompt};
 
@@ -88,18 +88,23 @@ fn rejection(chain: &mut Chain) -> Outcome<()> {
     let Some(work) = chain.begin("r1_rejection", &section, &["r1_rl", "tokenizer"])? else { return Ok(()) };
     let start = Instant::now();
     let teacher = load(&chain.path("r1_rl"), Some(chain.compute()))?;
-    let problems: Vec<Problem> =
-        (0..r.rejection_questions as u64).map(|i| chain.problems.train(chain.seed ^ 0x4e1ec7, i)).collect();
-    let requests = problems
-        .iter()
-        .map(|p| {
-            Ok(Request { prompt: prompt(&teacher.tokenizer, Style::Chat, &p.question)?, samples: r.rejection_samples })
-        })
-        .collect::<Outcome<Vec<_>>>()?;
+    let mut problems: Vec<Problem> = Vec::new();
+    let mut requests = Vec::new();
+    for i in 0..r.rejection_questions as u64 {
+        let problem = chain.problems.train(chain.seed ^ 0x4e1ec7, i);
+        let prompt = prompt(&teacher.tokenizer, Style::Chat, &problem.question)?;
+        // A question that fills the context cannot be answered.
+        if prompt.len() < teacher.model.spec().max_position_embeddings {
+            requests.push(Request { prompt, samples: r.rejection_samples });
+            problems.push(problem);
+        }
+    }
     let eos = teacher.tokenizer.special(Special::Eos)?;
     let sampling = Sampling::on_policy(vec![eos], r.rl.max_new_tokens);
     let stream = StreamName { seed: chain.seed, purpose: "r1_rejection".to_string(), step: 0 };
-    let options = GenerateOptions { mode: CacheMode::Expanded, ..GenerateOptions::default() };
+    let progress = chain.ui.sampling("r1_rejection", problems.len());
+    let options =
+        GenerateOptions { mode: CacheMode::Expanded, on_token: Some(&progress), ..GenerateOptions::default() };
     let groups = generate(&teacher.model, &requests, &sampling, &stream, options)?;
     let sampled: usize = groups.iter().flatten().map(|c| c.tokens.len()).sum();
 
@@ -130,10 +135,10 @@ fn rejection(chain: &mut Chain) -> Outcome<()> {
     let rows: Vec<String> = lessons.iter().map(serde_json::to_string).collect::<Result<_, _>>()?;
     let mut folder = DirWriter::create(work.dir.path())?;
     folder.write(LESSONS, (rows.join("\n") + "\n").as_bytes())?;
-    folder.finish(json!({"reasoning": reasoning_lessons, "general": r.general_samples, "sampled": r.rejection_questions * r.rejection_samples}))?;
+    folder.finish(json!({"reasoning": reasoning_lessons, "general": r.general_samples, "sampled": requests.len() * r.rejection_samples}))?;
     chain.ui.line(&format!(
         "  kept {reasoning_lessons} of {} samples, and {} general answers",
-        r.rejection_questions * r.rejection_samples,
+        requests.len() * r.rejection_samples,
         r.general_samples
     ));
     let usage = Usage {
@@ -209,7 +214,7 @@ pub fn fine_tune(
     recipe: &SftRecipe,
 ) -> Outcome<(Weights, Usage)> {
     let tokenizer = chain.tokenizer()?;
-    let examples = examples(&tokenizer, lessons)?;
+    let examples = room::fitting_examples(chain, examples(&tokenizer, lessons)?, weights.spec.max_position_embeddings)?;
     let steps = sft_steps(examples.len(), recipe);
     let (seed, lanes) = (chain.seed, chain.recipe.pretrain.lanes);
     let purpose = format!("{}/order", work.dir.name());

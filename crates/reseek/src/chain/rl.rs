@@ -11,7 +11,7 @@ use reseek_train::{Extra, Learner, StepRow, Usage, run};
 use serde_json::{Map, json};
 
 use super::{Chain, Work, ended};
-use crate::error::Outcome;
+use crate::error::{Outcome, fail};
 use crate::folder::{Style, answer, prompt};
 
 /// What a question asks for, and so how an answer is graded.
@@ -59,10 +59,24 @@ pub fn reinforce(
         if fresh || reference.is_none() {
             reference = Some(reference_model(learner, extra));
         }
-        let asks: Vec<Ask> =
-            (0..recipe.questions as u64).map(|i| ask(&problems, seed, &stage, recipe, step, i)).collect();
-        let prompts: Vec<Vec<u32>> =
-            asks.iter().map(|ask| prompt(&tokenizer, style, ask.text())).collect::<Outcome<_>>().map_err(text_error)?;
+        let draw = |i: u64| {
+            let mut attempts = (0..ATTEMPTS).map(|attempt| {
+                let ask = ask(&problems, seed, &stage, recipe, step, i, attempt);
+                prompt(&tokenizer, style, ask.text()).map(|prompt| (ask, prompt))
+            });
+            // A question that fills the context gives way to another one.
+            let fits = |drawn: &Outcome<(Ask, Vec<u32>)>| {
+                drawn.as_ref().map_or(true, |(_, prompt)| prompt.len() < spec.max_position_embeddings)
+            };
+            attempts.find(fits).unwrap_or_else(|| fail(format!(
+                "no problem of {ATTEMPTS} fits into the model's context of {} tokens; hint: raise pretrain.seq_len, or give shorter \
+                 problems",
+                spec.max_position_embeddings
+            )))
+        };
+        let drawn: Vec<(Ask, Vec<u32>)> =
+            (0..recipe.questions as u64).map(draw).collect::<Outcome<_>>().map_err(text_error)?;
+        let (asks, prompts): (Vec<Ask>, Vec<Vec<u32>>) = drawn.into_iter().unzip();
         let name = StepName {
             seed,
             stage: &stage,
@@ -81,6 +95,9 @@ pub fn reinforce(
     .map_err(ended)?;
     Ok((learner.weights, usage))
 }
+
+/// Problems that are tried for one question before the stage gives up.
+const ATTEMPTS: u64 = 1000;
 
 const REFERENCE: &str = "reference";
 const REFERENCE_BIASES: &str = "reference_biases";
@@ -101,7 +118,15 @@ fn steps_within(budget: f64, spec: &ModelSpec, recipe: &RlRecipe) -> usize {
     ((budget / (5.0 * forward * rows)).floor() as usize).max(1)
 }
 
-fn ask(problems: &reseek_data::Problems, seed: u64, stage: &str, recipe: &RlRecipe, step: u64, i: u64) -> Ask {
+fn ask(
+    problems: &reseek_data::Problems,
+    seed: u64,
+    stage: &str,
+    recipe: &RlRecipe,
+    step: u64,
+    i: u64,
+    attempt: u64,
+) -> Ask {
     let index = step * recipe.questions as u64 + i;
     let general_turn = step as usize + recipe.preference_steps >= recipe.steps;
     let mut stream = Stream::new(seed, &format!("{stage}/ask"), step, i);
@@ -111,7 +136,7 @@ fn ask(problems: &reseek_data::Problems, seed: u64, stage: &str, recipe: &RlReci
     }
     // Each stage draws from a stretch of its own, far behind what pre-training has seen.
     let offset = stage.bytes().fold(1u64, |h, b| h.wrapping_mul(31).wrapping_add(b.into())) % 1000 * 1_000_000_000;
-    Ask::Reasoning(Box::new(problems.train(seed ^ 0x5151, offset + index)))
+    Ask::Reasoning(Box::new(problems.train(seed ^ 0x5151, offset + index + attempt * 1_000_003)))
 }
 
 impl Ask {

@@ -5,18 +5,20 @@ use std::fmt::Write;
 
 use reseek_eval::paired_difference;
 use reseek_store::machine::{Machine, peak_memory_bytes};
+use reseek_store::manifest::MANIFEST;
 use reseek_store::summary::{Comparison, Gflops, Model, Needle, Stage, Summary, TaskScore};
+use reseek_store::{Manifest, verify_dir};
 use reseek_tensor::peak::fma_peak_gflops_of_pool;
 use reseek_train::Usage;
 use serde_json::Value;
 
-use super::Chain;
 use super::eval::{Card, MODELS};
+use super::{Chain, NEEDLE, USAGE};
 use crate::error::{Outcome, fail};
 use crate::ui::duration;
 
 /// Stages as they appear in the summary, in the order in which they run.
-const RUN: [&str; 14] = [
+const RUN: [&str; 13] = [
     "tokenizer",
     "pretrain",
     "extend",
@@ -30,31 +32,45 @@ const RUN: [&str; 14] = [
     "student",
     "student_rl",
     "eval",
-    "report",
 ];
 
 /// Writes summary.json and the page.
 pub fn report(chain: &mut Chain) -> Outcome<()> {
     let summary = summarise(chain)?;
     summary.write(&chain.path("summary.json"))?;
-    let page = reseek_report::render(chain.run.path())?;
+    let page = reseek_report::render(chain.run.path(), chain.beside.as_deref())?;
     chain.run.write("report/index.html", page.as_bytes())?;
     Ok(())
 }
 
-fn usage_json(chain: &Chain, stage: &str) -> Value {
-    let text = std::fs::read_to_string(chain.path(stage).join("usage.json")).unwrap_or_default();
-    serde_json::from_str(&text).unwrap_or_default()
+/// What a finished stage used; nothing of one that never ran.
+fn used(chain: &Chain, stage: &str) -> Outcome<Option<Value>> {
+    let path = chain.path(stage).join(USAGE);
+    Ok(if path.exists() { Some(Manifest::read(&path)?.meta) } else { None })
 }
 
-/// What a finished stage used; nothing of one that never ran.
-pub fn stage_usage(chain: &Chain, stage: &str) -> Usage {
-    let value = usage_json(chain, stage);
+fn usage(value: &Value) -> Usage {
     let number = |key: &str| value[key].as_f64().unwrap_or(0.0);
     Usage { seconds: number("seconds"), tokens: number("tokens") as u64, flops: number("flops") }
 }
 
+/// Operations of a stage that another one depends on.
+pub fn flops_of(chain: &Chain, stage: &str) -> Outcome<f64> {
+    match used(chain, stage)? {
+        Some(value) => Ok(usage(&value).flops),
+        None => fail(format!(
+            "{} is missing; hint: remove the folder {} and run the same command again",
+            chain.path(stage).join(USAGE).display(),
+            chain.path(stage).display()
+        )),
+    }
+}
+
 fn summarise(chain: &Chain) -> Outcome<Summary> {
+    // The numbers are copied from there: a flipped digit must not pass.
+    if chain.path("eval").join(MANIFEST).exists() {
+        verify_dir(&chain.path("eval"))?;
+    }
     let mut cards = BTreeMap::new();
     for (name, _, _) in MODELS {
         let path = chain.path("eval").join(format!("{name}.json"));
@@ -62,9 +78,13 @@ fn summarise(chain: &Chain) -> Outcome<Summary> {
             .or_else(|error| fail(format!("cannot read {}: {error}; hint: run `reseek eval` first", path.display())))?;
         cards.insert(name, serde_json::from_str::<Card>(&text)?);
     }
-    let stages: Vec<Stage> = RUN
+    let mut values = Vec::new();
+    for name in RUN {
+        values.extend(used(chain, name)?.map(|value| (name, value)));
+    }
+    let stages: Vec<Stage> = values
         .iter()
-        .map(|name| (name, stage_usage(chain, name)))
+        .map(|(name, value)| (name, usage(value)))
         .filter(|(_, usage)| usage.seconds > 0.0)
         .map(|(name, usage)| Stage {
             name: name.to_string(),
@@ -74,16 +94,16 @@ fn summarise(chain: &Chain) -> Outcome<Summary> {
             flops: usage.flops,
         })
         .collect();
-    let trained = stages.iter().filter(|s| s.flops > 0.0);
+    let trained = stages.iter().filter(|s| s.flops > 0.0 && s.name != "eval");
     let (flops, seconds) = trained.fold((0.0, 0.0), |(f, s), stage| (f + stage.flops, s + stage.seconds));
     Ok(Summary {
         config_hash: chain.config_hash.clone(),
         seed: chain.seed,
         machine: Machine::detect(),
         // A run may have taken several processes: the largest of them counts.
-        peak_memory_bytes: RUN
+        peak_memory_bytes: values
             .iter()
-            .filter_map(|stage| usage_json(chain, stage)["peak_memory_bytes"].as_u64())
+            .filter_map(|(_, value)| value["peak_memory_bytes"].as_u64())
             .fold(peak_memory_bytes(), u64::max),
         gflops: Gflops {
             achieved: flops / f64::max(seconds, 1e-9) / 1e9,
@@ -135,7 +155,7 @@ fn compare(cards: &BTreeMap<&str, Card>) -> BTreeMap<String, Comparison> {
 }
 
 fn needle(chain: &Chain) -> Option<Needle> {
-    let text = std::fs::read_to_string(chain.path("extend/needle.json")).ok()?;
+    let text = std::fs::read_to_string(chain.path("extend").join(NEEDLE)).ok()?;
     let value: Value = serde_json::from_str(&text).ok()?;
     Some(Needle { before: value["before"]["mean"].as_f64()?, after: value["after"]["mean"].as_f64()? })
 }
@@ -145,14 +165,15 @@ pub fn table(summary: &Summary) -> String {
     let mut out = String::new();
     let _ = writeln!(out, "{:<16} {:>10} {:>10} {:>10} {:>9}", "stage", "time", "tokens", "tokens/s", "GFLOP/s");
     for s in &summary.stages {
-        let gflops = s.flops / s.seconds / 1e9;
+        let or_dash = |known: bool, text: String| if known { text } else { "–".to_string() };
         let _ = writeln!(
             out,
-            "{:<16} {:>10} {:>10} {:>10.0} {gflops:>9.1}",
+            "{:<16} {:>10} {:>10} {:>10} {:>9}",
             s.name,
             duration(s.seconds),
-            s.tokens,
-            s.tokens_per_s
+            or_dash(s.tokens > 0, s.tokens.to_string()),
+            or_dash(s.tokens > 0, format!("{:.0}", s.tokens_per_s)),
+            or_dash(s.flops > 0.0, format!("{:.1}", s.flops / s.seconds / 1e9)),
         );
     }
     let seconds: f64 = summary.stages.iter().map(|s| s.seconds).sum();

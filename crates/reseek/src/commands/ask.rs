@@ -75,16 +75,19 @@ pub fn chat(args: &ChatArgs) -> Outcome<()> {
             eprint!("> ");
             let _ = std::io::stderr().flush();
         }
-        let mut line = String::new();
-        if std::io::stdin().lock().read_line(&mut line)? == 0 {
-            break;
-        }
+        let Some(line) = next_line(turn + 1)? else { break };
         let question = line.trim();
         if question.is_empty() {
             continue;
         }
         messages.push(Message::user(question));
-        let prompt = template.encode(&loaded.tokenizer, &messages, GenerationPrompt::Assistant)?;
+        let mut prompt = template.encode(&loaded.tokenizer, &messages, GenerationPrompt::Assistant)?;
+        // A long conversation forgets its beginning rather than ending.
+        while prompt.len() >= loaded.model.spec().max_position_embeddings && messages.len() > 2 {
+            messages.drain(..2);
+            prompt = template.encode(&loaded.tokenizer, &messages, GenerationPrompt::Assistant)?;
+            eprintln!("(the conversation is longer than the model's context: its oldest turn is forgotten)");
+        }
         let text = reply(args, &loaded, prompt, turn)?;
         if args.json {
             crate::say!("{}", json!({"question": question, "answer": text}));
@@ -92,6 +95,21 @@ pub fn chat(args: &ChatArgs) -> Outcome<()> {
         messages.push(Message::assistant(text));
     }
     Ok(())
+}
+
+/// The next line of the input, of which `number` counts; nothing at the end.
+fn next_line(number: u64) -> Outcome<Option<String>> {
+    let mut line = Vec::new();
+    if std::io::stdin().lock().read_until(b'\n', &mut line)? == 0 {
+        return Ok(None);
+    }
+    match String::from_utf8(line) {
+        Ok(line) => Ok(Some(line)),
+        Err(error) => fail(format!(
+            "line {number} of the input is not UTF-8 from its byte {} on; hint: convert it, for example with iconv",
+            error.utf8_error().valid_up_to()
+        )),
+    }
 }
 
 fn reply(args: &ChatArgs, loaded: &Loaded, prompt: Vec<u32>, turn: u64) -> Outcome<String> {

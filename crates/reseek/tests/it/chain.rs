@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::common::{Scratch, assert_same_bytes, bytes_of, copy, finished, stage, succeed};
+use crate::common::{Scratch, assert_same_bytes, bytes_of, copy, finished, refuse, reseek, stage, succeed};
 
 const STAGES: [&str; 13] = [
     "tokenizer",
@@ -73,6 +73,60 @@ fn the_report_shows_every_stage_and_needs_nothing_from_outside() {
         assert!(!page.contains(outside), "the page loads {outside}");
     }
     assert!(!page.contains("NaN"), "a number on the page is not one");
+    let ops = page.split("Where the time goes").nth(1).expect("a table of ops");
+    for op in ["matmul, weight gradient", "attention, cached", "adamw", "the rest"] {
+        assert!(ops.contains(&format!("<td>{op}</td>")), "the tables lack {op}");
+    }
+}
+
+#[test]
+fn the_report_shows_another_run_beside_this_one() {
+    let run = finished();
+    let scratch = Scratch::new();
+    let (out, other) = (scratch.join("here"), scratch.join("there"));
+    copy(&run.out, &out);
+    succeed(&mut stage(&scratch, "tokenizer", &run.text, &other));
+    succeed(stage(&scratch, "pretrain", &run.text, &other).args(["--set", "compute=\"f32\""]));
+    succeed(stage(&scratch, "report", &run.text, &out).arg("--beside").arg(&other));
+    let page = fs::read_to_string(out.join("report/index.html")).unwrap();
+    assert!(page.contains("next token, there") && page.contains("a relative difference of"), "no curve beside");
+    // The zero stage of the other run is not there, and the page does without.
+    assert!(!page.contains("mean, there"));
+    let nowhere = scratch.join("nowhere");
+    refuse(stage(&scratch, "report", &run.text, &out).arg("--beside").arg(&nowhere), &["nowhere", "no manifest.json"]);
+}
+
+#[test]
+fn the_command_of_a_stage_goes_on_with_what_the_run_was_told() {
+    let scratch = Scratch::new();
+    let (text, out) = (scratch.text(), scratch.join("run"));
+    let told = ["--seed", "7", "--set", "pretrain.tokens=2048"];
+    succeed(stage(&scratch, "tokenizer", &text, &out).args(told));
+    let config = fs::read(out.join("config.toml")).unwrap();
+    let bare = |name: &str| {
+        let mut command = reseek();
+        command.args([name, "--quiet"]).arg("--out").arg(&out).arg("--data").arg(&text);
+        command
+    };
+    succeed(&mut bare("pretrain"));
+    assert_eq!(fs::read(out.join("config.toml")).unwrap(), config, "the stage forgot the run's configuration");
+    let rows = fs::read_to_string(out.join("pretrain/metrics.jsonl")).unwrap().lines().count();
+    succeed(stage(&scratch, "pretrain", &text, &out).args(told));
+    assert_eq!(fs::read_to_string(out.join("pretrain/metrics.jsonl")).unwrap().lines().count(), rows);
+    refuse(bare("pretrain").args(["--scale", "nano"]), &["--scale smoke", "--scale nano", "leave --scale out"]);
+    fs::write(out.join("config.toml"), "scale = ").unwrap();
+    refuse(&mut bare("pretrain"), &["config.toml", "cannot be read"]);
+}
+
+#[test]
+fn a_section_of_the_recipe_is_a_recipe_file() {
+    let scratch = Scratch::new();
+    let text = succeed(reseek().args(["config", "zero", "--scale", "smoke", "--set", "zero.steps=5"]));
+    assert!(text.starts_with("[zero]\n") && !text.contains("[pretrain]"), "{text}");
+    let file = scratch.join("zero.toml");
+    fs::write(&file, &text).unwrap();
+    let whole = succeed(reseek().args(["config", "--scale", "smoke", "--recipe"]).arg(&file));
+    assert_eq!(whole, succeed(reseek().args(["config", "--scale", "smoke", "--set", "zero.steps=5"])));
 }
 
 #[test]

@@ -189,7 +189,8 @@ pub fn finished() -> Arc<Finished> {
 
 /// Every file of a run that follows from configuration and seed alone; clocks and what is computed from them stay out.
 pub fn bytes_of(run: &Path) -> BTreeMap<String, Vec<u8>> {
-    const CLOCKS: [&str; 6] = ["timing.jsonl", "usage.json", "summary.json", "index.html", "lock", "prediction.json"];
+    const CLOCKS: [&str; 7] =
+        ["timing.jsonl", "usage.json", "profile.json", "summary.json", "index.html", "lock", "prediction.json"];
     let mut found = BTreeMap::new();
     let mut folders = vec![run.to_path_buf()];
     while let Some(folder) = folders.pop() {

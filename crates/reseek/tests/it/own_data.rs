@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::Value;
 
-use crate::common::{Scratch, prose, stage, succeed};
+use crate::common::{Scratch, prose, refuse, stage, succeed};
 
 #[test]
 fn own_text_and_problems_run_the_chain() {
@@ -16,7 +16,10 @@ fn own_text_and_problems_run_the_chain() {
             .unwrap();
     }
     fs::write(data.join("picture.png"), [137, 80, 78, 71, 0, 255]).unwrap();
-    let problems: Vec<String> = (0..40).map(problem).collect();
+    let mut problems: Vec<String> = (0..40).map(problem).collect();
+    // Longer than any context here: left out wherever they come up, in training and among those held out.
+    problems.extend((40..52).map(|i| problem(i).replace(" times", &format!(" times{}", " and so on".repeat(200)))));
+    problems.extend((52..60).map(|i| problem(i).replace(" + ", &" plus ".repeat(200))));
     fs::write(data.join("problems.jsonl"), problems.join("\n")).unwrap();
 
     let out = scratch.join("run");
@@ -29,9 +32,20 @@ fn own_text_and_problems_run_the_chain() {
     let samples = fs::read_to_string(out.join("eval/samples.jsonl")).unwrap();
     for line in samples.lines() {
         let sample: Value = serde_json::from_str(line).unwrap();
-        assert!(sample["question"].as_str().unwrap().starts_with("What is 3 times"), "{sample}");
+        let question = sample["question"].as_str().unwrap();
+        assert!(question.starts_with("What is 3 times") && question.len() < 100, "{sample}");
     }
     assert!(out.join("report/index.html").is_file());
+}
+
+#[test]
+fn problems_that_fit_no_context_are_refused_before_training() {
+    let scratch = Scratch::new();
+    let data = scratch.text();
+    let long = |i| problem(i).replace(" times", &format!(" times{}", " and so on".repeat(200)));
+    fs::write(data.join("problems.jsonl"), (0..40).map(long).collect::<Vec<_>>().join("\n")).unwrap();
+    let parts = ["pretrain.seq_len = 128", "0 of 100 problems", "--set pretrain.seq_len="];
+    refuse(&mut stage(&scratch, "replicate", &data, &scratch.join("run")), &parts);
 }
 
 fn problem(i: u64) -> String {

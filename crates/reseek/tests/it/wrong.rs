@@ -38,6 +38,34 @@ fn a_flipped_byte_is_found_before_it_is_used() {
 }
 
 #[test]
+fn a_flipped_digit_in_what_a_stage_cost_or_scored_does_not_pass() {
+    let run = finished();
+    let scratch = Scratch::new();
+    let out = scratch.join("digits");
+    copy(&run.out, &out);
+    let change = |name: &str, key: &str| {
+        let file = out.join(name);
+        let text = fs::read_to_string(&file).unwrap();
+        let at = text.find(key).unwrap() + text[text.find(key).unwrap()..].find(|c: char| c.is_ascii_digit()).unwrap();
+        let digit = if &text[at..=at] == "1" { "2" } else { "1" };
+        fs::write(&file, format!("{}{digit}{}", &text[..at], &text[at + 1..])).unwrap();
+        text
+    };
+    // The student's cost decides how long the same student trains by RL alone.
+    let sound = change("student/usage.json", "flops");
+    fs::remove_dir_all(out.join("student_rl")).unwrap();
+    refuse(&mut stage(&scratch, "distil", &run.text, &out), &["student/usage.json", "damaged"]);
+    fs::remove_file(out.join("student/usage.json")).unwrap();
+    refuse(&mut stage(&scratch, "distil", &run.text, &out), &["student/usage.json", "missing"]);
+    fs::write(out.join("student/usage.json"), sound).unwrap();
+    succeed(&mut stage(&scratch, "distil", &run.text, &out));
+    change("eval/zero.json", "pass_at_1");
+    refuse(&mut stage(&scratch, "report", &run.text, &out), &["eval/zero.json", "damaged"]);
+    change("zero/metrics.jsonl", "reward");
+    refuse(&mut stage(&scratch, "zero", &run.text, &out), &["zero/metrics.jsonl", "damaged"]);
+}
+
+#[test]
 fn configuration_keys_that_are_not() {
     let scratch = Scratch::new();
     let config = |args: &[&str], parts: &[&str]| refuse(reseek().arg("config").args(args), parts);

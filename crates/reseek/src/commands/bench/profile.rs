@@ -1,51 +1,17 @@
-//! Where a benchmark's time goes: a table by op, and a trace for Perfetto.
+//! A benchmark's recording: its table with shares of the machine's peak, and a trace for Perfetto.
 
-use std::collections::BTreeMap;
-
-use reseek_tensor::pool::threads;
-use reseek_tensor::profile::{Event, Op};
+use reseek_tensor::profile::Event;
 use serde_json::{Value, json};
 
-/// What one kind of op did in a recording.
-#[derive(Default)]
-struct Total {
-    calls: u64,
-    ns: u64,
-    flops: u64,
-    bytes: u64,
-}
-
-/// A row for each kind of op, the longest first, and what is left of the time of all threads: waiting, allocation, and whatever is no op.
-/// `seconds` is the recording's length, `peak` the machine's GFLOP/s in the benchmark's format.
+/// The recording's [`table`](reseek_train::profile::table) with each op's share of `peak`, the machine's GFLOP/s in the benchmark's format.
 pub fn table(events: &[Event], seconds: f64, peak: f64) -> Value {
-    let mut totals: BTreeMap<Op, Total> = BTreeMap::new();
-    for event in events {
-        let total = totals.entry(event.op).or_default();
-        total.calls += 1;
-        total.ns += event.own_ns;
-        total.flops += event.flops;
-        total.bytes += event.bytes;
+    let mut rows = reseek_train::profile::table(events, seconds);
+    for row in rows.as_array_mut().into_iter().flatten() {
+        if let Some(gflops) = row["gflops"].as_f64() {
+            row["share_of_peak"] = json!((gflops / peak * 1e3).round() / 1e3);
+        }
     }
-    let all = seconds * 1e9 * threads() as f64;
-    let in_ops: u64 = totals.values().map(|total| total.ns).sum();
-    let mut totals: Vec<(Op, Total)> = totals.into_iter().collect();
-    totals.sort_by_key(|(_, total)| std::cmp::Reverse(total.ns));
-    // Rates are a thread's: one nanosecond of one thread is the unit of time here.
-    let round = |x: f64| (x * 1e3).round() / 1e3;
-    let mut rows: Vec<Value> = totals
-        .iter()
-        .map(|(op, total)| {
-            let ns = total.ns.max(1) as f64;
-            json!({
-                "op": op.to_string(), "calls": total.calls, "share": round(total.ns as f64 / all),
-                "gflops": round(total.flops as f64 / ns * threads() as f64),
-                "share_of_peak": round(total.flops as f64 / ns * threads() as f64 / peak),
-                "gb_per_s": round(total.bytes as f64 / ns * threads() as f64),
-            })
-        })
-        .collect();
-    rows.push(json!({"op": "the rest", "share": round(1.0 - in_ops as f64 / all)}));
-    Value::Array(rows)
+    rows
 }
 
 /// The rows of [`table`] for people.
@@ -84,18 +50,19 @@ pub fn trace(events: &[Event]) -> Value {
 
 #[cfg(test)]
 mod tests {
+    use reseek_tensor::pool::threads;
+    use reseek_tensor::profile::Op;
+
     use super::*;
 
     #[test]
-    fn shares_are_of_all_threads_and_add_up() {
+    fn shares_of_the_peak_and_a_slice_an_op() {
         let event =
             |op, own_ns, flops| Event { op, thread: 0, start_ns: 1500, total_ns: 2000, own_ns, flops, bytes: 0 };
-        let events = [event(Op::RmsNorm, 1000, 0), event(Op::Matmul, 3000, 6000), event(Op::Matmul, 1000, 2000)];
+        let events = [event(Op::RmsNorm, 1000, 0), event(Op::Matmul, 4000, 8000)];
         let rows = table(&events, 1e-5, 4.0 * threads() as f64);
-        assert_eq!((&rows[0]["op"], &rows[0]["calls"]), (&json!("matmul"), &json!(2)));
-        assert_eq!(rows[0]["share_of_peak"], json!(0.5));
-        let shares: f64 = rows.as_array().unwrap().iter().map(|row| row["share"].as_f64().unwrap()).sum();
-        assert!((shares - 1.0).abs() < 2e-3, "{shares}");
+        assert_eq!((&rows[0]["op"], &rows[0]["share_of_peak"]), (&json!("matmul"), &json!(0.5)));
+        assert!(rows[2]["share_of_peak"].is_null(), "the rest has no rate: {rows}");
         let slice = &trace(&events)["traceEvents"][0];
         assert_eq!((&slice["ts"], &slice["dur"], &slice["ph"]), (&json!(1.5), &json!(2.0), &json!("X")));
     }
