@@ -135,8 +135,21 @@ impl Tolerance {
         }
     }
 
-    /// Whether a finding is near enough to the published value.
-    pub fn allows(&self, published: f64, finding: &Finding) -> bool {
+    /// Whether a finding is near enough to the published value; nothing where it is an interval of which only a part is.
+    pub fn judge(&self, published: f64, finding: &Finding) -> Option<bool> {
+        match (self, finding.interval) {
+            (Self::Interval { .. }, _) | (_, None) => Some(self.allows(published, finding)),
+            (_, Some((low, high))) => {
+                let ends = [low, finding.value, high].map(|value| {
+                    let finding = Finding { value, interval: None, working: String::new() };
+                    self.allows(published, &finding)
+                });
+                if ends.contains(&true) && ends.contains(&false) { None } else { Some(ends[1]) }
+            }
+        }
+    }
+
+    fn allows(&self, published: f64, finding: &Finding) -> bool {
         // Room for the rounding of our own sums, a billionth of the value.
         let slack = 1e-9 * published.abs();
         let found = finding.value;

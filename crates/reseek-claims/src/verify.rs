@@ -135,8 +135,11 @@ fn judge(claim: &Claim, found: Result<Finding, String>) -> Evidence {
     };
     match (finite, claim.published) {
         (Ok(finding), Some(published)) => {
-            let holds = claim.tolerance.allows(published, &finding);
-            evidence.verdict = if holds { Verdict::Holds } else { Verdict::Fails };
+            evidence.verdict = match claim.tolerance.judge(published, &finding) {
+                Some(true) => Verdict::Holds,
+                Some(false) => Verdict::Fails,
+                None => Verdict::Inconclusive,
+            };
             evidence.found = Some(finding.value);
             evidence.interval = finding.interval;
             evidence.deviation = Some(claim.tolerance.deviation(published, finding.value));

@@ -16,7 +16,7 @@ fn facts() -> SimulatedFacts {
         one_f_one_b_bubble_s: 6.5,
         zb1p_bubble_s: 4.4,
         step_s_by_comm_sms: vec![(8, 23.0), (20, 20.2), (32, 20.6)],
-        extension_gpu_hours: (85_000.0, 100_000.0, 115_000.0),
+        extension_gpu_hours: (95_000.0, 100_000.0, 115_000.0),
         r1_zero_gpu_hours: (30_000.0, 60_000.0, 120_000.0),
     }
 }
@@ -62,6 +62,13 @@ fn a_wrong_simulation_turns_the_verdict() {
         change(&mut wrong);
         assert_eq!(verdict(&wrong, id), Verdict::Fails, "{id}");
     }
+}
+
+#[test]
+fn plans_on_both_sides_of_a_tolerance_say_nothing() {
+    let with = |extension_gpu_hours| SimulatedFacts { extension_gpu_hours, ..facts() };
+    assert_eq!(verdict(&with((82_000.0, 98_000.0, 114_000.0)), "v3-extension-hours"), Verdict::Inconclusive);
+    assert_eq!(verdict(&with((95_000.0, 98_000.0, 114_000.0)), "v3-extension-hours"), Verdict::Holds);
 }
 
 #[test]
