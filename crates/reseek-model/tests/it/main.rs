@@ -7,5 +7,6 @@ mod fixture;
 mod lanes;
 mod mtp;
 mod parity;
+mod prefix;
 mod reference;
 mod router;

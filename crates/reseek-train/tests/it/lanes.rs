@@ -2,7 +2,7 @@
 
 use reseek_tensor::cross_entropy::IGNORE;
 use reseek_tensor::pool::set_threads;
-use reseek_train::{Gradients, LossWeights, deal, mtp_targets};
+use reseek_train::{Gradients, Group, LossWeights, deal, deal_groups, mtp_targets};
 
 use crate::common::{bits, learner, sequences, student, v3};
 
@@ -59,6 +59,59 @@ fn equal_sequences_make_equal_lanes() {
     assert_eq!(rows(8, 2), [4, 4]);
     assert_eq!(rows(16, 4), [4; 4]);
     assert_eq!(rows(3, 3), [1; 3]);
+}
+
+/// Every sequence once and in order behind its own prefix, which a chunk holds once.
+#[test]
+fn groups_share_their_prefixes() {
+    let group = |prefix: usize, lens: &[usize]| (vec![3; prefix], sequences(lens, prefix as u64));
+    let batches = [
+        vec![group(50, &[30; 16]), group(20, &[40, 1, 7]), group(0, &[9, 9]), group(1, &[5])],
+        vec![group(100, &[200; 16])],
+        vec![group(600, &[300, 500]), group(1, &[1500]), group(2000, &[3, 4])],
+    ];
+    for batch in batches {
+        let groups: Vec<Group> = batch.iter().map(|(prefix, sequences)| Group { prefix, sequences }).collect();
+        let all = || batch.iter().flat_map(|(prefix, of)| of.iter().map(move |sequence| (prefix, sequence)));
+        let once: usize = batch.iter().map(|(p, of)| p.len() + of.iter().map(|(t, _)| t.len()).sum::<usize>()).sum();
+        for lanes in [1, 2, 3, 50] {
+            let (mut expected, mut row) = (all(), 0);
+            let dealt = deal_groups(&groups, lanes);
+            assert_eq!(dealt.len(), lanes);
+            for chunk in dealt.iter().flatten() {
+                assert_eq!((chunk.first, chunk.rows.len(), chunk.mtp), (row, chunk.targets.len(), false));
+                row += chunk.rows.len();
+                let (mut first, mut own) = (0, 0);
+                let mut held: Vec<&[u32]> = Vec::new();
+                for (&len, &prefix) in chunk.rows.segments.iter().zip(&chunk.rows.prefixes) {
+                    let (tokens, targets) =
+                        (&chunk.rows.tokens[first..first + len], &chunk.targets[first..first + len]);
+                    first += len;
+                    held.push(tokens);
+                    if targets.iter().all(|&target| target == IGNORE)
+                        && tokens.iter().all(|&token| token == 3)
+                        && prefix.is_none()
+                    {
+                        continue;
+                    }
+                    let (before, sequence) = expected.next().unwrap();
+                    assert_eq!((tokens, targets), (&sequence.0[..], &sequence.1[..]));
+                    assert_eq!(prefix.map_or(&[][..], |prefix| held[prefix]), before);
+                    own += 1;
+                }
+                assert!(chunk.rows.len() <= 1024 || own == 1, "{} rows of {own} sequences", chunk.rows.len());
+            }
+            assert!(expected.next().is_none());
+            let longest = batch.iter().map(|(prefix, _)| prefix.len()).max().unwrap();
+            let chunks = dealt.iter().flatten().count();
+            assert!(row <= once + longest * chunks, "{row} rows of {once} in {chunks} chunks");
+        }
+    }
+    // A group that fits into a chunk is not torn for one that was there before.
+    let (prefix, first, second) = ([1; 10], sequences(&[700], 1), sequences(&[200; 3], 2));
+    let groups = [&first, &second].map(|sequences| Group { prefix: &prefix, sequences });
+    let segments: Vec<_> = deal_groups(&groups, 1).remove(0).into_iter().map(|chunk| chunk.rows.segments).collect();
+    assert_eq!(segments, [vec![10, 700], vec![10, 200, 200, 200]]);
 }
 
 #[test]
