@@ -4,7 +4,7 @@
 //! rotation, the attention output and its log-sum-exp.
 
 use reseek_spec::ModelSpec;
-use reseek_tensor::attention::{AttentionShape, attention_backward, attention_forward};
+use reseek_tensor::attention::AttentionShape;
 use reseek_tensor::buffer::Buffer;
 use reseek_tensor::dtype::Dtype;
 use reseek_tensor::matmul::Accumulate;
@@ -12,9 +12,10 @@ use reseek_tensor::operand::Operand;
 use reseek_tensor::rope::{RopeDirection, RopeStyle, rope};
 
 use crate::Weights;
+use crate::attend::{attend, attend_backward};
 use crate::cache::LayerCache;
 use crate::part::{Matrix, Norm};
-use crate::rows::{Pass, spans};
+use crate::rows::Pass;
 
 /// One layer's attention.
 #[derive(Debug)]
@@ -76,14 +77,7 @@ impl Gqa {
         let n = pass.rows.len();
         let (q, k, v) = (self.q.forward(x, n), self.k.forward(x, n), self.v.forward(x, n));
         let (q_rotated, k_rotated) = self.prepare(&q, &k, pass);
-        let mut o = Buffer::new(q.len());
-        let mut lse = Buffer::new(n * self.shape.n_heads);
-        for (from, to) in spans(&pass.rows.segments) {
-            let part = |heads: usize| from * heads * self.shape.d_qk..to * heads * self.shape.d_qk;
-            let (h, g) = (part(self.shape.n_heads), part(self.shape.n_kv_heads));
-            let lse = &mut lse[from * self.shape.n_heads..to * self.shape.n_heads];
-            attention_forward(&mut o[h.clone()], lse, &q_rotated[h], &k_rotated[g.clone()], &v[g], self.shape);
-        }
+        let (o, lse) = attend(&q_rotated, &k_rotated, &v, pass.rows, self.shape);
         let y = self.o.forward(&Operand::of(&o, self.o_width(), self.o.dtype()), n);
         (y, GqaSaved { q, k, v, o, lse })
     }
@@ -94,23 +88,7 @@ impl Gqa {
         let o = Operand::of(&saved.o, self.o_width(), self.o.dtype());
         self.o.backward(&mut d_o, Accumulate::Set, grads, dy, &o);
         let (q, k) = self.prepare(&saved.q, &saved.k, pass);
-        let (mut dq, mut dk, mut dv) = (Buffer::new(q.len()), Buffer::new(k.len()), Buffer::new(k.len()));
-        for (from, to) in spans(&pass.rows.segments) {
-            let part = |heads: usize| from * heads * self.shape.d_qk..to * heads * self.shape.d_qk;
-            let (h, g) = (part(self.shape.n_heads), part(self.shape.n_kv_heads));
-            attention_backward(
-                &mut dq[h.clone()],
-                &mut dk[g.clone()],
-                &mut dv[g.clone()],
-                &d_o[h.clone()],
-                &q[h.clone()],
-                &k[g.clone()],
-                &saved.v[g],
-                &saved.o[h],
-                &saved.lse[from * self.shape.n_heads..to * self.shape.n_heads],
-                self.shape,
-            );
-        }
+        let [mut dq, mut dk, dv] = attend_backward(&d_o, &q, &k, &saved.v, &saved.o, &saved.lse, pass.rows, self.shape);
         self.rotate(&mut dq, self.shape.n_heads, pass, RopeDirection::Inverse);
         self.rotate(&mut dk, self.shape.n_kv_heads, pass, RopeDirection::Inverse);
         if let Some((q_norm, k_norm)) = &self.norms {

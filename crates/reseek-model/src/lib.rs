@@ -16,6 +16,7 @@
 //! # Ok::<(), reseek_model::ModelError>(())
 //! ```
 
+mod attend;
 mod block;
 mod cache;
 mod gqa;

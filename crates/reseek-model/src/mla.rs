@@ -8,7 +8,7 @@
 //! their norms, the attention output and its log-sum-exp; norms and up-projections are computed again (V3 report, 3.2.3).
 
 use reseek_spec::{MlaSpec, ModelSpec};
-use reseek_tensor::attention::{AttentionShape, attention_backward, attention_forward};
+use reseek_tensor::attention::AttentionShape;
 use reseek_tensor::buffer::Buffer;
 use reseek_tensor::compute::Compute;
 use reseek_tensor::dtype::Dtype;
@@ -19,9 +19,10 @@ use reseek_tensor::permute::{join_rows, split_rows};
 use reseek_tensor::rope::{RopeDirection, RopeStyle, rope};
 
 use crate::Weights;
+use crate::attend::{attend, attend_backward};
 use crate::cache::{CacheMode, LayerCache};
 use crate::part::{Matrix, Norm};
-use crate::rows::{Pass, spans};
+use crate::rows::Pass;
 
 /// One layer's attention.
 #[derive(Debug)]
@@ -118,15 +119,7 @@ impl Mla {
         let (q_a, q) = self.queries(x, pass);
         let (latent, k_rope) = self.latents(x, pass);
         let (k, v) = self.expand(&self.kv_norm.operand(&latent, self.kv_b.dtype()), &k_rope);
-        let shape = self.expanded_shape();
-        let mut o = Buffer::new(n * self.heads * shape.d_v);
-        let mut lse = Buffer::new(n * self.heads);
-        for (from, to) in spans(&pass.rows.segments) {
-            let part = |width: usize| from * width..to * width;
-            let (qk, hv) = (self.heads * shape.d_qk, self.heads * shape.d_v);
-            let (o, lse) = (&mut o[part(hv)], &mut lse[part(self.heads)]);
-            attention_forward(o, lse, &q[part(qk)], &k[part(qk)], &v[part(hv)], shape);
-        }
+        let (o, lse) = attend(&q, &k, &v, pass.rows, self.expanded_shape());
         let y = self.o.forward(&self.output(&o), n);
         (y, MlaSaved { q_a, latent, k_rope, o, lse })
     }
@@ -142,23 +135,7 @@ impl Mla {
         let q = self.rotated_queries(q_latent.as_ref().unwrap_or(x), pass);
         let latent = self.kv_norm.operand(&saved.latent, self.kv_b.dtype());
         let (k, v) = self.expand(&latent, &saved.k_rope);
-        let (mut dq, mut dk, mut dv) = (Buffer::new(q.len()), Buffer::new(k.len()), Buffer::new(v.len()));
-        for (from, to) in spans(&pass.rows.segments) {
-            let part = |width: usize| from * width..to * width;
-            let (qk, hv, h) = (part(self.heads * shape.d_qk), part(self.heads * shape.d_v), part(self.heads));
-            attention_backward(
-                &mut dq[qk.clone()],
-                &mut dk[qk.clone()],
-                &mut dv[hv.clone()],
-                &d_o[hv.clone()],
-                &q[qk.clone()],
-                &k[qk],
-                &v[hv.clone()],
-                &saved.o[hv],
-                &saved.lse[h],
-                shape,
-            );
-        }
+        let [mut dq, dk, dv] = attend_backward(&d_o, &q, &k, &v, &saved.o, &saved.lse, pass.rows, shape);
 
         self.rotate(&mut dq, self.heads, shape.d_qk, self.dims.qk_nope_head_dim, pass, RopeDirection::Inverse);
         match (&self.q_a, &q_latent) {

@@ -6,7 +6,7 @@ use reseek_spec::RlRecipe;
 use reseek_tensor::cross_entropy::IGNORE;
 use reseek_tensor::pool::map_lanes;
 use reseek_tensor::random::Stream;
-use reseek_train::{Hyper, Learner, LossWeights, deal};
+use reseek_train::{Chunk, Group, Hyper, Learner, LossWeights, Sequence, deal_groups};
 
 use crate::RlError;
 use crate::advantage::{advantages, mean_std};
@@ -65,7 +65,7 @@ pub struct StepReport {
     pub grad_norm: f64,
     /// Tokens sampled.
     pub sampled_tokens: usize,
-    /// Rows that went through a training pass, prompts included.
+    /// Rows that went through a training pass, those of prompts included: once for all completions of a prompt in a chunk.
     pub trained_rows: usize,
 }
 
@@ -102,7 +102,9 @@ where
     Stream::new(name.seed, &format!("{}/minibatches", name.stage), name.step, 0).shuffle(&mut samples);
     let size = samples.len().div_ceil(recipe.minibatches.max(1));
     let mut sums = Sums::default();
-    for (i, minibatch) in samples.chunks(size).enumerate() {
+    for (i, minibatch) in samples.chunks_mut(size).enumerate() {
+        // Completions of a prompt side by side: they share its rows.
+        minibatch.sort_by_key(|sample| sample.prompt);
         let terms = update(policy, reference, prompts, minibatch, recipe, name, &mut report)?;
         if i == 0 {
             check_on_policy(&terms, name, &mut report)?;
@@ -139,13 +141,23 @@ where
     }))
 }
 
-/// The tokens and targets of a sample: the loss is on the completion alone.
-fn sequence(prompt: &[u32], completion: &[u32]) -> (Vec<u32>, Vec<u32>) {
-    let mut tokens = prompt.to_vec();
-    tokens.extend_from_slice(&completion[..completion.len() - 1]);
-    let mut targets = vec![IGNORE; prompt.len() - 1];
-    targets.extend_from_slice(completion);
-    (tokens, targets)
+/// The rows of a mini-batch in lanes. The loss is on the completions alone, so all but the last token of a prompt serve its completions
+/// together; each of those begins with the prompt's last token, the row that predicts its first.
+fn lanes(prompts: &[Vec<u32>], minibatch: &[Sample], lanes: usize) -> Vec<Vec<Chunk>> {
+    let sequence = |sample: &Sample| -> Sequence {
+        let completion = &sample.completion.tokens;
+        let last = prompts[sample.prompt].last().expect("a prompt has a token");
+        let tokens = std::iter::once(last).chain(&completion[..completion.len() - 1]);
+        (tokens.copied().collect(), completion.clone())
+    };
+    let sequences: Vec<Sequence> = minibatch.iter().map(sequence).collect();
+    let mut rest = &sequences[..];
+    let groups = minibatch.chunk_by(|a, b| a.prompt == b.prompt).map(|group| {
+        let prompt = &prompts[group[0].prompt];
+        let sequences = rest.split_off(..group.len()).expect("a sequence for each sample");
+        Group { prefix: &prompt[..prompt.len() - 1], sequences }
+    });
+    deal_groups(&groups.collect::<Vec<_>>(), lanes)
 }
 
 /// One optimizer step on a mini-batch; the loss terms of its tokens, as they were before the step.
@@ -158,15 +170,13 @@ fn update(
     name: &StepName,
     report: &mut StepReport,
 ) -> Result<Vec<TokenLoss>, RlError> {
-    let sequences: Vec<(Vec<u32>, Vec<u32>)> =
-        minibatch.iter().map(|s| sequence(&prompts[s.prompt], &s.completion.tokens)).collect();
-    let lanes = deal(&sequences, name.lanes, false);
+    let lanes = lanes(prompts, minibatch, name.lanes);
     let reference: Option<Vec<f32>> = reference.map(|model| {
         let chunks: Vec<(Rows, Vec<u32>)> =
             lanes.iter().flatten().map(|chunk| (chunk.rows.clone(), chunk.targets.clone())).collect();
         logprobs(model, chunks).concat()
     });
-    let contexts = contexts(prompts, minibatch, reference.as_deref());
+    let contexts = contexts(&lanes, minibatch, reference.as_deref());
     let settings = LossSettings { clip_epsilon: recipe.clip_epsilon as f32, kl_beta: recipe.kl_beta as f32 };
     let weights = LossWeights { mtp: 0.0, balance: 0.0 };
     let (grads, stats) = policy
@@ -180,19 +190,21 @@ fn update(
     Ok(stats.logprobs.iter().map(|&(row, logp)| token_loss(logp, &contexts[row], &settings)).collect())
 }
 
-/// What the loss needs at each row of the mini-batch; rows of prompts have no share.
-fn contexts(prompts: &[Vec<u32>], minibatch: &[Sample], reference: Option<&[f32]>) -> Vec<TokenContext> {
-    let mut contexts = Vec::new();
-    for sample in minibatch {
-        let unused = TokenContext { old: 0.0, reference: 0.0, advantage: 0.0, share: 0.0 };
-        contexts.resize(contexts.len() + prompts[sample.prompt].len() - 1, unused);
+/// What the loss needs at each row of the lanes, whose targets are the completions in order; rows of prompts have no share.
+fn contexts(lanes: &[Vec<Chunk>], minibatch: &[Sample], reference: Option<&[f32]>) -> Vec<TokenContext> {
+    let mut tokens = minibatch.iter().flat_map(|sample| {
         let share = 1.0 / (minibatch.len() * sample.completion.tokens.len()) as f32;
-        for &old in &sample.completion.logprobs {
-            let reference = reference.map_or(old, |r| r[contexts.len()]);
-            contexts.push(TokenContext { old, reference, advantage: sample.advantage, share });
+        sample.completion.logprobs.iter().map(move |&old| (old, sample.advantage, share))
+    });
+    let targets = lanes.iter().flatten().flat_map(|chunk| &chunk.targets);
+    let context = |(row, &target): (usize, &u32)| {
+        if target == IGNORE {
+            return TokenContext { old: 0.0, reference: 0.0, advantage: 0.0, share: 0.0 };
         }
-    }
-    contexts
+        let (old, advantage, share) = tokens.next().expect("a target is a token of a completion");
+        TokenContext { old, reference: reference.map_or(old, |r| r[row]), advantage, share }
+    };
+    targets.enumerate().map(context).collect()
 }
 
 /// Before the first update the sampler's policy, the trainer's and a fresh reference are one.

@@ -229,14 +229,18 @@ impl<'a> Cost<'a> {
         samples * length * token / self.rates.threads as f64
     }
 
-    /// Steps of GRPO: prompts once a group, answers, the reference's pass, the update.
+    /// Steps of GRPO: prompts, answers, the reference's pass, the update; a prompt once for all of its answers, in each mini-batch.
     fn reinforce_s(&self, recipe: &RlRecipe, lanes: usize) -> f64 {
         let samples = (recipe.questions * recipe.group) as f64;
         let answer = ANSWER_SHARE * recipe.max_new_tokens as f64;
-        let (rows, context) = (samples * (PROMPT + answer), (PROMPT + answer) / 2.0);
-        let reference = if recipe.kl_beta > 0.0 { rows * self.read_s(context) } else { 0.0 };
-        let prompts = recipe.questions as f64 * PROMPT * self.read_s(PROMPT / 2.0);
-        let update = rows * self.train_s(context, false) + recipe.minibatches as f64 * self.update_s(lanes);
+        let minibatches = recipe.minibatches as f64;
+        let (asked, answered) = (recipe.questions as f64 * PROMPT, samples * answer);
+        // Seconds of a pass over the mini-batches, by those of a row in a context.
+        let pass =
+            |row: &dyn Fn(f64) -> f64| minibatches * asked * row(PROMPT / 2.0) + answered * row(PROMPT + answer / 2.0);
+        let reference = if recipe.kl_beta > 0.0 { pass(&|context| self.read_s(context)) } else { 0.0 };
+        let prompts = asked * self.read_s(PROMPT / 2.0);
+        let update = pass(&|context| self.train_s(context, false)) + minibatches * self.update_s(lanes);
         recipe.steps as f64 * (prompts + self.sample_s(samples, answer) + reference + update)
     }
 }

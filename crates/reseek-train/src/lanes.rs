@@ -184,28 +184,3 @@ pub fn mtp_targets(targets: &[u32], segments: &[usize]) -> Vec<u32> {
     }
     out
 }
-
-/// Rows that a chunk holds at the most, unless one sequence alone is longer.
-const CHUNK_ROWS: usize = 1024;
-
-/// Sequences (tokens and targets) dealt to `lanes` neighbouring shares of about equal rows, each cut into chunks. Rows are numbered in
-/// the order of the sequences.
-pub fn deal(sequences: &[(Vec<u32>, Vec<u32>)], lanes: usize, mtp: bool) -> Vec<Vec<Chunk>> {
-    let total: usize = sequences.iter().map(|(tokens, _)| tokens.len()).sum();
-    let mut out: Vec<Vec<Chunk>> = vec![Vec::new(); lanes.max(1)];
-    let mut row = 0;
-    for (tokens, targets) in sequences {
-        assert_eq!(tokens.len(), targets.len(), "{} targets for {} tokens", targets.len(), tokens.len());
-        let middle = row + tokens.len() / 2;
-        let lane = (middle * out.len() / total.max(1)).min(out.len() - 1);
-        let lane = &mut out[lane];
-        if lane.last().is_none_or(|chunk| chunk.targets.len() + tokens.len() > CHUNK_ROWS) {
-            lane.push(Chunk { first: row, rows: Rows::new(&[], &[]), targets: Vec::new(), mtp });
-        }
-        let chunk = lane.last_mut().expect("an open chunk");
-        chunk.rows.push(tokens);
-        chunk.targets.extend_from_slice(targets);
-        row += tokens.len();
-    }
-    out
-}

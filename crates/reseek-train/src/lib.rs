@@ -1,5 +1,6 @@
 //! Training: losses over fixed lanes, AdamW, V3's schedules, and the loops of pre-training, context extension and fine-tuning.
 
+mod deal;
 mod lanes;
 mod optimizer;
 pub mod profile;
@@ -8,7 +9,8 @@ mod session;
 mod sft;
 mod step;
 
-pub use lanes::{Chunk, Gradients, LaneStats, LossWeights, deal, mtp_targets};
+pub use deal::{Group, chunk_rows, deal, deal_groups};
+pub use lanes::{Chunk, Gradients, LaneStats, LossWeights, mtp_targets};
 pub use optimizer::{Hyper, Optimizer};
 pub use schedule::{PretrainSchedule, cosine};
 pub use session::{Control, Extra, Observer, Progress, SessionError, StepRow, Usage, run};

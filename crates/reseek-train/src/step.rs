@@ -3,7 +3,7 @@
 use reseek_model::{Model, Weights};
 use reseek_tensor::cross_entropy::IGNORE;
 
-use crate::{Gradients, Hyper, LossWeights, Optimizer, TrainError, deal, mtp_targets};
+use crate::{Gradients, Hyper, LossWeights, Optimizer, TrainError, chunk_rows, deal, mtp_targets};
 
 /// A sequence: its tokens, and the token after each or [`IGNORE`].
 pub type Sequence = (Vec<u32>, Vec<u32>);
@@ -81,7 +81,7 @@ impl Learner {
             balance: settings.balance_alpha / rows as f32,
         };
         let share = -1.0 / n as f32;
-        let lanes = deal(sequences, settings.lanes, mtp);
+        let lanes = deal(sequences, settings.lanes, mtp, chunk_rows(self.weights.data.len()));
         let (grads, stats) = self.gradients.compute(&self.model, lanes, weights, |_, _| share);
 
         let mixtures = stats.expert_counts.len().max(1) as f64;

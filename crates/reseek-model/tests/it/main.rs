@@ -8,5 +8,6 @@ mod fp8;
 mod lanes;
 mod mtp;
 mod parity;
+mod prefix;
 mod reference;
 mod router;

@@ -29,7 +29,7 @@ fn gradients_of_every_parameter() {
         let n = fixture.sequences.iter().map(|(tokens, _)| tokens.len() - 1).sum::<usize>();
         let mut gradients = Gradients::default();
         let none = LossWeights { mtp: 0.0, balance: 0.0 };
-        let batch = deal(&fixture.sequences, 2, false);
+        let batch = deal(&fixture.sequences, 2, false, 1024);
         let (grads, stats) = gradients.compute(&model, batch, none, |_, _| -1.0 / n as f32);
         let loss = fixture.expected("loss")[0] as f64;
         assert!((stats.nll / n as f64 / loss - 1.0).abs() < 1e-6, "{case}: loss {} for {loss}", stats.nll / n as f64);

@@ -83,8 +83,10 @@ fn the_report_counts_what_happened() {
     assert!(report.reward >= 0.5 && report.reward_std > 0.0);
     assert_eq!(report.response_length, report.sampled_tokens as f64 / samples);
     assert!(report.response_length <= 6.0 && report.truncated > 0.0);
-    // Prompts of three tokens, of which two predict nothing that is learnt.
-    assert_eq!(report.trained_rows, report.sampled_tokens + 2 * samples as usize);
+    // Prompts of three tokens, of which two predict nothing that is learnt and serve a group together; between two lanes there may be
+    // a group that both have a part of.
+    let prompt_rows = report.trained_rows - report.sampled_tokens;
+    assert!([2 * PROMPTS, 2 * PROMPTS + 2].contains(&prompt_rows), "{prompt_rows} rows of prompts");
     assert!((report.entropy - (crate::common::VOCAB as f64).ln()).abs() < 0.2);
     assert_eq!((report.kl, report.clip_fraction), (0.0, 0.0));
 }

@@ -2,7 +2,7 @@
 
 use reseek_engine::Completion;
 use reseek_model::Model;
-use reseek_rl::RlError;
+use reseek_rl::{RlError, StepName, grpo_step};
 use reseek_spec::RlRecipe;
 use reseek_tensor::compute::Compute;
 use reseek_tensor::pool::set_threads;
@@ -106,6 +106,40 @@ fn threads_change_no_bit_of_a_step() {
     }
 }
 
+/// Prompts of one token and of many, in groups that do not fit into a chunk, cut by lanes and mini-batches: sharing a prompt's rows
+/// changes neither what the policies are nor the bits of the step.
+#[test]
+fn shared_prompts_are_on_policy_however_groups_are_cut() {
+    let prompts: Vec<Vec<u32>> =
+        [1, 2, 9, 50].into_iter().map(|len| (0..len).map(|i| (5 * i + len) % 29 + 3).collect()).collect();
+    let rows_once: usize = prompts.iter().map(|prompt| prompt.len() - 1).sum();
+    for (what, spec) in specs() {
+        for (minibatches, lanes) in [(1, 1), (1, 3), (3, 2)] {
+            let recipe = RlRecipe { group: 80, max_new_tokens: 20, minibatches, kl_beta: 0.1, ..recipe() };
+            let run = |threads: usize| {
+                set_threads(threads);
+                let mut policy = policy(spec.clone());
+                let reference = Model::new(&policy.weights);
+                let name = StepName { seed: 1, stage: "test", step: 0, fresh_reference: true, lr: recipe.lr, lanes };
+                // No token ends a completion.
+                let report =
+                    grpo_step(&mut policy, Some(&reference), &prompts, parity, u32::MAX, &recipe, &name).unwrap();
+                (bits(&policy.weights.data), report)
+            };
+            let (weights, report) = run(1);
+            assert_eq!(report.first_ratio_gap, 0.0, "{what}: sampler and trainer differ");
+            assert_eq!(report.kl == 0.0, minibatches == 1, "{what}: KL {}", report.kl);
+            assert!(report.grad_norm > 0.0);
+            let prompt_rows = report.trained_rows - report.sampled_tokens;
+            // Each group once in each mini-batch, and once more for its second chunk or a lane's end.
+            let most = rows_once * minibatches + 50 * (prompts.len() + lanes * minibatches);
+            assert!((rows_once + 1..=most).contains(&prompt_rows), "{what}: {prompt_rows} rows of prompts");
+            let (weights_3, report_3) = run(3);
+            assert!(weights == weights_3 && format!("{report:?}") == format!("{report_3:?}"), "{what}: 3 threads");
+        }
+    }
+}
+
 #[test]
 fn a_reward_that_is_not_a_number_is_refused() {
     let (_, spec) = specs().into_iter().next().unwrap();
@@ -120,7 +154,7 @@ fn a_reward_that_is_not_a_number_is_refused() {
 fn prompts_without_room_are_refused() {
     let (_, spec) = specs().into_iter().next().unwrap();
     let context = spec.max_position_embeddings;
-    let name = reseek_rl::StepName { seed: 1, stage: "t", step: 0, fresh_reference: false, lr: 0.1, lanes: 1 };
-    let error = reseek_rl::grpo_step(&mut policy(spec), None, &[vec![0; context]], parity, 1, &recipe(), &name);
+    let name = StepName { seed: 1, stage: "t", step: 0, fresh_reference: false, lr: 0.1, lanes: 1 };
+    let error = grpo_step(&mut policy(spec), None, &[vec![0; context]], parity, 1, &recipe(), &name);
     assert!(matches!(error, Err(RlError::Engine(_))));
 }

@@ -2,11 +2,16 @@
 //!
 //! With weights P, dP = dO·Vᵀ and delta = rowsum(dO ∘ O):
 //! dS = P ∘ (dP − delta), dV = Pᵀ·dO, dQ = scale·dS·K, dK = scale·dSᵀ·Q.
+//!
+//! Where queries are the last of more positions, rows lie at their positions all the same, so that tiles and blocks are those of
+//! the whole sequence. Query blocks begin with the first query's; what is before it in that block is 0 in q, dO and delta, which
+//! adds exactly 0 to dK and dV.
 
 use std::cell::Cell;
 use std::f32::consts::{LN_2, LOG2_E};
 
-use super::pack::{Head, copy_rows, copy_transposed, pair_whole_rows};
+use super::operand::Operand;
+use super::pack::{Head, copy_transposed, pair_whole_rows};
 use super::softmax::{RowGradient, row_products, softmax_gradient};
 use super::tile::{Left, Output, Right, tile_matmul};
 use super::{AttentionShape, KEY_TILE, ROW_BLOCK, assert_len, padded};
@@ -16,10 +21,10 @@ use crate::profile::Op;
 use crate::scratch::Scratch;
 
 /// Gradients of q, k and v from `d_o`; all three are overwritten. `o` and `lse` are those of
-/// [`super::attention_forward`] with as many queries as keys.
+/// [`super::attention_forward`]; as there, the queries are the last of the keys' positions.
 ///
 /// # Panics
-/// If the lengths do not fit each other and `shape`, or if queries and keys differ in number.
+/// If the lengths do not fit each other and `shape`, or if there are more queries than keys.
 #[expect(clippy::too_many_arguments, reason = "three results, three inputs and what the forward pass kept")]
 pub fn attention_backward(
     dq: &mut [f32],
@@ -34,7 +39,8 @@ pub fn attention_backward(
     shape: AttentionShape,
 ) {
     shape.check();
-    let len = shape.check_queries(o, lse, q, usize::MAX);
+    let len = k.len() / (shape.n_kv_heads * shape.d_qk);
+    let q_len = shape.check_queries(o, lse, q, len);
     for (name, values, expected) in [
         ("dq", &*dq, q.len()),
         ("d_o", d_o, o.len()),
@@ -45,10 +51,10 @@ pub fn attention_backward(
     ] {
         assert_len(name, values, expected, &shape);
     }
-    let _span = shape.span(Op::AttentionBackward, len, len, 5);
+    let _span = shape.span(Op::AttentionBackward, q_len, len, 5);
     let (n_heads, n_kv_heads, group) = (shape.n_heads, shape.n_kv_heads, shape.group());
     let mut scratch = SCRATCH.take();
-    let mut work = Work::new(&mut scratch, len, shape);
+    let mut work = Work::new(&mut scratch, q_len, len, shape);
     for kv_head in 0..n_kv_heads {
         let keys = Head::new(k, kv_head, n_kv_heads, shape.d_qk);
         work.load_keys(keys, Head::new(v, kv_head, n_kv_heads, shape.d_v));
@@ -56,15 +62,16 @@ pub fn attention_backward(
             let queries = Head::new(q, head, n_heads, shape.d_qk);
             let [d_o, o] = [d_o, o].map(|values| Head::new(values, head, n_heads, shape.d_v));
             work.load_queries(queries, d_o, o, shape.scale * LOG2_E);
-            for (out, lse) in work.lse.iter_mut().zip(lse.chunks_exact(n_heads)) {
+            for (out, lse) in work.lse[work.first..].iter_mut().zip(lse.chunks_exact(n_heads)) {
                 *out = lse[head] * LOG2_E;
             }
             for first_key in (0..len).step_by(KEY_TILE) {
-                for first_query in (first_key..len).step_by(KEY_TILE) {
+                let first_query = first_key.max(work.start() / KEY_TILE * KEY_TILE);
+                for first_query in (first_query..len).step_by(KEY_TILE) {
                     work.tile_pair(first_query, first_key);
                 }
             }
-            store_rows(dq, head, n_heads, work.dq, shape.d_qk, shape.scale);
+            store_rows(dq, head, n_heads, &work.dq[work.first * padded(shape.d_qk)..], shape.d_qk, shape.scale);
         }
         // The queries in `work` carry scale·log₂e.
         store_rows(dk, kv_head, n_kv_heads, work.dk, shape.d_qk, LN_2);
@@ -83,58 +90,11 @@ fn store_rows(out: &mut [f32], head: usize, n_heads: usize, rows: &[f32], width:
     }
 }
 
-/// A head's rows `[len, padded width]` in the forms that products read.
-struct Operand<'a> {
-    width: usize,
-    /// Rows of a left operand: as they are, or pairs within each row.
-    left: &'a mut [f32],
-    /// Rows of a right operand: as they are, or pairs of neighbouring rows. Empty where `left` serves.
-    right: &'a mut [f32],
-    /// The rows in f32 before they are paired; empty in f32.
-    plain: &'a mut [f32],
-    dtype: Dtype,
-}
-
-impl<'a> Operand<'a> {
-    fn new([left, right, plain]: [&'a mut Scratch; 3], len: usize, width: usize, dtype: Dtype) -> Self {
-        let size = len * padded(width);
-        let (of_left, of_pairs) = match dtype {
-            Dtype::F32 => (size, 0),
-            Dtype::Bf16 => (size / 2, size),
-        };
-        let right = right.floats(len.div_ceil(2) * padded(width) * usize::from(dtype == Dtype::Bf16));
-        Self { width: padded(width), left: left.floats(of_left), right, plain: plain.floats(of_pairs), dtype }
-    }
-
-    fn load(&mut self, rows: Head, factor: f32) {
-        match self.dtype {
-            Dtype::F32 => copy_rows(self.left, self.width, rows.rows(), factor),
-            Dtype::Bf16 => {
-                copy_rows(self.plain, self.width, rows.rows(), factor);
-                pair_within_rows(self.left, self.plain, self.width);
-                pair_whole_rows(self.right, self.plain, self.width);
-            }
-        }
-    }
-
-    /// As a left operand from row `first` on.
-    fn left(&self, first: usize) -> Left<'_> {
-        let stride = self.dtype.steps(self.width);
-        Left::rows(&self.left[first * stride..], stride)
-    }
-
-    /// As a right operand from row `first` on, which is even.
-    fn right(&self, first: usize) -> Right<'_> {
-        match self.dtype {
-            Dtype::F32 => Right::new(&self.left[first * self.width..], self.width),
-            Dtype::Bf16 => Right::new(&self.right[first / 2 * self.width..], self.width),
-        }
-    }
-}
-
 /// One head's operands and gradients, `[len, padded width]` unless said otherwise.
 struct Work<'a> {
     len: usize,
+    /// Position of the first query.
+    first: usize,
     shape: AttentionShape,
     /// Scaled so that scores come in units of log₂.
     q: Operand<'a>,
@@ -174,8 +134,12 @@ struct Block {
 }
 
 impl Block {
-    fn all_of_tile(tile: usize, tile_len: usize) -> impl Iterator<Item = Self> {
-        (0..tile_len).step_by(ROW_BLOCK).map(move |start| Self { tile, start, len: (tile_len - start).min(ROW_BLOCK) })
+    fn all_of_tile(tile: usize, first: usize, tile_len: usize) -> impl Iterator<Item = Self> {
+        (first..tile_len).step_by(ROW_BLOCK).map(move |start| Self {
+            tile,
+            start,
+            len: (tile_len - start).min(ROW_BLOCK),
+        })
     }
 
     fn position(&self) -> usize {
@@ -184,7 +148,7 @@ impl Block {
 }
 
 impl<'a> Work<'a> {
-    fn new(scratch: &'a mut [Scratch; SCRATCHES], len: usize, shape: AttentionShape) -> Self {
+    fn new(scratch: &'a mut [Scratch; SCRATCHES], q_len: usize, len: usize, shape: AttentionShape) -> Self {
         let AttentionShape { d_qk, d_v, dtype, .. } = shape;
         let tiles_len = len.next_multiple_of(KEY_TILE);
         let [q0, q1, q2, o0, o1, o2, k0, k1, k2, rest @ ..] = scratch;
@@ -206,6 +170,7 @@ impl<'a> Work<'a> {
         let of_pairs = |values: usize| if dtype == Dtype::Bf16 { values } else { 0 };
         Self {
             len,
+            first: len - q_len,
             shape,
             q: Operand::new([q0, q1, q2], len, d_qk, dtype),
             d_o: Operand::new([o0, o1, o2], len, d_v, dtype),
@@ -227,7 +192,7 @@ impl<'a> Work<'a> {
     }
 
     fn load_keys(&mut self, keys: Head, values: Head) {
-        self.k.load(keys, 1.0);
+        self.k.load(keys, 0, 1.0);
         for (tiles, head, width) in
             [(&mut *self.k_tiles, keys, self.shape.d_qk), (&mut *self.v_tiles, values, self.shape.d_v)]
         {
@@ -247,10 +212,18 @@ impl<'a> Work<'a> {
     }
 
     fn load_queries(&mut self, queries: Head, d_o: Head, o: Head, scale: f32) {
-        self.q.load(queries, scale);
-        self.d_o.load(d_o, 1.0);
-        row_products(self.delta, d_o, o);
-        self.dq.fill(0.0);
+        self.q.load(queries, self.first, scale);
+        self.d_o.load(d_o, self.first, 1.0);
+        row_products(&mut self.delta[self.first..], d_o, o);
+        let start = self.start();
+        self.delta[start..self.first].fill(0.0);
+        self.lse[start..self.first].fill(0.0);
+        self.dq[start * padded(self.shape.d_qk)..].fill(0.0);
+    }
+
+    /// Where the block of the first query starts.
+    fn start(&self) -> usize {
+        self.first / ROW_BLOCK * ROW_BLOCK
     }
 
     /// Rows of the tile that starts at position `tile`.
@@ -259,11 +232,12 @@ impl<'a> Work<'a> {
     }
 
     /// Adds what a tile of queries and a tile of keys give to each other's gradients. On the
-    /// diagonal, parts that the mask makes 0 are left out in steps of a block.
+    /// diagonal, parts that the mask makes 0 are left out in steps of a block, and so is what comes before the first query.
     fn tile_pair(&mut self, first_query: usize, first_key: usize) {
         let (n_queries, n_keys) = (self.tile_len(first_query), self.tile_len(first_key));
         let diagonal = first_query == first_key;
-        for queries in Block::all_of_tile(first_query, n_queries) {
+        let before = self.start().saturating_sub(first_query);
+        for queries in Block::all_of_tile(first_query, before, n_queries) {
             let visible = std::array::from_fn(|r| match diagonal {
                 true => n_keys.min(queries.start + r + 1),
                 false => n_keys,
@@ -278,8 +252,8 @@ impl<'a> Work<'a> {
                 pair_whole_rows(pairs, &rows[..n_queries * KEY_TILE], KEY_TILE);
             }
         }
-        for keys in Block::all_of_tile(first_key, n_keys) {
-            let skipped = if diagonal { keys.start } else { 0 };
+        for keys in Block::all_of_tile(first_key, 0, n_keys) {
+            let skipped = if diagonal { keys.start.max(before) } else { before };
             self.add_dk_dv(keys, first_query, skipped, n_queries - skipped);
         }
     }

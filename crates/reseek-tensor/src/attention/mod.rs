@@ -17,6 +17,7 @@
 mod backward;
 mod cache;
 mod forward;
+mod operand;
 mod pack;
 mod softmax;
 mod tile;

@@ -2,7 +2,7 @@
 
 use reseek_tensor::cross_entropy::IGNORE;
 use reseek_tensor::pool::set_threads;
-use reseek_train::{Gradients, LossWeights, deal, mtp_targets};
+use reseek_train::{Gradients, Group, LossWeights, deal, deal_groups, mtp_targets};
 
 use crate::common::{bits, learner, sequences, student, v3};
 
@@ -25,7 +25,7 @@ fn every_row_is_dealt_once_and_in_order() {
         let batch = sequences(lens, 2);
         let total: usize = lens.iter().sum();
         for lanes in [0, 1, 2, 3, 8, 500] {
-            let dealt = deal(&batch, lanes, true);
+            let dealt = deal(&batch, lanes, true, 1024);
             assert_eq!(dealt.len(), lanes.max(1), "the recipe's number of lanes, empty ones too");
             let (mut tokens, mut targets, mut segments) = (Vec::new(), Vec::new(), Vec::new());
             for chunk in dealt.iter().flatten() {
@@ -53,12 +53,65 @@ fn every_row_is_dealt_once_and_in_order() {
 #[test]
 fn equal_sequences_make_equal_lanes() {
     let rows = |n: usize, lanes: usize| -> Vec<usize> {
-        let dealt = deal(&sequences(&vec![128; n], 1), lanes, false);
+        let dealt = deal(&sequences(&vec![128; n], 1), lanes, false, 1024);
         dealt.iter().map(|lane| lane.iter().map(|chunk| chunk.rows.len() / 128).sum()).collect()
     };
     assert_eq!(rows(8, 2), [4, 4]);
     assert_eq!(rows(16, 4), [4; 4]);
     assert_eq!(rows(3, 3), [1; 3]);
+}
+
+/// Every sequence once and in order behind its own prefix, which a chunk holds once.
+#[test]
+fn groups_share_their_prefixes() {
+    let group = |prefix: usize, lens: &[usize]| (vec![3; prefix], sequences(lens, prefix as u64));
+    let batches = [
+        vec![group(50, &[30; 16]), group(20, &[40, 1, 7]), group(0, &[9, 9]), group(1, &[5])],
+        vec![group(100, &[200; 16])],
+        vec![group(600, &[300, 500]), group(1, &[1500]), group(2000, &[3, 4])],
+    ];
+    for batch in batches {
+        let groups: Vec<Group> = batch.iter().map(|(prefix, sequences)| Group { prefix, sequences }).collect();
+        let all = || batch.iter().flat_map(|(prefix, of)| of.iter().map(move |sequence| (prefix, sequence)));
+        let once: usize = batch.iter().map(|(p, of)| p.len() + of.iter().map(|(t, _)| t.len()).sum::<usize>()).sum();
+        for lanes in [1, 2, 3, 50] {
+            let (mut expected, mut row) = (all(), 0);
+            let dealt = deal_groups(&groups, lanes);
+            assert_eq!(dealt.len(), lanes);
+            for chunk in dealt.iter().flatten() {
+                assert_eq!((chunk.first, chunk.rows.len(), chunk.mtp), (row, chunk.targets.len(), false));
+                row += chunk.rows.len();
+                let (mut first, mut own) = (0, 0);
+                let mut held: Vec<&[u32]> = Vec::new();
+                for (&len, &prefix) in chunk.rows.segments.iter().zip(&chunk.rows.prefixes) {
+                    let (tokens, targets) =
+                        (&chunk.rows.tokens[first..first + len], &chunk.targets[first..first + len]);
+                    first += len;
+                    held.push(tokens);
+                    if targets.iter().all(|&target| target == IGNORE)
+                        && tokens.iter().all(|&token| token == 3)
+                        && prefix.is_none()
+                    {
+                        continue;
+                    }
+                    let (before, sequence) = expected.next().unwrap();
+                    assert_eq!((tokens, targets), (&sequence.0[..], &sequence.1[..]));
+                    assert_eq!(prefix.map_or(&[][..], |prefix| held[prefix]), before);
+                    own += 1;
+                }
+                assert!(chunk.rows.len() <= 1024 || own == 1, "{} rows of {own} sequences", chunk.rows.len());
+            }
+            assert!(expected.next().is_none());
+            let longest = batch.iter().map(|(prefix, _)| prefix.len()).max().unwrap();
+            let chunks = dealt.iter().flatten().count();
+            assert!(row <= once + longest * chunks, "{row} rows of {once} in {chunks} chunks");
+        }
+    }
+    // A group that fits into a chunk is not torn for one that was there before.
+    let (prefix, first, second) = ([1; 10], sequences(&[700], 1), sequences(&[200; 3], 2));
+    let groups = [&first, &second].map(|sequences| Group { prefix: &prefix, sequences });
+    let segments: Vec<_> = deal_groups(&groups, 1).remove(0).into_iter().map(|chunk| chunk.rows.segments).collect();
+    assert_eq!(segments, [vec![10, 700], vec![10, 200, 200, 200]]);
 }
 
 #[test]
@@ -70,8 +123,8 @@ fn threads_change_no_bit_and_lanes_only_rounding() {
             set_threads(threads);
             let mut gradients = Gradients::default();
             let weights = LossWeights { mtp: 0.3 / 200.0, balance: 1e-3 / 298.0 };
-            let (grads, stats) =
-                gradients.compute(&model, deal(&batch, lanes, mtp), weights, |row, _| -1.0 / (200.0 + row as f32));
+            let (grads, stats) = gradients
+                .compute(&model, deal(&batch, lanes, mtp, 1024), weights, |row, _| -1.0 / (200.0 + row as f32));
             (grads.to_vec(), stats)
         };
         let (reference, stats) = with(2, 1);
@@ -98,7 +151,7 @@ fn buffers_of_a_wider_batch_leave_nothing_behind() {
     let model = learner(v3()).model;
     let mut used = Gradients::default();
     let run = |gradients: &mut Gradients, lanes: usize| {
-        let batch = deal(&sequences(&[30, 30, 30, 30], 7), lanes, true);
+        let batch = deal(&sequences(&[30, 30, 30, 30], 7), lanes, true, 1024);
         bits(gradients.compute(&model, batch, LossWeights { mtp: 0.01, balance: 0.0 }, |_, _| -0.01).0)
     };
     run(&mut used, 4);

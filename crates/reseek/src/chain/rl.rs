@@ -111,9 +111,9 @@ fn reference_model(learner: &Learner, extra: &Extra) -> Model {
     Model::new(&weights)
 }
 
-/// Steps whose operations fit into `budget`, at the longest completions.
+/// Steps whose operations fit into `budget`, at the longest completions; each mini-batch reads its prompts once.
 fn steps_within(budget: f64, spec: &ModelSpec, recipe: &RlRecipe) -> usize {
-    let rows = (recipe.questions * recipe.group * (recipe.max_new_tokens + 48)) as f64;
+    let rows = (recipe.questions * (recipe.group * recipe.max_new_tokens + recipe.minibatches * 48)) as f64;
     let forward = spec.forward_flops_per_token(64.0);
     ((budget / (5.0 * forward * rows)).floor() as usize).max(1)
 }

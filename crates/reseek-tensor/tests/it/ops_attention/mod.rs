@@ -88,6 +88,43 @@ fn backward_agrees_with_the_reference() {
     }
 }
 
+/// The last queries of more keys, as in a sequence that shares its beginning with others.
+#[test]
+fn backward_of_the_last_queries_agrees_with_the_reference() {
+    for (q_len, kv_len) in [(1, 2), (1, 64), (3, 65), (8, 72), (9, 72), (40, 90), (17, 64), (65, 200), (130, 195)] {
+        Case::new(4, 2, 20, 13, q_len, kv_len).check_backward(3e-6);
+        Case::new(2, 2, 48, 32, q_len, kv_len).in_bf16().check_backward(3e-2);
+    }
+}
+
+/// Queries whose outputs nobody used add nothing: leaving them out changes no bit.
+#[test]
+fn backward_of_the_last_queries_has_the_bits_of_all_with_the_first_unused() {
+    for (q_len, kv_len) in [(1, 2), (1, 65), (7, 71), (40, 90), (64, 128), (70, 133), (5, 200)] {
+        for whole in [Case::new(4, 2, 19, 13, kv_len, kv_len), Case::new(4, 2, 19, 13, kv_len, kv_len).in_bf16()] {
+            let AttentionShape { n_heads, d_qk, d_v, .. } = whole.shape;
+            let skipped = kv_len - q_len;
+            let (q, k, v, mut d_o) = (whole.q(), whole.k(), whole.v(), whole.d_o());
+            d_o[..skipped * n_heads * d_v].fill(0.0);
+            let (o, lse) = whole.forward(&q, &k, &v);
+            let backward = |first: usize| {
+                let (q, d_o) = (&q[first * n_heads * d_qk..], &d_o[first * n_heads * d_v..]);
+                let (o, lse) = (&o[first * n_heads * d_v..], &lse[first * n_heads..]);
+                let mut dq = vec![f32::NAN; q.len()];
+                let (mut dk, mut dv) = (vec![f32::NAN; k.len()], vec![f32::NAN; v.len()]);
+                attention_backward(&mut dq, &mut dk, &mut dv, d_o, q, &k, &v, o, lse, whole.shape);
+                // The sign of a zero may differ.
+                [dq, dk, dv].map(|gradient| gradient.iter().map(|x| x + 0.0).collect::<Vec<f32>>())
+            };
+            let ([dq, dk, dv], [dq_last, dk_last, dv_last]) = (backward(0), backward(skipped));
+            let what = format!("the last {q_len} of {}", whole.name());
+            assert_same_bits(&what, &dq_last, &dq[skipped * n_heads * d_qk..], &[dq_last.len()]);
+            assert_same_bits(&what, &dk_last, &dk, &[dk.len()]);
+            assert_same_bits(&what, &dv_last, &dv, &[dv.len()]);
+        }
+    }
+}
+
 /// Each query alone, as in decoding, with only the keys that exist then.
 #[test]
 fn a_query_alone_has_the_bits_of_the_whole_pass() {

@@ -1,0 +1,91 @@
+//! Attention over the segments of a pass: each segment's queries over its own keys, behind those of its prefix where it has one.
+
+use std::ops::Range;
+
+use reseek_tensor::attention::{AttentionShape, attention_backward, attention_forward};
+use reseek_tensor::buffer::Buffer;
+
+use crate::block::add;
+use crate::rows::Rows;
+
+/// Outputs [n, h, d_v] and log-sum-exps [n, h] of queries [n, h, d_qk] over keys [n, g, d_qk] and values [n, g, d_v].
+pub(crate) fn attend(q: &[f32], k: &[f32], v: &[f32], rows: &Rows, shape: AttentionShape) -> (Buffer, Buffer) {
+    let Widths { q: q_width, o: o_width, k: k_width, v: v_width } = Widths::of(shape);
+    let mut o = Buffer::new(rows.len() * o_width);
+    let mut lse = Buffer::new(rows.len() * shape.n_heads);
+    for (own, prefix) in rows.views() {
+        let joined = prefix.map(|prefix| [join(k, &prefix, &own, k_width), join(v, &prefix, &own, v_width)]);
+        let (k, v) = match &joined {
+            Some([k, v]) => (&**k, &**v),
+            None => (&k[times(&own, k_width)], &v[times(&own, v_width)]),
+        };
+        let (o, lse) = (&mut o[times(&own, o_width)], &mut lse[times(&own, shape.n_heads)]);
+        attention_forward(o, lse, &q[times(&own, q_width)], k, v, shape);
+    }
+    (o, lse)
+}
+
+/// Gradients of q, k and v from `d_o`, with what [`attend`] gave. Those of a prefix's keys and values are summed over the segments
+/// that see them, in order.
+pub(crate) fn attend_backward(
+    d_o: &[f32],
+    q: &[f32],
+    k: &[f32],
+    v: &[f32],
+    o: &[f32],
+    lse: &[f32],
+    rows: &Rows,
+    shape: AttentionShape,
+) -> [Buffer; 3] {
+    let Widths { q: q_width, o: o_width, k: k_width, v: v_width } = Widths::of(shape);
+    let (mut dq, mut dk, mut dv) = (Buffer::new(q.len()), Buffer::new(k.len()), Buffer::new(v.len()));
+    for (own, prefix) in rows.views() {
+        let [of_q, of_k, of_v, of_o] = [q_width, k_width, v_width, o_width].map(|width| times(&own, width));
+        let dq = &mut dq[of_q.clone()];
+        let (d_o, q, o, lse) = (&d_o[of_o.clone()], &q[of_q], &o[of_o], &lse[times(&own, shape.n_heads)]);
+        let Some(prefix) = prefix else {
+            let (dk, dv) = (&mut dk[of_k.clone()], &mut dv[of_v.clone()]);
+            attention_backward(dq, dk, dv, d_o, q, &k[of_k], &v[of_v], o, lse, shape);
+            continue;
+        };
+        let (k, v) = (join(k, &prefix, &own, k_width), join(v, &prefix, &own, v_width));
+        let (mut dk_seen, mut dv_seen) = (Buffer::new(k.len()), Buffer::new(v.len()));
+        attention_backward(dq, &mut dk_seen, &mut dv_seen, d_o, q, &k, &v, o, lse, shape);
+        for (all, seen, width) in [(&mut dk, dk_seen, k_width), (&mut dv, dv_seen, v_width)] {
+            // The prefix comes first, so its own queries have set its gradient.
+            let (of_prefix, of_own) = seen.split_at(prefix.len() * width);
+            add(&mut all[times(&prefix, width)], of_prefix);
+            all[times(&own, width)].copy_from_slice(of_own);
+        }
+    }
+    [dq, dk, dv]
+}
+
+/// Values of a row of each operand.
+struct Widths {
+    q: usize,
+    o: usize,
+    k: usize,
+    v: usize,
+}
+
+impl Widths {
+    fn of(shape: AttentionShape) -> Self {
+        let AttentionShape { n_heads, n_kv_heads, d_qk, d_v, .. } = shape;
+        Self { q: n_heads * d_qk, o: n_heads * d_v, k: n_kv_heads * d_qk, v: n_kv_heads * d_v }
+    }
+}
+
+/// Where rows of `width` values lie.
+fn times(rows: &Range<usize>, width: usize) -> Range<usize> {
+    rows.start * width..rows.end * width
+}
+
+/// Rows of the prefix, then a segment's own.
+fn join(x: &[f32], prefix: &Range<usize>, own: &Range<usize>, width: usize) -> Buffer {
+    let mut out = Buffer::new((prefix.len() + own.len()) * width);
+    let (first, second) = out.split_at_mut(prefix.len() * width);
+    first.copy_from_slice(&x[times(prefix, width)]);
+    second.copy_from_slice(&x[times(own, width)]);
+    out
+}
