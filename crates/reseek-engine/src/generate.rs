@@ -1,6 +1,8 @@
-//! Continuous batching: requests are dealt to lanes, each lane decodes its own slots on one thread.
+//! Continuous batching: lanes take samples from one queue as their slots become free, and each decodes its slots on one thread. A sample's
+//! tokens depend on its own stream alone, so it does not matter which lane draws it.
 
 use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard};
 
 use reseek_model::{CacheMode, KvCache, Model};
 use reseek_tensor::linear::linear_forward;
@@ -82,19 +84,19 @@ pub fn generate(
     for (i, request) in requests.iter().enumerate() {
         check(model, i, &request.prompt)?;
     }
+    let all = requests.iter().enumerate().flat_map(|(i, request)| (0..request.samples).map(move |sample| (i, sample)));
+    let queue: VecDeque<(usize, usize)> = all.collect();
     let lanes = threads().min(requests.len()).max(1);
-    let dealt: Vec<Vec<usize>> = (0..lanes).map(|lane| (lane..requests.len()).step_by(lanes).collect()).collect();
-    let results = map_lanes(dealt, |mine| {
-        let queue =
-            mine.iter().flat_map(|&request| (0..requests[request].samples).map(move |sample| (request, sample)));
-        Lane::new(model, requests, sampling, stream, options).run(queue.collect())
+    // No lane takes more at once than its share, or the first would leave nothing for the others.
+    let slots = options.slots.clamp(1, queue.len().div_ceil(lanes).max(1));
+    let queue = Mutex::new(queue);
+    let results = map_lanes(0..lanes, |_| {
+        Lane::new(model, requests, sampling, stream, GenerateOptions { slots, ..options }).run(&queue)
     });
+    let mut done = results.into_iter().collect::<Result<Vec<_>, _>>()?.concat();
+    done.sort_by_key(|(request, sample, _)| (*request, *sample));
     let mut completions: Vec<Vec<Completion>> = requests.iter().map(|_| Vec::new()).collect();
-    for result in results {
-        let mut done = result?;
-        done.sort_by_key(|(request, sample, _)| (*request, *sample));
-        done.into_iter().for_each(|(request, _, completion)| completions[request].push(completion));
-    }
+    done.into_iter().for_each(|(request, _, completion)| completions[request].push(completion));
     Ok(completions)
 }
 
@@ -113,7 +115,12 @@ fn check(model: &Model, request: usize, prompt: &[u32]) -> Result<(), EngineErro
     }
 }
 
-/// One thread's share of a call.
+/// The queue, also after a lane has panicked: its panic ends the call.
+fn lock(queue: &Mutex<VecDeque<(usize, usize)>>) -> MutexGuard<'_, VecDeque<(usize, usize)>> {
+    queue.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+/// What one thread works on.
 struct Lane<'a> {
     model: &'a Model,
     requests: &'a [Request],
@@ -121,10 +128,19 @@ struct Lane<'a> {
     stream: &'a StreamName,
     options: GenerateOptions<'a>,
     cache: KvCache,
+    /// A prompt of which samples may still come.
+    held: Option<Held>,
     free: Vec<usize>,
     active: Vec<Active>,
     logits: Vec<f32>,
     weights: Vec<f32>,
+}
+
+/// A computed prompt, in the slot behind those of the samples.
+struct Held {
+    request: usize,
+    /// Its last hidden row, [d].
+    hidden: Vec<f32>,
 }
 
 struct Active {
@@ -146,7 +162,7 @@ impl<'a> Lane<'a> {
         options: GenerateOptions<'a>,
     ) -> Self {
         let slots = options.slots.max(1);
-        let cache = KvCache::new(model.spec(), slots, options.mode);
+        let cache = KvCache::new(model.spec(), slots + 1, options.mode);
         let free = (0..slots).rev().collect();
         Self {
             model,
@@ -155,6 +171,7 @@ impl<'a> Lane<'a> {
             stream,
             options,
             cache,
+            held: None,
             free,
             active: Vec::new(),
             logits: Vec::new(),
@@ -162,29 +179,35 @@ impl<'a> Lane<'a> {
         }
     }
 
-    fn run(mut self, mut queue: VecDeque<(usize, usize)>) -> Result<Vec<(usize, usize, Completion)>, EngineError> {
+    fn run(mut self, queue: &Mutex<VecDeque<(usize, usize)>>) -> Result<Vec<(usize, usize, Completion)>, EngineError> {
         let mut done = Vec::new();
-        while !queue.is_empty() || !self.active.is_empty() {
-            self.admit(&mut queue)?;
+        loop {
+            self.admit(queue)?;
             self.retire(&mut done);
+            if self.active.is_empty() && lock(queue).is_empty() {
+                return Ok(done);
+            }
             self.step()?;
             self.retire(&mut done);
         }
-        Ok(done)
     }
 
-    /// Fills the free slots: each new prompt is computed once, its other samples start from a copy.
-    fn admit(&mut self, queue: &mut VecDeque<(usize, usize)>) -> Result<(), EngineError> {
-        let n = queue.len().min(self.free.len());
-        if n == 0 {
+    /// Fills the free slots: each new prompt is computed once in a lane, its other samples start from a copy, also those that come later.
+    fn admit(&mut self, queue: &Mutex<VecDeque<(usize, usize)>>) -> Result<(), EngineError> {
+        let taken: Vec<(usize, usize)> = {
+            let mut queue = lock(queue);
+            let n = queue.len().min(self.free.len());
+            queue.drain(..n).collect()
+        };
+        if taken.is_empty() {
             return Ok(());
         }
-        let admitted: Vec<(usize, usize, usize)> = queue
-            .drain(..n)
-            .map(|(request, sample)| (request, sample, self.free.pop().expect("a free slot")))
-            .collect();
+        let n = taken.len();
+        let slot = |(request, sample)| (request, sample, self.free.pop().expect("a free slot"));
+        let admitted: Vec<(usize, usize, usize)> = taken.into_iter().map(slot).collect();
+        let held = self.held.as_ref().map(|held| held.request);
         let mut first: Vec<(usize, usize)> = Vec::new();
-        for &(request, _, slot) in &admitted {
+        for &(request, _, slot) in admitted.iter().filter(|(request, ..)| Some(*request) != held) {
             if first.last().is_none_or(|&(last, _)| last != request) {
                 first.push((request, slot));
             }
@@ -193,16 +216,37 @@ impl<'a> Lane<'a> {
         let d = self.model.spec().hidden_size;
         let mut rows = Vec::new();
         for &(request, sample, slot) in &admitted {
-            let place = first.iter().position(|&(r, _)| r == request).expect("its prompt was computed");
-            self.cache.copy(first[place].1, slot);
-            rows.extend_from_slice(&hidden[place * d..(place + 1) * d]);
+            match (first.iter().position(|&(r, _)| r == request), &self.held) {
+                (Some(place), _) => {
+                    self.cache.copy(first[place].1, slot);
+                    rows.extend_from_slice(&hidden[place * d..(place + 1) * d]);
+                }
+                (None, Some(held)) => {
+                    self.cache.copy(self.options.slots.max(1), slot);
+                    rows.extend_from_slice(&held.hidden);
+                }
+                (None, None) => unreachable!("a prompt that is not held was computed"),
+            }
             let index = ((request as u64) << 32) | sample as u64;
             let stream = Stream::new(self.stream.seed, &self.stream.purpose, self.stream.step, index);
             let (tokens, logprobs) = (Vec::new(), Vec::new());
             self.active.push(Active { request, sample, slot, stream, tokens, logprobs, finish: None });
         }
+        if let Some(&(request, slot)) = first.last() {
+            self.hold(request, slot, &hidden[hidden.len() - d..], queue);
+        }
         let from = self.active.len() - n;
         self.draw(&rows, from)
+    }
+
+    /// Keeps a prompt that was computed into `slot`, if the next sample of the queue is of the same request.
+    fn hold(&mut self, request: usize, slot: usize, hidden: &[f32], queue: &Mutex<VecDeque<(usize, usize)>>) {
+        let next = lock(queue).front().map(|&(request, _)| request);
+        self.held = None;
+        if next == Some(request) {
+            self.cache.copy(slot, self.options.slots.max(1));
+            self.held = Some(Held { request, hidden: hidden.to_vec() });
+        }
     }
 
     /// Computes prompts into their slots; the last hidden row of each.

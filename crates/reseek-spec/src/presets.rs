@@ -46,7 +46,7 @@ pub fn preset(name: &str) -> Result<ModelSpec, SpecError> {
 pub enum Scale {
     /// Seconds: for checks that the chain holds together.
     Smoke,
-    /// A quarter of an hour on two cores.
+    /// Eight minutes on two cores.
     Nano,
     Micro,
     Mini,

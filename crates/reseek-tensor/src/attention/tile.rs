@@ -226,7 +226,8 @@ fn pairs_body<V: Lanes>(
     columns::<V, Pairs>(c, a, b, m, steps, n, accumulate);
 }
 
-/// Cuts the result into blocks that fit the registers: 8 rows by up to 3 vectors, or 4 by 1.
+/// Cuts the result into blocks that fit the registers: 8 rows by up to 3 vectors, or 4 by 1. One or two rows take 4 vectors, as fewer chains do
+/// not hide the latency of a multiply-add.
 #[inline(always)]
 fn columns<V: Lanes, S: Step<V>>(
     c: Output,
@@ -241,6 +242,7 @@ fn columns<V: Lanes, S: Step<V>>(
     while column < n {
         let vectors = match (V::MANY_REGISTERS, (n - column) / LANES) {
             (false, _) | (true, 1) => 1,
+            (true, 4..) if m <= 2 => 4,
             (true, 2 | 4) => 2,
             (true, _) => 3,
         };
@@ -261,7 +263,8 @@ fn columns<V: Lanes, S: Step<V>>(
             match vectors {
                 1 => block.all_rows::<V, S, 1>(m),
                 2 => block.all_rows::<V, S, 2>(m),
-                _ => block.all_rows::<V, S, 3>(m),
+                3 => block.all_rows::<V, S, 3>(m),
+                _ => block.few_rows::<V, S, 4>(m),
             }
         }
         column += vectors * LANES;
@@ -305,6 +308,16 @@ impl Block<'_> {
                 self.rows::<V, S, 1, N>(row);
             }
         }
+    }
+
+    /// One or two rows.
+    ///
+    /// # Safety
+    /// As [`Block::all_rows`].
+    #[inline(always)]
+    unsafe fn few_rows<V: Lanes, S: Step<V>, const N: usize>(self, m: usize) {
+        // SAFETY: the caller's promise.
+        unsafe { if m == 2 { self.rows::<V, S, 2, N>(0) } else { self.rows::<V, S, 1, N>(0) } }
     }
 
     /// Rows `first..first + M`.
