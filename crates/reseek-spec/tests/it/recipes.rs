@@ -55,7 +55,7 @@ fn mistakes_name_layer_key_and_mend() {
     check("", &["zero.max_new_tokens=1024"], &["zero.max_new_tokens = 1024", "1024 tokens"]);
     check("", &["distil.rl.max_new_tokens=256"], &["distil.rl.max_new_tokens = 256", "256 tokens"]);
     check("", &["zero.minibatches=257"], &["zero.minibatches = 257", "256 samples"]);
-    check("", &["compute=\"fp8\""], &["fp8", "bf16"]);
+    check("", &["compute=\"fp4\""], &["fp4", "bf16"]);
     check("", &["scale=\"micro\""], &["scale", "micro", "nano", "--scale"]);
     check("scale = \"micro\"", &[], &["my.toml", "--scale"]);
 }
