@@ -37,7 +37,7 @@ mod transposed;
 use std::ops::Range;
 
 use crate::compute::Compute;
-use crate::dispatch;
+use crate::dispatch::{self, SimdLevel};
 use crate::operand::Left;
 use crate::pool;
 
@@ -80,10 +80,10 @@ pub fn matmul<'a>(c: &mut [f32], a: impl Into<Left<'a>>, b: &Packed, acc: Accumu
     }
     let parts = parts(m, n, k);
     if parts > 1 && m >= parts * 2 * tile::ROWS_MAX {
-        split_rows(c, a, b, acc, m.div_ceil(parts));
+        split_rows(dispatch::level(), c, a, b, acc, m.div_ceil(parts));
     } else {
         // SAFETY: c is borrowed and has m rows of n values.
-        unsafe { product(Shared(c.as_mut_ptr()), a, m, b, acc, parts) }
+        unsafe { product(dispatch::level(), Shared(c.as_mut_ptr()), a, m, b, acc, parts) }
     }
 }
 
@@ -97,10 +97,10 @@ unsafe impl Sync for Shared {}
 /// The product of m rows, its columns in `parts` parts or shared with threads that wait.
 ///
 /// # Safety
-/// `c` has m rows of `b.n` values, which no one else uses.
-unsafe fn product(c: Shared, a: Left, m: usize, b: &Packed, acc: Accumulate, parts: usize) {
-    let (level, n, c) = (dispatch::level(), b.n, &c);
-    // SAFETY: dispatch only returns levels that the machine supports; every part has its own columns of C, beginning at a multiple of
+/// The machine supports `level`; `c` has m rows of `b.n` values, which no one else uses.
+unsafe fn product(level: SimdLevel, c: Shared, a: Left, m: usize, b: &Packed, acc: Accumulate, parts: usize) {
+    let (n, c) = (b.n, &c);
+    // SAFETY: the caller's promise on level; every part has its own columns of C, beginning at a multiple of
     // the panel.
     let columns = |range: Range<usize>| unsafe { blocks::product(level, c.0, a, m, b, range, acc == Accumulate::Add) };
     if pool::has_idle_threads() && b.bytes() >= PARALLEL_BYTES {
@@ -269,11 +269,12 @@ fn parts(m: usize, n: usize, k: usize) -> usize {
     if flops < PARALLEL_FLOPS || pool::on_worker() { 1 } else { pool::threads() }
 }
 
-fn split_rows(c: &mut [f32], a: Left, b: &Packed, acc: Accumulate, rows: usize) {
+/// The level is the caller's: what it chose for a test holds on the pool's threads too.
+fn split_rows(level: SimdLevel, c: &mut [f32], a: Left, b: &Packed, acc: Accumulate, rows: usize) {
     let chunks: Vec<_> = c.chunks_mut(rows * b.n).enumerate().collect();
     pool::map_lanes(chunks, |(index, c)| {
         let (first, m) = (index * rows, c.len() / b.n);
-        // SAFETY: every lane has its own rows of c.
-        unsafe { product(Shared(c.as_mut_ptr()), a.part(first..first + m, b.k), m, b, acc, 1) }
+        // SAFETY: the level comes from dispatch; every lane has its own rows of c.
+        unsafe { product(level, Shared(c.as_mut_ptr()), a.part(first..first + m, b.k), m, b, acc, 1) }
     });
 }
