@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use reseek_spec::ModelSpec;
+use reseek_spec::{MlaSpec, ModelSpec};
 use reseek_tensor::buffer::Buffer;
 use reseek_tensor::embedding::{embedding_backward, embedding_forward};
 use reseek_tensor::linear::Linear;
@@ -12,7 +12,7 @@ use reseek_tensor::pool::map_lanes;
 use reseek_tensor::rope::RopeTable;
 
 use crate::block::{Block, BlockSaved};
-use crate::cache::KvCache;
+use crate::cache::{CacheMode, KvCache};
 use crate::mtp::{Mtp, MtpSaved};
 use crate::part::Norm;
 use crate::rows::{Pass, Rows};
@@ -112,6 +112,24 @@ impl Model {
     /// Values in the flat gradient buffer.
     pub fn parameters(&self) -> usize {
         self.layout.parameters()
+    }
+
+    /// Bytes of the weights in the format of the head, about what a forward pass reads.
+    pub fn weight_bytes(&self) -> usize {
+        self.parameters() * self.head.input_dtype().bytes()
+    }
+
+    /// Bytes that a token of a sequence takes in a [`KvCache`] of this mode.
+    pub fn cache_bytes_per_token(&self, mode: CacheMode) -> usize {
+        let expanded = |mla: &MlaSpec| {
+            let head = mla.qk_nope_head_dim + mla.qk_rope_head_dim + mla.v_head_dim;
+            self.spec.num_hidden_layers * self.spec.num_attention_heads * head
+        };
+        let bytes = self.head.input_dtype().bytes();
+        match (&self.spec.mla, mode) {
+            (Some(mla), CacheMode::Expanded) => expanded(mla) * bytes,
+            _ => self.spec.kv_bytes_per_token(bytes as u64) as usize,
+        }
     }
 
     /// A training pass. With `next`, the token after each row, the MTP module runs too.

@@ -19,6 +19,14 @@ pub enum Dtype {
 }
 
 impl Dtype {
+    /// Bytes of a value.
+    pub fn bytes(self) -> usize {
+        match self {
+            Self::F32 => 4,
+            Self::Bf16 => 2,
+        }
+    }
+
     /// Steps of a chain over `k` products: one for each value, or one for each pair.
     pub(crate) fn steps(self, k: usize) -> usize {
         match self {

@@ -15,13 +15,13 @@ fn slots_and_threads_change_no_bit() {
     for (what, spec) in specs() {
         let model = model(spec);
         for mode in [CacheMode::Latent, CacheMode::Expanded] {
-            let with = |slots: usize, threads: usize| {
+            let with = |slots: Option<usize>, threads: usize| {
                 set_threads(threads);
                 draw(&model, &requests, &sampling, GenerateOptions { mode, slots, on_token: None })
             };
-            let reference = with(64, 1);
-            for (slots, threads) in [(1, 1), (3, 1), (64, 2), (2, 4), (5, 3), (0, 2)] {
-                assert!(with(slots, threads) == reference, "{what}, {mode:?}: {slots} slots, {threads} threads");
+            let reference = with(Some(64), 1);
+            for (slots, threads) in [(Some(1), 1), (Some(3), 1), (Some(64), 2), (Some(2), 4), (Some(5), 3), (Some(0), 2), (None, 2)] {
+                assert!(with(slots, threads) == reference, "{what}, {mode:?}: {slots:?} slots, {threads} threads");
             }
         }
     }
