@@ -23,22 +23,19 @@ pub fn route(logits: &[f32], bias: &[f32], moe: &MoeSpec) -> Routing {
     let n = logits.len() / e;
     let mut scores = logits.to_vec();
     sigmoid(&mut scores);
-    let mut experts = Vec::with_capacity(n * k);
-    let mut weights = Vec::with_capacity(n * k);
+    let mut experts = vec![0; n * k];
+    let mut weights = vec![0.0; n * k];
     let mut choice = vec![0.0; e];
-    for row in scores.chunks_exact(e) {
+    let mut groups = GroupMask::new(moe);
+    let rows = experts.chunks_exact_mut(k).zip(weights.chunks_exact_mut(k));
+    for (row, (experts, weights)) in scores.chunks_exact(e).zip(rows) {
         choice.iter_mut().zip(row).zip(bias).for_each(|((c, s), b)| *c = s + b);
-        mask_groups(&mut choice, moe);
-        let first = experts.len();
-        for _ in 0..k {
-            let best = argmax(&choice);
-            choice[best] = f32::NEG_INFINITY;
-            experts.push(best as u32);
-        }
-        let chosen = &experts[first..];
-        let total: f32 = chosen.iter().map(|&i| row[i as usize]).sum::<f32>() + 1e-20;
+        groups.apply(&mut choice);
+        best(&choice, experts, weights);
+        weights.iter_mut().zip(&*experts).for_each(|(weight, &i)| *weight = row[i as usize]);
+        let total: f32 = weights.iter().sum::<f32>() + 1e-20;
         let scale = moe.routed_scaling_factor as f32 / if moe.norm_topk_prob { total } else { 1.0 };
-        weights.extend(chosen.iter().map(|&i| row[i as usize] * scale));
+        weights.iter_mut().for_each(|weight| *weight *= scale);
     }
     Routing { scores, experts, weights }
 }
@@ -105,21 +102,31 @@ pub fn expert_counts(experts: &[u32], n_experts: usize) -> Vec<u32> {
 }
 
 /// Leaves the experts of the `topk_group` best groups; a group's score is the sum of its two best (V3).
-fn mask_groups(choice: &mut [f32], moe: &MoeSpec) {
-    if moe.topk_group >= moe.n_group {
-        return;
+struct GroupMask {
+    size: usize,
+    scores: Vec<f32>,
+    kept: Vec<u32>,
+    kept_scores: Vec<f32>,
+}
+
+impl GroupMask {
+    fn new(moe: &MoeSpec) -> Self {
+        let kept = moe.topk_group.min(moe.n_group);
+        let (size, scores) = (moe.n_routed_experts / moe.n_group, vec![0.0; moe.n_group]);
+        Self { size, scores, kept: vec![0; kept], kept_scores: vec![0.0; kept] }
     }
-    let size = moe.n_routed_experts / moe.n_group;
-    let mut groups: Vec<f32> = choice.chunks_exact(size).map(sum_of_two_best).collect();
-    let mut keep = vec![false; moe.n_group];
-    for _ in 0..moe.topk_group {
-        let best = argmax(&groups);
-        groups[best] = f32::NEG_INFINITY;
-        keep[best] = true;
-    }
-    for (group, keep) in choice.chunks_exact_mut(size).zip(keep) {
-        if !keep {
-            group.fill(f32::NEG_INFINITY);
+
+    fn apply(&mut self, choice: &mut [f32]) {
+        if self.kept.len() == self.scores.len() {
+            return;
+        }
+        let groups = choice.chunks_exact_mut(self.size);
+        self.scores.iter_mut().zip(groups).for_each(|(score, group)| *score = sum_of_two_best(group));
+        best(&self.scores, &mut self.kept, &mut self.kept_scores);
+        for (i, group) in choice.chunks_exact_mut(self.size).enumerate() {
+            if !self.kept.contains(&(i as u32)) {
+                group.fill(f32::NEG_INFINITY);
+            }
         }
     }
 }
@@ -136,13 +143,20 @@ fn sum_of_two_best(values: &[f32]) -> f32 {
     if second == f32::NEG_INFINITY { first } else { first + second }
 }
 
-/// The first of the largest values; index 0 where all are NaN, so that broken weights cannot send a token out of range.
-fn argmax(values: &[f32]) -> usize {
-    let mut best = 0;
-    for (i, v) in values.iter().enumerate() {
-        if *v > values[best] || values[best].is_nan() {
-            best = i;
+/// The places of the `places.len()` largest values and these, largest first and the first of equals first. What is not a number is never
+/// chosen; place 0 stands where there is nothing to choose, so that broken weights cannot send a token out of range.
+fn best(values: &[f32], places: &mut [u32], largest: &mut [f32]) {
+    places.fill(0);
+    largest.fill(f32::NEG_INFINITY);
+    let last = largest.len() - 1;
+    for (i, &value) in values.iter().enumerate() {
+        if value > largest[last] {
+            let mut at = last;
+            while at > 0 && value > largest[at - 1] {
+                (largest[at], places[at]) = (largest[at - 1], places[at - 1]);
+                at -= 1;
+            }
+            (largest[at], places[at]) = (value, i as u32);
         }
     }
-    best
 }

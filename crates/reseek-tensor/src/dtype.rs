@@ -218,7 +218,7 @@ fn pair_rows_body<V: Lanes>(to: &mut [f32], even: &[f32], odd: &[f32]) {
 mod x86 {
     use std::arch::x86_64::{
         __m512bh, __m512i, _mm256_maskz_loadu_epi16, _mm512_castsi512_ps, _mm512_cvtepu16_epi32, _mm512_cvtne2ps_pbh,
-        _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps, _mm512_or_si512, _mm512_permutexvar_epi16, _mm512_set_epi16,
+        _mm512_loadu_ps, _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps, _mm512_or_si512, _mm512_permutexvar_epi16, _mm512_set_epi16,
         _mm512_slli_epi32,
     };
     use std::mem::transmute;
@@ -239,29 +239,40 @@ mod x86 {
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
     pub(super) unsafe fn interleave(to: &mut [f32], even: &[u16], odd: &[u16]) {
-        for at in (0..to.len()).step_by(LANES) {
-            let mask = mask(to.len() - at);
-            // SAFETY: the masks leave out what lies behind the end.
-            unsafe {
-                let even = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(mask, even.as_ptr().add(at).cast()));
-                let odd = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(mask, odd.as_ptr().add(at).cast()));
-                store(to, at, _mm512_or_si512(even, _mm512_slli_epi32::<16>(odd)));
-            }
-        }
+        // SAFETY: the places and masks of `lanes` leave out what lies behind the end.
+        lanes(to.len(), |at, mask| unsafe {
+            let even = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(mask, even.as_ptr().add(at).cast()));
+            let odd = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(mask, odd.as_ptr().add(at).cast()));
+            let pairs = _mm512_or_si512(even, _mm512_slli_epi32::<16>(odd));
+            _mm512_mask_storeu_ps(to.as_mut_ptr().add(at), mask, _mm512_castsi512_ps(pairs));
+        });
     }
 
     /// # Safety
     /// The machine has AVX-512 F, BW and BF16; `to` is half as long as `from`.
     #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
     pub(super) unsafe fn pair_neighbours(to: &mut [f32], from: &[f32]) {
-        for at in (0..to.len()).step_by(LANES) {
-            let left = from.len() - 2 * at;
+        let store = |to: *mut f32, mask: u16, low, high| unsafe {
+            let pairs = transmute::<__m512bh, __m512i>(_mm512_cvtne2ps_pbh(high, low));
+            // SAFETY: the mask's lanes lie in `to`.
+            _mm512_mask_storeu_ps(to, mask, _mm512_castsi512_ps(pairs));
+        };
+        let (whole, rest) = from.as_chunks::<{ 2 * LANES }>();
+        for (i, from) in whole.iter().enumerate() {
+            // SAFETY: `from` has two vectors, `to` one for each of them.
+            unsafe {
+                let (low, high) = (_mm512_loadu_ps(from.as_ptr()), _mm512_loadu_ps(from.as_ptr().add(LANES)));
+                store(to.as_mut_ptr().add(i * LANES), u16::MAX, low, high);
+            }
+        }
+        if !rest.is_empty() {
             // SAFETY: the masks leave out what lies behind the end.
             unsafe {
-                let low = _mm512_maskz_loadu_ps(mask(left), from.as_ptr().add(2 * at));
-                let high =
-                    _mm512_maskz_loadu_ps(mask(left.saturating_sub(LANES)), from.as_ptr().wrapping_add(2 * at + LANES));
-                store(to, at, transmute::<__m512bh, __m512i>(_mm512_cvtne2ps_pbh(high, low)));
+                let low = _mm512_maskz_loadu_ps(mask(rest.len()), rest.as_ptr());
+                let of_high = mask(rest.len().saturating_sub(LANES));
+                let high = _mm512_maskz_loadu_ps(of_high, rest.as_ptr().wrapping_add(LANES));
+                let at = whole.len() * LANES;
+                store(to.as_mut_ptr().add(at), mask(to.len() - at), low, high);
             }
         }
     }
@@ -276,15 +287,25 @@ mod x86 {
             31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7, 22, 6, 21, 5, 20, 4, 19, 3, 18, 2, 17,
             1, 16, 0,
         );
-        for at in (0..to.len()).step_by(LANES) {
-            let mask = mask(to.len() - at);
-            // SAFETY: the masks leave out what lies behind the end.
-            unsafe {
-                let even = _mm512_maskz_loadu_ps(mask, even.as_ptr().add(at));
-                let odd = _mm512_maskz_loadu_ps(mask, odd.as_ptr().add(at));
-                let halves = transmute::<__m512bh, __m512i>(_mm512_cvtne2ps_pbh(odd, even));
-                store(to, at, _mm512_permutexvar_epi16(order, halves));
-            }
+        // SAFETY: the places and masks of `lanes` leave out what lies behind the end.
+        lanes(to.len(), |at, mask| unsafe {
+            let even = _mm512_maskz_loadu_ps(mask, even.as_ptr().add(at));
+            let odd = _mm512_maskz_loadu_ps(mask, odd.as_ptr().add(at));
+            let halves = transmute::<__m512bh, __m512i>(_mm512_cvtne2ps_pbh(odd, even));
+            let pairs = _mm512_permutexvar_epi16(order, halves);
+            _mm512_mask_storeu_ps(to.as_mut_ptr().add(at), mask, _mm512_castsi512_ps(pairs));
+        });
+    }
+
+    /// Calls `f(place, mask)` for each vector of `len` values: all lanes but for the last one's.
+    #[inline(always)]
+    fn lanes(len: usize, mut f: impl FnMut(usize, u16)) {
+        let whole = len / LANES * LANES;
+        for at in (0..whole).step_by(LANES) {
+            f(at, u16::MAX);
+        }
+        if whole < len {
+            f(whole, mask(len - whole));
         }
     }
 
@@ -292,17 +313,6 @@ mod x86 {
     #[inline(always)]
     fn mask(left: usize) -> u16 {
         if left >= LANES { u16::MAX } else { (1 << left) - 1 }
-    }
-
-    /// Stores `pairs` from `at` on, up to the end of `to`.
-    ///
-    /// # Safety
-    /// `at` lies in `to`.
-    #[inline]
-    #[target_feature(enable = "avx512f")]
-    unsafe fn store(to: &mut [f32], at: usize, pairs: __m512i) {
-        // SAFETY: the mask leaves out what lies behind the end.
-        unsafe { _mm512_mask_storeu_ps(to.as_mut_ptr().add(at), mask(to.len() - at), _mm512_castsi512_ps(pairs)) }
     }
 }
 

@@ -62,12 +62,14 @@ fn attend(o: &mut [f32], lse: &mut [f32], q: &[f32], cache: &AttentionCache) {
             let q_rows = rows.clone().map(|r| &q[place(r) * shape.d_qk..][..shape.d_qk]);
             copy_rows(q_block, shape.d_qk, q_rows, shape.scale * LOG2_E);
             if shape.dtype == Dtype::Bf16 {
-                pair_within_rows(q_pairs, q_block, shape.d_qk);
+                let (pairs, block) = (rows.len() * shape.dtype.steps(shape.d_qk), rows.len() * shape.d_qk);
+                pair_within_rows(&mut q_pairs[..pairs], &q_block[..block], shape.d_qk);
             }
             let q = if shape.dtype == Dtype::Bf16 { &*q_pairs } else { &*q_block };
             let position = |r: usize| cache.len() - q_len + (start + r) / shape.group();
             let n_visible = std::array::from_fn(|r| if r < rows.len() { position(r) + 1 } else { 0 });
             let block = RowBlock { cache, kv_head, q, n_rows: rows.len(), n_visible };
+            let o_block = &mut o_block[..rows.len() * padded(shape.d_v)];
             let block_lse = block.attend(o_block, &mut scores, weight_pairs);
             for (r, o_row) in rows.zip(o_block.chunks_exact(padded(shape.d_v))) {
                 lse[place(r)] = block_lse[r - start];
@@ -90,10 +92,11 @@ struct RowBlock<'a> {
 }
 
 impl RowBlock<'_> {
-    /// Overwrites `o [ROW_BLOCK, padded d_v]` with the outputs and returns the log-sum-exps.
+    /// Overwrites `o [n_rows, padded d_v]` with the outputs and returns the log-sum-exps.
     fn attend(&self, o: &mut [f32], scores: &mut Scores, weight_pairs: &mut [f32]) -> [f32; ROW_BLOCK] {
         let AttentionShape { d_qk, dtype, .. } = self.cache.shape;
         let mut state = RowState::new();
+        let width = o.len() / self.n_rows;
         o.fill(0.0);
         let end = self.n_visible[self.n_rows - 1];
         for (tile, start) in (0..end).step_by(KEY_TILE).enumerate() {
@@ -109,14 +112,14 @@ impl RowBlock<'_> {
                 dtype,
             );
             let visible = self.n_visible.map(|n| n.saturating_sub(start).min(KEY_TILE));
-            online_softmax(scores, &visible, &mut state, o);
+            online_softmax(scores, &visible, &mut state, o, width);
             // Each row up to its own last key, so that no weight of 0 meets a value that the row
             // must not see.
-            let width = o.len() / ROW_BLOCK;
             let weights = match dtype {
                 Dtype::F32 => scores.flat(),
                 Dtype::Bf16 => {
-                    pair_neighbours(weight_pairs, scores.flat());
+                    let weights = &scores.flat()[..self.n_rows * KEY_TILE];
+                    pair_neighbours(&mut weight_pairs[..weights.len() / 2], weights);
                     &*weight_pairs
                 }
             };
@@ -131,7 +134,7 @@ impl RowBlock<'_> {
                 dtype,
             );
         }
-        finish(&state, o)
+        finish(&state, o, width)
     }
 }
 

@@ -44,12 +44,13 @@ impl RowState {
 multiversion! {
     /// Takes one tile in: row r sees the tile's first `visible[r]` keys, where 0 leaves the row
     /// as it is. Replaces its scores by weights (0 for the other keys), and rescales its sums and
-    /// its row of `o [ROW_BLOCK, o.len() / ROW_BLOCK]` to the new maximum.
+    /// its row of `o [_, width]`, which has those that exist, to the new maximum.
     pub(super) fn online_softmax(
         scores: &mut Scores,
         visible: &[usize; ROW_BLOCK],
         state: &mut RowState,
         o: &mut [f32],
+        width: usize,
     ) = online_softmax_body
 }
 
@@ -59,6 +60,7 @@ fn online_softmax_body<V: Lanes>(
     visible: &[usize; ROW_BLOCK],
     state: &mut RowState,
     o: &mut [f32],
+    width: usize,
 ) {
     let old_max = V::load(&state.max);
     for (r, scores) in scores.0.iter_mut().enumerate() {
@@ -79,7 +81,6 @@ fn online_softmax_body<V: Lanes>(
     let mut shrink = [0.0; LANES];
     exp2(old_max.sub(V::load(&state.max))).store(&mut shrink);
 
-    let width = o.len() / ROW_BLOCK;
     for (r, (scores, o)) in scores.0.iter_mut().zip(o.chunks_exact_mut(width)).enumerate() {
         if visible[r] == 0 {
             continue;
@@ -99,14 +100,13 @@ fn online_softmax_body<V: Lanes>(
 }
 
 multiversion! {
-    /// Divides every row of `o` by its sum of weights, and returns the logarithms of the softmax's
+    /// Divides every row of `o [_, width]` by its sum of weights, and returns the logarithms of the softmax's
     /// denominators in natural units; for rows without a key both are meaningless.
-    pub(super) fn finish(state: &RowState, o: &mut [f32]) -> [f32; ROW_BLOCK] = finish_body
+    pub(super) fn finish(state: &RowState, o: &mut [f32], width: usize) -> [f32; ROW_BLOCK] = finish_body
 }
 
 #[inline(always)]
-fn finish_body<V: Lanes>(state: &RowState, o: &mut [f32]) -> [f32; ROW_BLOCK] {
-    let width = o.len() / ROW_BLOCK;
+fn finish_body<V: Lanes>(state: &RowState, o: &mut [f32], width: usize) -> [f32; ROW_BLOCK] {
     let mut lse = [0.0; ROW_BLOCK];
     for (r, o) in o.chunks_exact_mut(width).enumerate() {
         let sum = V::load(&state.sums[r]).reduce_add();
