@@ -49,3 +49,4 @@ mod aligned;
 mod exp;
 mod scratch;
 mod simd;
+mod team;

@@ -2,12 +2,14 @@
 //! recipe, not by the machine, so results are the same bits on one thread and on many.
 
 use std::cell::Cell;
+use std::ops::Range;
 use std::sync::{Arc, OnceLock, RwLock};
 
 use rayon::iter::{IndexedParallelIterator, IntoParallelIterator, ParallelIterator};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use crate::env::EnvError;
+use crate::team;
 
 /// Environment variable with the number of threads, read when nothing has called
 /// [`set_threads`] before the pool's first use.
@@ -38,22 +40,26 @@ pub fn on_worker() -> bool {
     rayon::current_thread_index().is_some()
 }
 
-/// Whether threads of the pool wait while the caller works: it runs a single lane, or is outside of the pool and may go in.
+/// Whether threads of the pool have nothing to do while the caller works: it runs a single lane, or is outside of the pool.
 pub(crate) fn has_idle_threads() -> bool {
-    ALONE.get() && rayon::current_num_threads() > 1
+    if on_worker() { ALONE.get() && rayon::current_num_threads() > 1 } else { threads() > 1 }
 }
 
-/// Runs `f` on the parts of `0..n` that the pool's threads get, this one's first. Only inside of a single lane.
-pub(crate) fn join_parts(n: usize, f: impl Fn(std::ops::Range<usize>) + Sync) {
-    let threads = rayon::current_num_threads();
-    rayon::in_place_scope(|scope| {
-        let f = &f;
-        for thread in 1..threads {
-            let part = thread * n / threads..(thread + 1) * n / threads;
-            scope.spawn(move |_| f(part));
-        }
-        f(0..n / threads);
-    });
+/// Whether some of these are likely to be awake: short work is shared only then.
+pub(crate) fn has_awake_threads() -> bool {
+    (ALONE.get() || team::has_helpers()) && has_idle_threads()
+}
+
+/// Runs `f` on ranges that make up `0..n`, on this thread and those that have nothing to do. Only where [`has_idle_threads`].
+///
+/// # Panics
+/// With `f`'s own panic, once every range has ended.
+pub(crate) fn share(n: usize, f: impl Fn(Range<usize>) + Sync) {
+    if on_worker() {
+        return team::share(n, rayon::current_num_threads(), &f, rayon::spawn);
+    }
+    let pool = current();
+    team::share(n, pool.current_num_threads(), &f, |help| pool.spawn(help));
 }
 
 /// Sets [`ALONE`] back, also when a lane panics.

@@ -23,8 +23,6 @@ use crate::scratch::Scratch;
 pub(super) const COLUMN_BLOCK: usize = 256;
 /// Steps of k of a block: a row tile of A takes 24 KiB of the L1 cache.
 const K_BLOCK: usize = 512;
-/// Rows up to which a profile counts a product as one of few rows.
-const FEW_ROWS: usize = 32;
 /// Most pairs of A that wait for all blocks of columns: 8 MiB.
 const PAIRS_KEPT: usize = 2 << 20;
 /// Row tiles of a block, whose partial sums wait in working memory.
@@ -88,13 +86,14 @@ impl Pass {
     }
 }
 
-/// `c[i][j] (=|+=) Σ a[i][kk]·b[kk][j]` for all rows of `a: [m, b.k]` and the given columns.
+/// `c[i][j] (=|+=) Σ a[i][kk]·b[kk][j]` for all rows of `a: [m, b.k]` and the given columns, recorded as `op`.
 ///
 /// # Safety
 /// The machine supports `level`; `c` has m rows of `b.n` values, of which no one else uses the
 /// given columns; `columns.start` is a multiple of 32.
 pub(super) unsafe fn product(
     level: SimdLevel,
+    op: Op,
     c: *mut f32,
     a: Left,
     m: usize,
@@ -103,7 +102,6 @@ pub(super) unsafe fn product(
     add: bool,
 ) {
     let (k, n, steps_of_k) = (b.k, b.n, b.steps());
-    let op = if m <= FEW_ROWS { Op::MatmulFewRows } else { Op::Matmul };
     let _span = span(op, 2 * m * k * columns.len(), m * k + (steps_of_k + m) * columns.len());
     let row_tiles = RowTiles::new(m, level);
     let k_block = match row_tiles.count() {

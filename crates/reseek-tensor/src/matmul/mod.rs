@@ -15,8 +15,8 @@
 //! Layers of this module: [`Packed`] and its panels (`packed`), loops for the caches (`blocks`,
 //! `transposed`), a tile of C (`tile`), and one file of kernels for each instruction set.
 //!
-//! Every function runs on the calling thread, except that a product of more than
-//! 64 MFLOP that is called outside the pool is cut into parts for the pool's threads.
+//! Every function runs on the calling thread. One that runs a single lane, or is outside of the pool,
+//! shares larger products with threads that have nothing to do (`team`).
 //!
 //! On one thread of a Zen 4 (116 GFLOP/s) most shapes reach 85 to 97 % of the peak with AVX-512;
 //! one row alone is bound by the L2 cache, which gives up the weights at 80 to 100 GB/s.
@@ -37,9 +37,10 @@ mod transposed;
 use std::ops::Range;
 
 use crate::compute::Compute;
-use crate::dispatch::{self, SimdLevel};
+use crate::dispatch;
 use crate::operand::Left;
 use crate::pool;
+use crate::profile::Op;
 
 pub use packed::Packed;
 
@@ -52,11 +53,16 @@ pub enum Accumulate {
     Add,
 }
 
-/// Bytes of B from which the threads that wait for a single lane take a share of its columns.
-const PARALLEL_BYTES: usize = 128 << 10;
-
-/// Floating-point operations from which a product outside the pool is worth cutting up.
-const PARALLEL_FLOPS: usize = 64_000_000;
+/// Bytes of B from which a product is shared with threads that are awake.
+const SHARED_BYTES: usize = 128 << 10;
+/// Floating-point operations from which it is worth waking one.
+const SHARED_FLOPS: usize = 16_000_000;
+/// Rows from which it is rows that are shared: packing A once for each part of the columns costs more than passing over B.
+const SHARED_ROWS: usize = 128;
+/// Into how many units the rows are cut at most: a smaller one passes over B for too few rows.
+const ROW_UNITS: usize = 64;
+/// Rows up to which a profile counts a product as one of few rows.
+const FEW_ROWS: usize = 32;
 
 /// `c[m, n] (=|+=) a[m, k]·B`.
 ///
@@ -78,13 +84,47 @@ pub fn matmul<'a>(c: &mut [f32], a: impl Into<Left<'a>>, b: &Packed, acc: Accumu
     if let Some(scales) = b.scales() {
         return scaled::matmul_scaled(dispatch::level(), c, &a.to_values(k), b, scales, acc == Accumulate::Add);
     }
-    let parts = parts(m, n, k);
-    if parts > 1 && m >= parts * 2 * tile::ROWS_MAX {
-        split_rows(dispatch::level(), c, a, b, acc, m.div_ceil(parts));
+    let op = op_of(m);
+    // The level is the caller's: what it chose for a test holds on other threads too.
+    let (level, add, c) = (dispatch::level(), acc == Accumulate::Add, &Shared(c.as_mut_ptr()));
+    let part = |rows: Range<usize>, columns: Range<usize>| {
+        let (m, a) = (rows.len(), a.part(rows.clone(), k));
+        // SAFETY: the machine supports what dispatch returns; c is borrowed, and every part below has its own rows or columns of it,
+        // which begin at multiples of the panel.
+        unsafe { blocks::product(level, op, c.0.add(rows.start * n), a, m, b, columns, add) }
+    };
+    if !is_shared(2 * m * k * n, b.bytes()) {
+        part(0..m, 0..n);
+    } else if m >= SHARED_ROWS {
+        share(m, row_unit(m), |rows| part(rows, 0..n));
     } else {
-        // SAFETY: c is borrowed and has m rows of n values.
-        unsafe { product(dispatch::level(), Shared(c.as_mut_ptr()), a, m, b, acc, parts) }
+        share(n, column_unit(m), |columns| part(0..m, columns));
     }
+}
+
+/// Whether others are asked to share a product of so many operations, whose B has so many bytes.
+fn is_shared(flops: usize, bytes: usize) -> bool {
+    flops >= SHARED_FLOPS && pool::has_idle_threads() || bytes >= SHARED_BYTES && pool::has_awake_threads()
+}
+
+/// As what a profile counts a product of `m` rows, whatever its parts have.
+fn op_of(m: usize) -> Op {
+    if m <= FEW_ROWS { Op::MatmulFewRows } else { Op::Matmul }
+}
+
+/// Shares `0..total` in multiples of `unit`.
+fn share(total: usize, unit: usize, f: impl Fn(Range<usize>) + Sync) {
+    pool::share(total.div_ceil(unit), |units| f(units.start * unit..total.min(units.end * unit)));
+}
+
+/// Rows that no one shares further: whole row tiles.
+fn row_unit(m: usize) -> usize {
+    m.div_ceil(ROW_UNITS).next_multiple_of(tile::ROWS_MAX).max(2 * tile::ROWS_MAX)
+}
+
+/// Columns that no one shares further: each part packs all m rows of A.
+fn column_unit(m: usize) -> usize {
+    if m <= tile::ROWS_MAX { tile::PANEL } else { 2 * tile::PANEL }
 }
 
 /// Threads write different columns of the same rows, which no safe slice can express.
@@ -93,26 +133,6 @@ struct Shared(*mut f32);
 
 // SAFETY: the pointer is used for disjoint elements only, while C stays borrowed.
 unsafe impl Sync for Shared {}
-
-/// The product of m rows, its columns in `parts` parts or shared with threads that wait.
-///
-/// # Safety
-/// The machine supports `level`; `c` has m rows of `b.n` values, which no one else uses.
-unsafe fn product(level: SimdLevel, c: Shared, a: Left, m: usize, b: &Packed, acc: Accumulate, parts: usize) {
-    let (n, c) = (b.n, &c);
-    // SAFETY: the caller's promise on level; every part has its own columns of C, beginning at a multiple of
-    // the panel.
-    let columns = |range: Range<usize>| unsafe { blocks::product(level, c.0, a, m, b, range, acc == Accumulate::Add) };
-    if pool::has_idle_threads() && b.bytes() >= PARALLEL_BYTES {
-        let part = |panels: Range<usize>| columns(panels.start * tile::PANEL..n.min(panels.end * tile::PANEL));
-        pool::join_parts(n.div_ceil(tile::PANEL), part);
-    } else if parts == 1 {
-        columns(0..n);
-    } else {
-        let width = n.div_ceil(parts).next_multiple_of(tile::PANEL);
-        pool::map_lanes(0..n.div_ceil(width), |lane| columns(lane * width..n.min((lane + 1) * width)));
-    }
-}
 
 /// `c[m, n] += aᵀ·b` for `a: [t, m]` and `b: [t, n]`: the gradient of a weight,
 /// dW[out, in] += dYᵀ·X.
@@ -158,21 +178,24 @@ pub fn matmul_tn_part<'a, 'b>(
         return;
     }
     let level = dispatch::level();
-    let rows_of_part = columns.len().div_ceil(parts(columns.len(), n, t)).next_multiple_of(tile::ROWS_MAX);
     let unrounded = (precision == Compute::Fp8).then(|| (a.to_values(m), b.to_values(n)));
-    let compute = |(index, c): (usize, &mut [f32])| {
-        let first = columns.start + index * rows_of_part;
+    let shared = &Shared(c.as_mut_ptr());
+    let part = |rows: Range<usize>| {
+        // SAFETY: c is borrowed, and every part below has its own rows of it.
+        let c = unsafe { std::slice::from_raw_parts_mut(shared.0.add(rows.start * n), rows.len() * n) };
+        let first = columns.start + rows.start;
         if let Some((a, b)) = &unrounded {
             return scaled::product_tn_scaled(level, c, a, b, m, n, first);
         }
         // SAFETY: dispatch only returns levels that the machine supports.
         unsafe { transposed::product_tn(level, c, a, b, m, n, first, precision.dtype()) }
     };
-    if rows_of_part >= columns.len() {
-        compute((0, c));
+    if is_shared(2 * t * columns.len() * n, 0) {
+        // Few units, because each packs all of b.
+        let units = 2 * pool::threads();
+        share(columns.len(), columns.len().div_ceil(units).next_multiple_of(tile::ROWS_MAX), part);
     } else {
-        let chunks: Vec<_> = c.chunks_mut(rows_of_part * n).enumerate().collect();
-        pool::map_lanes(chunks, compute);
+        part(0..columns.len());
     }
 }
 
@@ -261,20 +284,4 @@ fn check_offsets(offsets: &[usize], n_groups: usize, width: usize, operand: Left
         operand.len(),
         n_groups + 1
     );
-}
-
-/// Into how many parts to cut a product.
-fn parts(m: usize, n: usize, k: usize) -> usize {
-    let flops = 2_usize.saturating_mul(m).saturating_mul(n).saturating_mul(k);
-    if flops < PARALLEL_FLOPS || pool::on_worker() { 1 } else { pool::threads() }
-}
-
-/// The level is the caller's: what it chose for a test holds on the pool's threads too.
-fn split_rows(level: SimdLevel, c: &mut [f32], a: Left, b: &Packed, acc: Accumulate, rows: usize) {
-    let chunks: Vec<_> = c.chunks_mut(rows * b.n).enumerate().collect();
-    pool::map_lanes(chunks, |(index, c)| {
-        let (first, m) = (index * rows, c.len() / b.n);
-        // SAFETY: the level comes from dispatch; every lane has its own rows of c.
-        unsafe { product(level, Shared(c.as_mut_ptr()), a.part(first..first + m, b.k), m, b, acc, 1) }
-    });
 }

@@ -12,11 +12,10 @@ use super::blocks::{COLUMN_BLOCK, OfA, Pass, RowTiles, Sums, blocks, odd_lines, 
 use super::packed::{Packed, pack_rows, padded, panel_width};
 use super::tile::{PANEL, ROWS_MAX, Tile, WIDTH_MAX, compute, panels_max};
 use super::transposed::{C_BLOCK, Columns, pack_row_tiles};
-use super::{PARALLEL_BYTES, Shared, parts};
+use super::{SHARED_ROWS, Shared, column_unit, is_shared, op_of, row_unit, share};
 use crate::dispatch::{SimdLevel, with_level};
 use crate::dtype::Dtype;
 use crate::fp8::{TILE, quantise_columns, quantise_rows};
-use crate::pool;
 use crate::profile::{Op, span};
 use crate::simd::{LANES, Lanes, multiversion};
 
@@ -28,8 +27,6 @@ const PAIRS_OF_BLOCK: usize = 128 << 10;
 const PAIRS_KEPT: usize = 2 << 20;
 /// Rows of both operands of a transposed product that are rounded at once.
 const T_BLOCK: usize = 4 * TILE;
-/// Rows up to which a profile counts a product as one of few rows.
-const FEW_ROWS: usize = 32;
 
 /// [`super::matmul`] for a B in fp8, checked by the caller: `c[m, n] (=|+=) a[m, k]·B`.
 pub(super) fn matmul_scaled(level: SimdLevel, c: &mut [f32], a: &[f32], b: &Packed, scales: &[f32], add: bool) {
@@ -39,39 +36,42 @@ pub(super) fn matmul_scaled(level: SimdLevel, c: &mut [f32], a: &[f32], b: &Pack
         c.iter_mut().filter(|_| !add).for_each(|c| *c = 0.0);
         return;
     }
-    let parts = parts(m, n, k);
-    let rows = if parts > 1 && m >= parts * 2 * ROWS_MAX { m.div_ceil(parts) } else { m };
-    if rows < m {
-        let chunks: Vec<_> = c.chunks_mut(rows * n).zip(a.chunks(rows * k)).collect();
-        pool::map_lanes(chunks, |(c, a)| with_level(level, || rows_product(level, c, a, b, scales, add, 1)));
+    let op = op_of(m);
+    let is_shared = is_shared(2 * m * k * n, b.bytes());
+    if is_shared && m >= SHARED_ROWS {
+        let c = &Shared(c.as_mut_ptr());
+        share(m, row_unit(m), |rows| {
+            // SAFETY: c is borrowed, and every part has its own rows.
+            let c = unsafe { std::slice::from_raw_parts_mut(c.0.add(rows.start * n), rows.len() * n) };
+            with_level(level, || rows_product(level, op, c, &a[rows.start * k..rows.end * k], b, scales, add, false));
+        });
     } else {
-        rows_product(level, c, a, b, scales, add, parts);
+        rows_product(level, op, c, a, b, scales, add, is_shared);
     }
 }
 
-/// All rows on this thread, or their columns shared with others: those that wait, or `parts` lanes of the pool.
-fn rows_product(level: SimdLevel, c: &mut [f32], a: &[f32], b: &Packed, scales: &[f32], add: bool, parts: usize) {
+/// All rows on this thread, or their columns shared.
+fn rows_product(
+    level: SimdLevel,
+    op: Op,
+    c: &mut [f32],
+    a: &[f32],
+    b: &Packed,
+    scales: &[f32],
+    add: bool,
+    is_shared: bool,
+) {
     let (k, n) = (b.k, b.n);
     let rows = (PAIRS_KEPT / odd_lines(b.steps())).max(ROWS_MAX);
     for (c, a) in c.chunks_mut(rows * n).zip(a.chunks(rows * k)) {
         let m = c.len() / n;
         with_left(a, m, b, |left| {
-            let shared = &Shared(c.as_mut_ptr());
-            let product = |panels: Range<usize>| {
-                let Shared(c) = shared;
-                let columns = panels.start * PANEL..n.min(panels.end * PANEL);
-                // SAFETY: c has m rows of n values, and every caller below has its own panels.
-                with_level(level, || unsafe { columns_product(level, *c, left, b, scales, columns, add) });
+            let c = &Shared(c.as_mut_ptr());
+            let product = |columns: Range<usize>| {
+                // SAFETY: c has m rows of n values, and every caller below has its own columns, which begin at a panel.
+                with_level(level, || unsafe { columns_product(level, op, c.0, left, b, scales, columns, add) });
             };
-            let panels = n.div_ceil(PANEL);
-            if pool::has_idle_threads() && b.bytes() >= PARALLEL_BYTES {
-                pool::join_parts(panels, product);
-            } else if parts > 1 {
-                let share = panels.div_ceil(parts);
-                pool::map_lanes(0..panels.div_ceil(share), |i| product(i * share..panels.min((i + 1) * share)));
-            } else {
-                product(0..panels);
-            }
+            if is_shared { share(n, column_unit(m), product) } else { product(0..n) }
         });
     }
 }
@@ -99,6 +99,7 @@ fn with_left<R>(a: &[f32], m: usize, b: &Packed, f: impl FnOnce(&Left) -> R) -> 
 /// `c` has `left.m` rows of `b.n` values, of which no one else uses the given columns; these begin at a multiple of the panel.
 unsafe fn columns_product(
     level: SimdLevel,
+    op: Op,
     c: *mut f32,
     left: &Left,
     b: &Packed,
@@ -107,7 +108,6 @@ unsafe fn columns_product(
     add: bool,
 ) {
     let (m, steps) = (left.m, b.steps());
-    let op = if m <= FEW_ROWS { Op::MatmulFewRows } else { Op::Matmul };
     let _span = span(op, 2 * m * b.k * columns.len(), m * b.k + (steps + m) * columns.len());
     let row_tiles = RowTiles::new(m, level);
     let of_b = Right { panels: b.values(), steps, scales, scale_row: padded(b.n) };

@@ -152,8 +152,8 @@ pub fn quantised_matmul(y: &mut [f32], x: &[f32], w: &Quantised) {
     with_activations(x, w.k, |activations| {
         let panels = w.n.div_ceil(LANES);
         let target = Target { first: y.as_mut_ptr(), row: w.n };
-        if pool::has_idle_threads() && w.lines.len() * LINE >= PARALLEL_BYTES {
-            pool::join_parts(panels, |part| {
+        if pool::has_awake_threads() && w.lines.len() * LINE >= PARALLEL_BYTES {
+            pool::share(panels, |part| {
                 // SAFETY: y is borrowed, and every part has its own columns.
                 unsafe { panels_product(target, &activations, w, part) }
             });
