@@ -1,8 +1,10 @@
 //! The pre-training mixture: corpus documents, worked problems, and needle documents for the extension phase.
 
 use std::borrow::Cow;
+use std::ops::Range;
 use std::sync::Arc;
 
+use rayon::iter::{IntoParallelIterator, ParallelIterator};
 use reseek_tasks::{FormMix, Problem, document};
 use reseek_text::{Special, Tokenizer};
 use serde::{Deserialize, Serialize};
@@ -108,6 +110,14 @@ pub enum ItemKind {
     Needle,
 }
 
+/// Which document an item is.
+#[derive(Clone, Copy, Debug)]
+enum Place {
+    Corpus { document: usize, item: u64 },
+    Problem(u64),
+    Needle(u64),
+}
+
 /// An endless sequence of tokenized documents; item `i` depends on the seed and on `i` alone.
 #[derive(Clone, Debug)]
 pub struct Mixture {
@@ -184,25 +194,51 @@ impl Mixture {
     /// # Errors
     /// A text that the tokenizer refuses, a needle document longer than its length allows.
     pub fn item(&mut self, i: u64) -> Result<(ItemKind, Vec<u32>), DataError> {
+        let place = self.place(i);
+        self.at(place)
+    }
+
+    /// Several neighbouring items, made on all threads.
+    ///
+    /// # Errors
+    /// As [`item`](Self::item).
+    pub fn items(&mut self, items: Range<u64>) -> Result<Vec<(ItemKind, Vec<u32>)>, DataError> {
+        let places: Vec<Place> = items.map(|i| self.place(i)).collect();
+        places.into_par_iter().map(|place| self.at(place)).collect()
+    }
+
+    fn place(&mut self, i: u64) -> Place {
         let other = match self.corpus_items.place(i) {
-            Ok(index) => return self.corpus_document(index, i),
+            Ok(index) => return Place::Corpus { document: self.shuffled(index), item: i },
             Err(other) => other,
         };
-        match (self.needle_items.place(other), &self.haystack) {
-            (Ok(index), Some(haystack)) => {
-                let NeedleSpec { tokens, facts, .. } = self.spec.needles;
-                Ok((ItemKind::Needle, haystack.document(&self.tokenizer, self.seed, index, tokens, facts)?))
-            }
-            (Ok(index) | Err(index), _) => Ok((ItemKind::Problem, self.problem(index)?)),
+        match self.needle_items.place(other) {
+            Ok(index) if self.haystack.is_some() => Place::Needle(index),
+            Ok(index) | Err(index) => Place::Problem(index),
         }
     }
 
-    fn corpus_document(&mut self, index: u64, item: u64) -> Result<(ItemKind, Vec<u32>), DataError> {
+    fn at(&self, place: Place) -> Result<(ItemKind, Vec<u32>), DataError> {
+        match (place, &self.haystack) {
+            (Place::Corpus { document, item }, _) => self.corpus_document(document, item),
+            (Place::Needle(index), Some(haystack)) => {
+                let NeedleSpec { tokens, facts, .. } = self.spec.needles;
+                Ok((ItemKind::Needle, haystack.document(&self.tokenizer, self.seed, index, tokens, facts)?))
+            }
+            (Place::Needle(index) | Place::Problem(index), _) => Ok((ItemKind::Problem, self.problem(index)?)),
+        }
+    }
+
+    /// The document that comes as number `index` of all epochs.
+    fn shuffled(&mut self, index: u64) -> usize {
         let n = self.documents.len() as u64;
         if self.epoch.0 != index / n {
             self.epoch = (index / n, permutation(self.seed, "corpus", index / n, self.documents.len()));
         }
-        let document = self.epoch.1[(index % n) as usize];
+        self.epoch.1[(index % n) as usize]
+    }
+
+    fn corpus_document(&self, document: usize, item: u64) -> Result<(ItemKind, Vec<u32>), DataError> {
         let mut stream = Stream::new(self.seed, "fim", item);
         if stream.uniform() < self.spec.fim_rate {
             let text = &self.documents.corpus().documents[document].text;

@@ -1,10 +1,15 @@
 //! Packing of a mixture into sequences of one length, and the cursor with which it resumes.
 
+use std::collections::VecDeque;
+
 use reseek_text::Special;
 use serde::{Deserialize, Serialize};
 
 use crate::error::DataError;
 use crate::mixture::Mixture;
+
+/// Items that are made at once, on all threads: about those of a small batch.
+const AHEAD: u64 = 32;
 
 /// A place in the stream of a mixture: the next sequence begins at token `offset` of item `item`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,8 +40,9 @@ pub struct PackedBatches {
     mixture: Mixture,
     seq_len: usize,
     cursor: Cursor,
-    /// The tokens of item `cursor.item`.
+    /// The tokens of item `cursor.item`, and those of items behind it.
     current: Vec<u32>,
+    ahead: VecDeque<Vec<u32>>,
     /// Bytes of text of each token id.
     text_bytes: Vec<usize>,
 }
@@ -67,12 +73,20 @@ impl PackedBatches {
         for id in Special::ALL.into_iter().filter_map(|special| tokenizer.special(special).ok()) {
             text_bytes[id as usize] = 0;
         }
-        Ok(Self { mixture, seq_len, cursor, current, text_bytes })
+        Ok(Self { mixture, seq_len, cursor, current, ahead: VecDeque::new(), text_bytes })
     }
 
     /// Where the next batch begins.
     pub fn cursor(&self) -> Cursor {
         self.cursor
+    }
+
+    /// The tokens of item `i`, the next; with it come some behind it.
+    fn take(&mut self, i: u64) -> Result<Vec<u32>, DataError> {
+        if self.ahead.is_empty() {
+            self.ahead = self.mixture.items(i..i + AHEAD)?.into_iter().map(|(_, tokens)| tokens).collect();
+        }
+        Ok(self.ahead.pop_front().expect("items come in rows"))
     }
 
     /// The next `n_sequences` sequences.
@@ -89,7 +103,7 @@ impl PackedBatches {
             self.cursor.offset += taken as u64;
             if self.cursor.offset == self.current.len() as u64 {
                 self.cursor = Cursor { item: self.cursor.item + 1, offset: 0 };
-                (_, self.current) = self.mixture.item(self.cursor.item)?;
+                self.current = self.take(self.cursor.item)?;
             }
         }
         // The token under the cursor is the last target; the next batch begins with it.

@@ -2,7 +2,9 @@
 
 use std::ops::Range;
 
-use reseek_tensor::attention::{AttentionShape, attention_backward, attention_forward};
+use reseek_tensor::attention::{
+    AttentionCache, AttentionShape, attention_backward, attention_cached, attention_forward,
+};
 use reseek_tensor::buffer::Buffer;
 
 use crate::block::add;
@@ -13,14 +15,24 @@ pub(crate) fn attend(q: &[f32], k: &[f32], v: &[f32], rows: &Rows, shape: Attent
     let Widths { q: q_width, o: o_width, k: k_width, v: v_width } = Widths::of(shape);
     let mut o = Buffer::new(rows.len() * o_width);
     let mut lse = Buffer::new(rows.len() * shape.n_heads);
+    // A prefix and its keys and values as attention reads them: the segments that continue it follow each other.
+    let mut kept: Option<(Range<usize>, AttentionCache)> = None;
     for (own, prefix) in rows.views() {
-        let joined = prefix.map(|prefix| [join(k, &prefix, &own, k_width), join(v, &prefix, &own, v_width)]);
-        let (k, v) = match &joined {
-            Some([k, v]) => (&**k, &**v),
-            None => (&k[times(&own, k_width)], &v[times(&own, v_width)]),
-        };
         let (o, lse) = (&mut o[times(&own, o_width)], &mut lse[times(&own, shape.n_heads)]);
-        attention_forward(o, lse, &q[times(&own, q_width)], k, v, shape);
+        let (q, k_own, v_own) = (&q[times(&own, q_width)], &k[times(&own, k_width)], &v[times(&own, v_width)]);
+        let Some(prefix) = prefix else {
+            attention_forward(o, lse, q, k_own, v_own, shape);
+            continue;
+        };
+        if kept.as_ref().is_none_or(|(rows, _)| *rows != prefix) {
+            let mut cache = AttentionCache::new(shape);
+            cache.push(&k[times(&prefix, k_width)], &v[times(&prefix, v_width)]);
+            kept = Some((prefix.clone(), cache));
+        }
+        let (_, cache) = kept.as_mut().expect("the prefix was just put there");
+        cache.truncate(prefix.len());
+        cache.push(k_own, v_own);
+        attention_cached(o, lse, q, cache);
     }
     (o, lse)
 }

@@ -15,7 +15,7 @@ use reseek_tensor::dtype::Dtype;
 use reseek_tensor::fp8::rounded_blocks;
 use reseek_tensor::matmul::{Accumulate, Packed, matmul};
 use reseek_tensor::operand::Operand;
-use reseek_tensor::permute::{join_rows, split_rows};
+use reseek_tensor::permute::{copy_short, join_rows, split_rows};
 use reseek_tensor::rope::{RopeDirection, RopeStyle, rope};
 
 use crate::Weights;
@@ -263,9 +263,9 @@ impl Mla {
         let heads = keys.chunks_exact_mut(nope + p).zip(values.chunks_exact_mut(v)).zip(kv.chunks_exact(nope + v));
         for (head, ((key, value), kv)) in heads.enumerate() {
             let row = head / self.heads;
-            key[..nope].copy_from_slice(&kv[..nope]);
-            key[nope..].copy_from_slice(&k_rope[row * p..(row + 1) * p]);
-            value.copy_from_slice(&kv[nope..]);
+            copy_short(&mut key[..nope], &kv[..nope]);
+            copy_short(&mut key[nope..], &k_rope[row * p..(row + 1) * p]);
+            copy_short(value, &kv[nope..]);
         }
         (keys, values)
     }
@@ -277,8 +277,8 @@ impl Mla {
         let mut dk_rope = Buffer::zeros(n * p);
         let heads = dkv.chunks_exact_mut(nope + v).zip(dk.chunks_exact(nope + p).zip(dv.chunks_exact(v)));
         for (head, (dkv, (dk, dv))) in heads.enumerate() {
-            dkv[..nope].copy_from_slice(&dk[..nope]);
-            dkv[nope..].copy_from_slice(dv);
+            copy_short(&mut dkv[..nope], &dk[..nope]);
+            copy_short(&mut dkv[nope..], dv);
             let row = head / self.heads;
             let rope = &mut dk_rope[row * p..(row + 1) * p];
             rope.iter_mut().zip(&dk[nope..]).for_each(|(a, b)| *a += b);

@@ -122,7 +122,10 @@ pub(crate) fn interleave_rows(
     assert!(odd.is_none_or(|odd| odd.len() == even.len()), "rows of different lengths");
     let (even, odd) = (halves(even), odd.map(halves));
     #[cfg(target_arch = "x86_64")]
-    let is_fast = x86::is_supported();
+    if let Some(odd) = odd.filter(|_| x86::is_supported()) {
+        // SAFETY: the machine has the instructions.
+        return unsafe { x86::interleave_places(to, even, odd, places) };
+    }
     for (columns, start) in places {
         let to = &mut to[start..][..columns.len()];
         let even = &even[columns.clone()];
@@ -130,12 +133,6 @@ pub(crate) fn interleave_rows(
             to.iter_mut().zip(even).for_each(|(to, &even)| *to = f32::from_bits(even.into()));
             continue;
         };
-        #[cfg(target_arch = "x86_64")]
-        if is_fast {
-            // SAFETY: the machine has the instructions; all three have the same length.
-            unsafe { x86::interleave(to, even, odd) };
-            continue;
-        }
         let pairs = even.iter().zip(odd).map(|(&even, &odd)| u32::from(even) | u32::from(odd) << 16);
         to.iter_mut().zip(pairs).for_each(|(to, pair)| *to = f32::from_bits(pair));
     }
@@ -222,6 +219,7 @@ mod x86 {
         _mm512_slli_epi32,
     };
     use std::mem::transmute;
+    use std::ops::Range;
 
     use crate::dispatch::{SimdLevel, level};
 
@@ -234,11 +232,29 @@ mod x86 {
             && is_x86_feature_detected!("avx512vl")
     }
 
+    /// [`interleave`] at each of the places.
+    ///
+    /// # Safety
+    /// The machine has AVX-512 F, BW and VL.
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+    pub(super) unsafe fn interleave_places(
+        to: &mut [f32],
+        even: &[u16],
+        odd: &[u16],
+        places: impl Iterator<Item = (Range<usize>, usize)>,
+    ) {
+        for (columns, start) in places {
+            let to = &mut to[start..][..columns.len()];
+            // SAFETY: the caller's promise; all three have the same length.
+            unsafe { interleave(to, &even[columns.clone()], &odd[columns]) };
+        }
+    }
+
     /// # Safety
     /// The machine has AVX-512 F, BW and VL; all three have the same length.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-    pub(super) unsafe fn interleave(to: &mut [f32], even: &[u16], odd: &[u16]) {
+    unsafe fn interleave(to: &mut [f32], even: &[u16], odd: &[u16]) {
         // SAFETY: the places and masks of `lanes` leave out what lies behind the end.
         lanes(to.len(), |at, mask| unsafe {
             let even = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(mask, even.as_ptr().add(at).cast()));

@@ -16,6 +16,17 @@ pub fn gather_rows(y: &mut [f32], x: &[f32], rows: &[u32], d: usize) {
     }
 }
 
+/// Copies a row that is shorter than a call of memcpy is worth.
+///
+/// # Panics
+/// If the lengths differ.
+pub fn copy_short(to: &mut [f32], from: &[f32]) {
+    assert_eq!(to.len(), from.len(), "rows of different lengths");
+    let ((to, to_rest), (from, from_rest)) = (to.as_chunks_mut::<LANES>(), from.as_chunks::<LANES>());
+    to.iter_mut().zip(from).for_each(|(to, from)| *to = *from);
+    to_rest.iter_mut().zip(from_rest).for_each(|(to, from)| *to = *from);
+}
+
 /// `y[i]` = row i of `a` followed by row i of `b`, rows of `wa` and `wb` values.
 ///
 /// # Panics
@@ -24,8 +35,8 @@ pub fn join_rows(y: &mut [f32], a: &[f32], wa: usize, b: &[f32], wb: usize) {
     check_joined(y.len(), a.len(), wa, b.len(), wb);
     let _span = span(Op::Permute, 0, 2 * y.len());
     for (y, (a, b)) in y.chunks_exact_mut(wa + wb).zip(a.chunks_exact(wa).zip(b.chunks_exact(wb))) {
-        y[..wa].copy_from_slice(a);
-        y[wa..].copy_from_slice(b);
+        copy_short(&mut y[..wa], a);
+        copy_short(&mut y[wa..], b);
     }
 }
 
@@ -37,8 +48,8 @@ pub fn split_rows(a: &mut [f32], wa: usize, b: &mut [f32], wb: usize, y: &[f32])
     check_joined(y.len(), a.len(), wa, b.len(), wb);
     let _span = span(Op::Permute, 0, 2 * y.len());
     for (y, (a, b)) in y.chunks_exact(wa + wb).zip(a.chunks_exact_mut(wa).zip(b.chunks_exact_mut(wb))) {
-        a.copy_from_slice(&y[..wa]);
-        b.copy_from_slice(&y[wa..]);
+        copy_short(a, &y[..wa]);
+        copy_short(b, &y[wa..]);
     }
 }
 

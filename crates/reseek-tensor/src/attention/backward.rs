@@ -19,6 +19,7 @@ use crate::dtype::{Dtype, pair_neighbours, pair_within_rows};
 use crate::matmul::Accumulate;
 use crate::profile::Op;
 use crate::scratch::Scratch;
+use crate::simd::{LANES, Lanes, multiversion};
 
 /// Gradients of q, k and v from `d_o`; all three are overwritten. `o` and `lse` are those of
 /// [`super::attention_forward`]; as there, the queries are the last of the keys' positions.
@@ -80,12 +81,31 @@ pub fn attention_backward(
     SCRATCH.set(scratch);
 }
 
-/// `out[row, head] = factor * rows[row]`, leaving out the padding.
-fn store_rows(out: &mut [f32], head: usize, n_heads: usize, rows: &[f32], width: usize, factor: f32) {
+multiversion! {
+    /// `out[row, head] = factor * rows[row]`, leaving out the padding.
+    fn store_rows(
+        out: &mut [f32],
+        head: usize,
+        n_heads: usize,
+        rows: &[f32],
+        width: usize,
+        factor: f32,
+    ) = store_rows_body
+}
+
+#[inline(always)]
+fn store_rows_body<V: Lanes>(
+    out: &mut [f32],
+    head: usize,
+    n_heads: usize,
+    rows: &[f32],
+    width: usize,
+    factor: f32,
+) {
     let heads = out.chunks_exact_mut(width).skip(head).step_by(n_heads);
     for (out, row) in heads.zip(rows.chunks_exact(padded(width))) {
-        for (out, x) in out.iter_mut().zip(row) {
-            *out = factor * x;
+        for at in (0..width).step_by(LANES) {
+            V::load_at(row, at, 0.0).mul(V::splat(factor)).store_at(out, at);
         }
     }
 }

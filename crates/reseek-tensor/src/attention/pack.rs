@@ -2,7 +2,7 @@
 
 use super::KEY_TILE;
 use crate::dtype::{pair_rows, set_odd_of_pairs};
-use crate::simd::transpose_4x4;
+use crate::simd::{LANES, Lanes, multiversion, transpose_4x4};
 
 /// Rows of one head inside `[len, n_heads, width]`.
 #[derive(Clone, Copy)]
@@ -31,10 +31,19 @@ impl<'a> Head<'a> {
 pub(super) fn copy_rows<'a>(out: &mut [f32], padded: usize, rows: impl Iterator<Item = &'a [f32]>, factor: f32) {
     for (out, row) in out.chunks_exact_mut(padded).zip(rows) {
         let (body, padding) = out.split_at_mut(row.len());
-        for (out, x) in body.iter_mut().zip(row) {
-            *out = factor * x;
-        }
+        scale(body, row, factor);
         padding.fill(0.0);
+    }
+}
+
+multiversion! {
+    fn scale(out: &mut [f32], row: &[f32], factor: f32) = scale_body
+}
+
+#[inline(always)]
+fn scale_body<V: Lanes>(out: &mut [f32], row: &[f32], factor: f32) {
+    for at in (0..row.len()).step_by(LANES) {
+        V::load_at(row, at, 0.0).mul(V::splat(factor)).store_at(out, at);
     }
 }
 

@@ -11,6 +11,7 @@ use std::ops::Range;
 use std::ptr::null;
 
 use super::packed::{Packed, panel_width};
+use crate::permute::copy_short;
 use super::tile::{PANEL, ROWS_MAX, Tile, compute, panels_max, rows_max};
 use crate::aligned::Line;
 use crate::dispatch::SimdLevel;
@@ -232,7 +233,7 @@ fn copy_row_tile(copy: &mut [f32], copy_row: usize, a: Left, k: usize, steps: &R
         if dtype == Dtype::Bf16 && !a.is_paired() {
             pair_neighbours(target, &source[dtype.values(steps, k)]);
         } else {
-            target.copy_from_slice(&source[steps.clone()]);
+            copy_short(target, &source[steps.clone()]);
         }
     }
 }

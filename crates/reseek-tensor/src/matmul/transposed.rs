@@ -103,15 +103,12 @@ pub(super) fn pack_row_tiles(
     dtype: Dtype,
 ) {
     const ROWS: usize = 8;
-    let columns = |tile: usize| {
-        let rows = tiles.get(tile);
-        a.range.start + rows.start..a.range.start + rows.end
-    };
+    let columns: Vec<Range<usize>> =
+        (0..tiles.count()).map(|tile| tiles.get(tile)).map(|r| a.range.start + r.start..a.range.start + r.end).collect();
     for (index, few_rows) in blocks(rows.clone(), ROWS).enumerate() {
         match dtype {
             Dtype::F32 => {
-                for (tile, packed) in packed.chunks_exact_mut(tile_size).enumerate() {
-                    let columns = columns(tile);
+                for (columns, packed) in columns.iter().zip(packed.chunks_exact_mut(tile_size)) {
                     let few_rows = few_rows.clone().map(|row| &a.values.row(row, a.width)[columns.clone()]);
                     copy_tile(&mut packed[index * ROWS * columns.len()..], few_rows, columns.len());
                 }
@@ -119,11 +116,10 @@ pub(super) fn pack_row_tiles(
             Dtype::Bf16 => {
                 for (at, pair) in blocks(few_rows, 2).enumerate() {
                     let at = index * dtype.steps(ROWS) + at;
-                    let places = (0..tiles.count()).map(|tile| {
-                        let columns = columns(tile);
-                        let start = tile * tile_size + at * columns.len();
-                        (columns, start)
-                    });
+                    let place = |(tile, of_tile): (usize, &Range<usize>)| {
+                        (of_tile.clone(), tile * tile_size + at * of_tile.len())
+                    };
+                    let places = columns.iter().enumerate().map(place);
                     let odd = (pair.len() == 2).then(|| a.values.row(pair.start + 1, a.width));
                     a.values.pair_rows(packed, a.values.row(pair.start, a.width), odd, places);
                 }
