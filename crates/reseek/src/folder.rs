@@ -43,7 +43,7 @@ pub fn load(path: &Path, dtype: Option<Compute>) -> Outcome<Loaded> {
     let tokenizer = Arc::new(Tokenizer::from_folder(path)?);
     let template = ChatTemplate::from_folder(path)?;
     let begin = vec![tokenizer.special(Special::Bos)?];
-    Ok(Loaded { model: Model::new(&weights), tokenizer, template, begin })
+    Ok(Loaded { model: Model::forward_only(&weights), tokenizer, template, begin })
 }
 
 fn load_file(path: &Path, dtype: Option<Compute>) -> Outcome<Loaded> {
@@ -55,7 +55,7 @@ fn load_file(path: &Path, dtype: Option<Compute>) -> Outcome<Loaded> {
     let tokenizer = Arc::new(tokenizer_of(&file.tokenizer, path)?);
     let template = file.chat_template.as_deref().map(ChatTemplate::new).transpose()?;
     let begin = if file.tokenizer.add_bos { vec![file.tokenizer.bos as u32] } else { Vec::new() };
-    Ok(Loaded { model: Model::new(&weights), tokenizer, template, begin })
+    Ok(Loaded { model: Model::forward_only(&weights), tokenizer, template, begin })
 }
 
 fn tokenizer_of(parts: &GgufTokenizer, path: &Path) -> Outcome<Tokenizer> {

@@ -173,7 +173,7 @@ fn respec(weights: &Weights, spec: ModelSpec) -> Outcome<Weights> {
 
 /// Share of needles found at one, two and four times `seq_len`, and over all.
 fn needles(chain: &Chain, tokenizer: &Tokenizer, weights: &Weights, seq_len: usize) -> Outcome<Value> {
-    let model = Model::new(weights);
+    let model = Model::forward_only(weights);
     let corpus = reseek_data::Corpus { documents: chain.corpus.heldout.clone(), ..Default::default() };
     let haystack = Haystack::new(&corpus, tokenizer)?;
     let n = chain.recipe.extend.needles;

@@ -108,7 +108,7 @@ fn reference_model(learner: &Learner, extra: &Extra) -> Model {
         weights.data.copy_from_slice(data);
         weights.buffers.copy_from_slice(biases);
     }
-    Model::new(&weights)
+    Model::forward_only(&weights)
 }
 
 /// Steps whose operations fit into `budget`, at the longest completions; each mini-batch reads its prompts once.

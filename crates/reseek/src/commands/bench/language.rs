@@ -84,7 +84,7 @@ pub fn grpo(setting: &Setting) -> Outcome<Value> {
         ..resolve(Scale::Nano, &[], &[])?.recipe.zero
     };
     let forward = weights.spec.forward_flops_per_token(64.0);
-    let reference = Model::new(&weights);
+    let reference = Model::forward_only(&weights);
     let mut learner = Learner::new(weights);
     let stop = tokenizer.as_ref().map_or(Ok(u32::MAX), |tokenizer| tokenizer.special(Special::Eos))?;
     // Of every step: tokens sampled, and operations.
