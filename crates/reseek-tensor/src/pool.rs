@@ -43,6 +43,11 @@ pub(crate) fn has_idle_threads() -> bool {
     ALONE.get() && rayon::current_num_threads() > 1
 }
 
+/// Threads of the pool that the caller runs in.
+pub(crate) fn threads_here() -> usize {
+    rayon::current_num_threads()
+}
+
 /// Runs `f` on the parts of `0..n` that the pool's threads get, this one's first. Only inside of a single lane.
 pub(crate) fn join_parts(n: usize, f: impl Fn(std::ops::Range<usize>) + Sync) {
     let threads = rayon::current_num_threads();
@@ -53,6 +58,17 @@ pub(crate) fn join_parts(n: usize, f: impl Fn(std::ops::Range<usize>) + Sync) {
             scope.spawn(move |_| f(part));
         }
         f(0..n / threads);
+    });
+}
+
+/// Runs `f` on every item, on whichever of the pool's threads is free, this one among them. Only inside of a single lane.
+pub(crate) fn join_each<T: Send>(items: Vec<T>, f: impl Fn(T) + Sync) {
+    rayon::in_place_scope(|scope| {
+        let f = &f;
+        let mut items = items.into_iter();
+        let first = items.next();
+        items.for_each(|item| scope.spawn(move |_| f(item)));
+        first.into_iter().for_each(f);
     });
 }
 

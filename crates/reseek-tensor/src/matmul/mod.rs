@@ -55,6 +55,9 @@ pub enum Accumulate {
 /// Bytes of B from which the threads that wait for a single lane take a share of its columns.
 const PARALLEL_BYTES: usize = 128 << 10;
 
+/// Floating-point operations from which the threads that wait for a single lane take a share of a weight's gradient.
+const SHARED_FLOPS: usize = 4_000_000;
+
 /// Floating-point operations from which a product outside the pool is worth cutting up.
 const PARALLEL_FLOPS: usize = 64_000_000;
 
@@ -158,7 +161,9 @@ pub fn matmul_tn_part<'a, 'b>(
         return;
     }
     let level = dispatch::level();
-    let rows_of_part = columns.len().div_ceil(parts(columns.len(), n, t)).next_multiple_of(tile::ROWS_MAX);
+    let is_shared = pool::has_idle_threads() && flops(columns.len(), n, t) >= SHARED_FLOPS;
+    let parts = if is_shared { pool::threads_here() } else { parts(columns.len(), n, t) };
+    let rows_of_part = columns.len().div_ceil(parts).next_multiple_of(tile::ROWS_MAX);
     let unrounded = (precision == Compute::Fp8).then(|| (a.to_values(m), b.to_values(n)));
     let compute = |(index, c): (usize, &mut [f32])| {
         let first = columns.start + index * rows_of_part;
@@ -172,7 +177,7 @@ pub fn matmul_tn_part<'a, 'b>(
         compute((0, c));
     } else {
         let chunks: Vec<_> = c.chunks_mut(rows_of_part * n).enumerate().collect();
-        pool::map_lanes(chunks, compute);
+        if is_shared { pool::join_each(chunks, compute) } else { drop(pool::map_lanes(chunks, compute)) }
     }
 }
 
@@ -265,8 +270,11 @@ fn check_offsets(offsets: &[usize], n_groups: usize, width: usize, operand: Left
 
 /// Into how many parts to cut a product.
 fn parts(m: usize, n: usize, k: usize) -> usize {
-    let flops = 2_usize.saturating_mul(m).saturating_mul(n).saturating_mul(k);
-    if flops < PARALLEL_FLOPS || pool::on_worker() { 1 } else { pool::threads() }
+    if flops(m, n, k) < PARALLEL_FLOPS || pool::on_worker() { 1 } else { pool::threads() }
+}
+
+fn flops(m: usize, n: usize, k: usize) -> usize {
+    2_usize.saturating_mul(m).saturating_mul(n).saturating_mul(k)
 }
 
 /// The level is the caller's: what it chose for a test holds on the pool's threads too.
