@@ -150,6 +150,17 @@ impl Model {
         Activations { rows, blocks, y: x, hidden, mtp }
     }
 
+    /// The hidden rows [n, d] of a training pass, in its bits, where nothing else of it is wanted: each layer's activations go as soon as
+    /// the next has its input.
+    ///
+    /// # Panics
+    /// If a token is outside of the vocabulary or a position outside of the rotary table.
+    pub fn hidden(&self, rows: &Rows) -> Buffer {
+        let pass = Pass { rows, rope: &self.rope };
+        let x = self.blocks.iter().fold(self.embed(&rows.tokens), |x, block| block.forward(x, pass).0);
+        self.norm.forward(&x)
+    }
+
     /// Adds the gradients of all weights to `grads`, laid out as [`Weights::data`]. The head's own gradient is the loss's to add,
     /// at [`Model::head_range`].
     pub fn backward(&self, activations: &Activations, outputs: OutputGradients, grads: &mut [f32]) {
