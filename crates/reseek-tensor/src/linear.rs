@@ -108,7 +108,9 @@ impl Linear {
     fn dgrad_operand(&self) -> &Packed {
         match &self.0 {
             Form::Packed { dgrad: Some(dgrad), .. } => dgrad,
-            Form::Packed { dgrad: None, .. } => panic!("a matrix that is packed for the forward pass alone has no gradient"),
+            Form::Packed { dgrad: None, .. } => {
+                panic!("a matrix that is packed for the forward pass alone has no gradient")
+            }
             Form::Sampled(_) => panic!("{QUANTISED}"),
         }
     }

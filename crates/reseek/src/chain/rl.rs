@@ -47,7 +47,7 @@ pub fn reinforce(
     let (seed, lanes, problems) = (chain.seed, chain.recipe.pretrain.lanes, chain.problems.clone());
     let spec = weights.spec.clone();
     let steps = budget.map_or(recipe.steps, |budget| steps_within(budget, &spec, recipe).min(recipe.steps));
-    let mut learner = Learner::new(weights);
+    let mut learner = chain.learner(weights);
     let mut extra = Extra::default();
     let mut reference: Option<Model> = None;
     let usage = run(&work.dir, &mut learner, &mut extra, steps as u64, &mut chain.ui, |learner, extra, step| {
