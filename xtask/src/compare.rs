@@ -79,9 +79,9 @@ const JOBS: [Job; 7] = [
         at_least: 1.0,
     },
     Job {
-        name: "grpo: SmolLM2-135M in bf16, 4 × 8 completions of 64 tokens",
+        name: "grpo: SmolLM2-135M in bf16, 4 × 8 completions of at most 64 tokens",
         peer: "TRL GRPOTrainer bf16",
-        ours: "grpo --model MODELS/smollm2.gguf",
+        ours: "grpo --model MODELS/smollm2",
         theirs: "grpo_trl.py MODELS/smollm2 --bf16 --steps 2",
         rates: ["completions_per_s", "completions_per_s"],
         at_least: 4.0,

@@ -32,9 +32,8 @@ pub fn score(model: &Model, tokens: &[u32]) -> Result<Vec<f32>, EngineError> {
 /// log p of the targets of every lane's rows, [n] each; 0 where the target is ignored. The bits are those of training.
 pub fn logprobs(model: &Model, lanes: Vec<(Rows, Vec<u32>)>) -> Vec<Vec<f32>> {
     map_lanes(lanes, |(rows, targets)| {
-        let pass = model.forward(rows, None);
         let mut out = vec![0.0; targets.len()];
-        lm_logprobs(pass.hidden(), model.head(), &targets, &mut out);
+        lm_logprobs(&model.hidden(&rows), model.head(), &targets, &mut out);
         out
     })
 }

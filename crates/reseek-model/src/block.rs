@@ -13,6 +13,7 @@ use crate::mla::{Mla, MlaSaved};
 use crate::moe::{Mlp, MlpSaved, Moe, MoeSaved};
 use crate::part::Norm;
 use crate::rows::Pass;
+use crate::weights::Source;
 
 /// A layer of any family.
 #[derive(Debug)]
@@ -67,7 +68,7 @@ enum FfnSaved {
 
 impl Block {
     /// Layer `index` of the files; the one after the last is the MTP module's.
-    pub fn new(weights: &Weights, index: usize) -> Self {
+    pub fn new(weights: Source, index: usize) -> Self {
         let spec = &weights.spec;
         let prefix = format!("model.layers.{index}");
         let attention = match &spec.mla {

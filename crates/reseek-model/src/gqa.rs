@@ -11,11 +11,11 @@ use reseek_tensor::matmul::Accumulate;
 use reseek_tensor::operand::Operand;
 use reseek_tensor::rope::{RopeDirection, RopeStyle, rope};
 
-use crate::Weights;
 use crate::attend::{attend, attend_backward};
 use crate::cache::LayerCache;
 use crate::part::{Matrix, Norm};
 use crate::rows::Pass;
+use crate::weights::Source;
 
 /// One layer's attention.
 #[derive(Debug)]
@@ -39,7 +39,7 @@ pub(crate) struct GqaSaved {
 }
 
 impl Gqa {
-    pub fn new(weights: &Weights, prefix: &str) -> Self {
+    pub fn new(weights: Source, prefix: &str) -> Self {
         let spec: &ModelSpec = &weights.spec;
         let matrix = |part: &str| Matrix::new(weights, &format!("{prefix}.{part}"));
         let norm = |part: &str| Norm::new(weights, &format!("{prefix}.{part}"));

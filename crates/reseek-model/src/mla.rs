@@ -18,11 +18,11 @@ use reseek_tensor::operand::Operand;
 use reseek_tensor::permute::{copy_short, join_rows, split_rows};
 use reseek_tensor::rope::{RopeDirection, RopeStyle, rope};
 
-use crate::Weights;
 use crate::attend::{attend, attend_backward};
 use crate::cache::{CacheMode, LayerCache};
 use crate::part::{Matrix, Norm};
 use crate::rows::Pass;
+use crate::weights::Source;
 
 /// One layer's attention.
 #[derive(Debug)]
@@ -60,7 +60,7 @@ pub(crate) struct MlaSaved {
 }
 
 impl Mla {
-    pub fn new(weights: &Weights, prefix: &str) -> Self {
+    pub fn new(weights: Source, prefix: &str) -> Self {
         let spec: &ModelSpec = &weights.spec;
         let dims = spec.mla.clone().expect("multi-head latent attention has its specification");
         let matrix = |part: &str| Matrix::new(weights, &format!("{prefix}.{part}"));

@@ -20,6 +20,7 @@ use crate::Weights;
 use crate::part::{GateUp, Matrix};
 use crate::router::{Routing, balance_loss, expert_counts, route, route_backward};
 use crate::rows::spans;
+use crate::weights::Source;
 
 /// A dense SwiGLU network: W_down·(silu(W_gate·x) ⊙ W_up·x).
 #[derive(Debug)]
@@ -35,7 +36,7 @@ pub(crate) struct MlpSaved {
 }
 
 impl Mlp {
-    pub fn new(weights: &Weights, prefix: &str) -> Self {
+    pub fn new(weights: Source, prefix: &str) -> Self {
         Self { gate_up: GateUp::new(weights, prefix), down: Matrix::new(weights, &format!("{prefix}.down_proj")) }
     }
 
@@ -82,6 +83,7 @@ pub(crate) struct Moe {
 #[derive(Debug)]
 struct Group<const PARTS: usize> {
     forward: Vec<Packed>,
+    /// None where there is no backward pass.
     dgrad: Vec<Packed>,
     /// Width of one part.
     out: usize,
@@ -111,7 +113,7 @@ struct Slots {
 }
 
 impl Moe {
-    pub fn new(weights: &Weights, prefix: &str, spec: &MoeSpec) -> Self {
+    pub fn new(weights: Source, prefix: &str, spec: &MoeSpec) -> Self {
         let bias = format!("{prefix}.gate.e_score_correction_bias");
         Self {
             spec: spec.clone(),
@@ -224,7 +226,7 @@ impl Moe {
 }
 
 impl<const PARTS: usize> Group<PARTS> {
-    fn new(weights: &Weights, prefix: &str, parts: [&str; PARTS], n_experts: usize) -> Self {
+    fn new(weights: Source, prefix: &str, parts: [&str; PARTS], n_experts: usize) -> Self {
         let name = |j: usize, part: &str| format!("{prefix}.experts.{j}.{part}.weight");
         let shape = weights.layout.shape(&name(0, parts[0])).expect("a mixture has an expert 0");
         let (out, in_) = (shape[0], shape[1]);
@@ -237,7 +239,7 @@ impl<const PARTS: usize> Group<PARTS> {
         let zeros = vec![0.0; PARTS * out * in_];
         let (out_all, compute) = (PARTS * out, weights.compute);
         let forward = vec![Packed::from_transposed(&zeros, out_all, in_, compute); n_experts];
-        let dgrad = vec![Packed::from_rows(&zeros, out_all, in_, compute); n_experts];
+        let dgrad = vec![Packed::from_rows(&zeros, out_all, in_, compute); if weights.trains { n_experts } else { 0 }];
         let mut group = Self { forward, dgrad, out, in_, ranges, compute };
         group.repack(&weights.data);
         group
@@ -246,12 +248,15 @@ impl<const PARTS: usize> Group<PARTS> {
     fn repack(&mut self, data: &[f32]) {
         let size = self.out * self.in_;
         let mut w = Buffer::new(PARTS * size);
-        for (j, (forward, dgrad)) in self.forward.iter_mut().zip(&mut self.dgrad).enumerate() {
+        let mut dgrad = self.dgrad.iter_mut();
+        for (j, forward) in self.forward.iter_mut().enumerate() {
             for (w, range) in w.chunks_exact_mut(size).zip(&self.ranges) {
                 w.copy_from_slice(&data[range.start + j * size..][..size]);
             }
             forward.repack_transposed(&w);
-            dgrad.repack_rows(&w);
+            if let Some(dgrad) = dgrad.next() {
+                dgrad.repack_rows(&w);
+            }
         }
     }
 

@@ -13,6 +13,7 @@ use crate::Weights;
 use crate::block::{Block, BlockSaved};
 use crate::part::{Matrix, Norm};
 use crate::rows::Pass;
+use crate::weights::Source;
 
 /// The module.
 #[derive(Debug)]
@@ -34,7 +35,7 @@ pub(crate) struct MtpSaved {
 }
 
 impl Mtp {
-    pub fn new(weights: &Weights) -> Self {
+    pub fn new(weights: Source) -> Self {
         let index = weights.spec.num_hidden_layers;
         let norm = |part: &str| Norm::new(weights, &format!("model.layers.{index}.{part}"));
         Self {

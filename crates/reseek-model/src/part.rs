@@ -11,7 +11,7 @@ use reseek_tensor::operand::Operand;
 use reseek_tensor::permute::join_rows;
 use reseek_tensor::rmsnorm::{rmsnorm_dgrad, rmsnorm_forward, rmsnorm_operand, rmsnorm_wgrad};
 
-use crate::Weights;
+use crate::weights::Source;
 
 /// A linear map y = W·x (+ b) with its weight packed for both directions.
 #[derive(Debug)]
@@ -30,12 +30,12 @@ struct Bias {
 
 impl Matrix {
     /// `name` without its `.weight`; a bias is taken along where the specification lists one.
-    pub fn new(weights: &Weights, name: &str) -> Self {
+    pub fn new(weights: Source, name: &str) -> Self {
         Self::in_format(weights, name, weights.compute)
     }
 
     /// [`Matrix::new`] that multiplies in `compute` whatever the model does.
-    pub fn in_format(weights: &Weights, name: &str, compute: impl Into<Compute>) -> Self {
+    pub fn in_format(weights: Source, name: &str, compute: impl Into<Compute>) -> Self {
         let key = format!("{name}.weight");
         let linear = weights.linear(&key, compute.into());
         let bias_key = format!("{name}.bias");
@@ -105,7 +105,7 @@ enum GateUpForm {
 }
 
 impl GateUp {
-    pub fn new(weights: &Weights, prefix: &str) -> Self {
+    pub fn new(weights: Source, prefix: &str) -> Self {
         let names = ["gate_proj", "up_proj"].map(|part| format!("{prefix}.{part}.weight"));
         let ranges = names.each_ref().map(|name| weights.layout.range(name));
         let &[out, in_] = weights.layout.shape(&names[0]).expect("a gate") else { panic!("a gate is a matrix") };
@@ -113,7 +113,7 @@ impl GateUp {
             GateUpForm::Sampled(names.map(|name| weights.linear(&name, weights.compute)))
         } else {
             let both = join(&weights.data, &ranges);
-            GateUpForm::Joined(Linear::pack(&both, 2 * out, in_, weights.compute))
+            GateUpForm::Joined(weights.pack(&both, 2 * out, in_, weights.compute))
         };
         Self { form, ranges, out }
     }
@@ -180,7 +180,7 @@ pub(crate) struct Norm {
 }
 
 impl Norm {
-    pub fn new(weights: &Weights, name: &str) -> Self {
+    pub fn new(weights: Source, name: &str) -> Self {
         let key = format!("{name}.weight");
         Self {
             gamma: weights.get(&key).to_vec(),

@@ -16,6 +16,7 @@ use crate::cache::{CacheMode, KvCache};
 use crate::mtp::{Mtp, MtpSaved};
 use crate::part::Norm;
 use crate::rows::{Pass, Rows};
+use crate::weights::Source;
 use crate::{Layout, Weights};
 
 /// A model ready to compute: weights packed for the kernels. [`Model::repack`] follows an update of the weights.
@@ -57,6 +58,16 @@ pub struct OutputGradients {
 impl Model {
     /// Packs `weights`.
     pub fn new(weights: &Weights) -> Self {
+        Self::pack(Source { weights, trains: true })
+    }
+
+    /// Packs `weights` for passes forward alone, in half the memory: the same values, but [`Model::backward`] panics. For a reference
+    /// policy, or a model to sample from.
+    pub fn forward_only(weights: &Weights) -> Self {
+        Self::pack(Source { weights, trains: false })
+    }
+
+    fn pack(weights: Source) -> Self {
         let spec = weights.spec.clone();
         const EMBEDDING: &str = "model.embed_tokens.weight";
         let embedding_range = weights.layout.range(EMBEDDING);
@@ -80,10 +91,12 @@ impl Model {
     /// Takes the values of `weights`, of the same layout, after an update.
     pub fn repack(&mut self, weights: &Weights) {
         assert_eq!(weights.data.len(), self.layout.parameters(), "weights of another layout");
-        self.embedding.copy_from_slice(&weights.data[self.embedding_range.clone()]);
         self.norm.repack(&weights.data);
-        let Self { blocks, head, head_range, mtp, .. } = self;
-        let mut parts: Vec<Box<dyn FnMut() + Send>> = vec![Box::new(|| head.repack(&weights.data[head_range.clone()]))];
+        let Self { embedding, embedding_range, blocks, head, head_range, mtp, .. } = self;
+        let mut parts: Vec<Box<dyn FnMut() + Send>> = vec![
+            Box::new(|| head.repack(&weights.data[head_range.clone()])),
+            Box::new(|| embedding.copy_from_slice(&weights.data[embedding_range.clone()])),
+        ];
         parts.extend(blocks.iter_mut().map(|block| Box::new(|| block.repack(weights)) as Box<dyn FnMut() + Send>));
         parts.extend(mtp.iter_mut().map(|mtp| Box::new(|| mtp.repack(weights)) as Box<dyn FnMut() + Send>));
         map_lanes(parts, |mut repack| repack());
@@ -153,6 +166,17 @@ impl Model {
             mtp.forward(&hidden, &self.embedding, next, pass)
         });
         Activations { rows, blocks, y: x, hidden, mtp }
+    }
+
+    /// The hidden rows [n, d] of a training pass, in its bits, where nothing else of it is wanted: each layer's activations go as soon as
+    /// the next has its input.
+    ///
+    /// # Panics
+    /// If a token is outside of the vocabulary or a position outside of the rotary table.
+    pub fn hidden(&self, rows: &Rows) -> Buffer {
+        let pass = Pass { rows, rope: &self.rope };
+        let x = self.blocks.iter().fold(self.embed(&rows.tokens), |x, block| block.forward(x, pass).0);
+        self.norm.forward(&x)
     }
 
     /// Adds the gradients of all weights to `grads`, laid out as [`Weights::data`]. The head's own gradient is the loss's to add,

@@ -4,7 +4,7 @@
 //! parameters (no gradient reaches them), so they lie in a second buffer of their own.
 
 use std::collections::{BTreeMap, HashMap};
-use std::ops::Range;
+use std::ops::{Deref, Range};
 use std::sync::Arc;
 
 use reseek_spec::{ModelSpec, TensorSpec};
@@ -14,6 +14,41 @@ use reseek_tensor::quantised::Quantised;
 use reseek_tensor::random::Stream;
 
 use crate::ModelError;
+
+/// Weights on their way into a model's parts, which pack them.
+#[derive(Clone, Copy)]
+pub(crate) struct Source<'a> {
+    pub weights: &'a Weights,
+    /// Whether there will be a backward pass.
+    pub trains: bool,
+}
+
+impl Deref for Source<'_> {
+    type Target = Weights;
+
+    fn deref(&self) -> &Weights {
+        self.weights
+    }
+}
+
+impl Source<'_> {
+    /// The matrix `name` as products read it, in `compute` unless it is quantised.
+    pub fn linear(&self, name: &str, compute: Compute) -> Linear {
+        if let Some(quantised) = self.quantised.get(name) {
+            return Linear::quantised(quantised.clone());
+        }
+        match self.layout.shape(name) {
+            Some(&[out, in_]) => self.pack(self.get(name), out, in_, compute),
+            other => panic!("the model has no matrix {name}, its shape is {other:?}"),
+        }
+    }
+
+    /// Packs `w: [out, in_]` for the passes that there will be.
+    pub fn pack(&self, w: &[f32], out: usize, in_: usize, compute: Compute) -> Linear {
+        let pack = if self.trains { Linear::pack } else { Linear::pack_forward };
+        pack(w, out, in_, compute)
+    }
+}
 
 /// Where each named tensor lies in the flat buffers.
 #[derive(Debug)]
@@ -93,20 +128,24 @@ impl Weights {
     /// If the specification is not one that this crate can compute.
     pub fn init(spec: ModelSpec, seed: u64) -> Result<Self, ModelError> {
         let mut weights = Self::zeros(spec)?;
-        let std = weights.spec.initializer_range as f32;
-        for (i, (tensor, range)) in weights.layout.clone().tensors().enumerate() {
-            if tensor.role.buffer || tensor.name.ends_with(".bias") {
-                continue;
-            }
-            let values = &mut weights.data[range];
-            if tensor.shape.len() == 1 {
-                values.fill(1.0);
-            } else {
-                let mut stream = Stream::new(seed, "init", 0, i as u64);
-                values.iter_mut().for_each(|v| *v = std * stream.normal());
-            }
-        }
+        (0..weights.layout.tensors.len()).for_each(|i| weights.draw(i, seed));
         Ok(weights)
+    }
+
+    /// Fresh values of tensor `i`, whose place holds zeros.
+    fn draw(&mut self, i: usize, seed: u64) {
+        let (tensor, range) = &self.layout.tensors[i];
+        if tensor.role.buffer || tensor.name.ends_with(".bias") {
+            return;
+        }
+        let values = &mut self.data[range.clone()];
+        if tensor.shape.len() == 1 {
+            values.fill(1.0);
+        } else {
+            let std = self.spec.initializer_range as f32;
+            let mut stream = Stream::new(seed, "init", 0, i as u64);
+            values.iter_mut().for_each(|v| *v = std * stream.normal());
+        }
     }
 
     /// Weights from named tensors, for example those of a file.
@@ -120,7 +159,7 @@ impl Weights {
         spec: ModelSpec,
         tensors: impl IntoIterator<Item = (String, Vec<usize>, Vec<f32>)>,
     ) -> Result<Self, ModelError> {
-        let mut weights = Self::init(spec, 0)?;
+        let mut weights = Self::zeros(spec)?;
         let mut seen = vec![false; weights.layout.tensors.len()];
         for (name, shape, values) in tensors {
             let Some(&i) = weights.layout.index.get(&name) else {
@@ -134,10 +173,12 @@ impl Weights {
             target[range.clone()].copy_from_slice(&values);
             seen[i] = true;
         }
-        for ((tensor, _), seen) in weights.layout.tensors.iter().zip(seen) {
-            if !seen && !tensor.role.mtp && !tensor.role.buffer {
+        for i in (0..seen.len()).filter(|&i| !seen[i]) {
+            let (tensor, _) = &weights.layout.tensors[i];
+            if !tensor.role.mtp && !tensor.role.buffer {
                 return Err(ModelError::MissingTensor { name: tensor.name.clone() });
             }
+            weights.draw(i, 0);
         }
         Ok(weights)
     }
@@ -146,17 +187,6 @@ impl Weights {
     pub fn computing_in(mut self, compute: impl Into<Compute>) -> Self {
         self.compute = compute.into();
         self
-    }
-
-    /// The matrix `name` as products read it, in `compute` unless it is quantised.
-    pub(crate) fn linear(&self, name: &str, compute: Compute) -> Linear {
-        if let Some(quantised) = self.quantised.get(name) {
-            return Linear::quantised(quantised.clone());
-        }
-        match self.layout.shape(name) {
-            Some(&[out, in_]) => Linear::pack(self.get(name), out, in_, compute),
-            other => panic!("the model has no matrix {name}, its shape is {other:?}"),
-        }
     }
 
     /// The values of a tensor, parameter or buffer.

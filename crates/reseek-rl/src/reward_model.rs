@@ -4,6 +4,7 @@
 use reseek_model::{Model, OutputGradients, Rows, Weights};
 use reseek_tensor::adamw::{AdamW, adamw};
 use reseek_tensor::buffer::Buffer;
+use reseek_tensor::dtype::Dtype;
 use reseek_tensor::pool::map_lanes;
 use reseek_train::{Hyper, Optimizer};
 
@@ -47,7 +48,7 @@ impl RewardModel {
         let (n, d) = (weights.data.len(), weights.spec.hidden_size);
         Self {
             model: Model::new(&weights),
-            optimizer: Optimizer::new(n),
+            optimizer: Optimizer::new(n, Dtype::F32),
             head: vec![0.0; d],
             head_m: vec![0.0; d],
             head_v: vec![0.0; d],

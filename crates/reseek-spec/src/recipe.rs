@@ -13,6 +13,8 @@ pub struct RecipeSpec {
     /// The format in which every stage multiplies; weights, gradients and sums are f32 in all.
     /// fp8 is V3's: linear layers in emulated E4M3 with scales for tiles, head and attention in bf16.
     pub compute: ComputeDtype,
+    /// The format in which AdamW keeps its moments from step to step. V3 has bf16 (report, 3.3.2); its arithmetic is f32 in both.
+    pub moments: MomentsDtype,
     pub tasks: TasksRecipe,
     pub tokenizer: TokenizerRecipe,
     pub pretrain: PretrainRecipe,
@@ -30,6 +32,14 @@ pub enum ComputeDtype {
     F32,
     Bf16,
     Fp8,
+}
+
+/// Format of AdamW's moments.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MomentsDtype {
+    F32,
+    Bf16,
 }
 
 /// Which generated problems a run trains on and is held to.

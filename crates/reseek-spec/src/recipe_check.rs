@@ -2,7 +2,7 @@
 
 use toml::{Table, Value};
 
-use crate::{RecipeSpec, RlRecipe, SpecError};
+use crate::{MomentsDtype, RecipeSpec, RlRecipe, SpecError};
 
 /// A key, or the end of one, with the least and the greatest value and a hint. A longer key comes before its own end.
 type Rule = (&'static str, f64, f64, &'static str);
@@ -113,6 +113,15 @@ pub fn check_together(recipe: &RecipeSpec) -> Result<(), SpecError> {
     if lengths > 1.0 + 1e-9 {
         let keys = "pretrain.{warmup,constant,cosine,decay}_fraction";
         return wrong(keys, lengths, "at most 1 together", "shorten one of them");
+    }
+    // In bf16 a moment that should move by less than 1/512 of itself stays.
+    if recipe.moments == MomentsDtype::Bf16 && p.beta2 > 0.99 {
+        return wrong(
+            "pretrain.beta2",
+            p.beta2,
+            "at most 0.99 with moments = \"bf16\"",
+            "V3 has 0.95, or keep them in f32",
+        );
     }
     if !recipe.extend.factor.is_multiple_of(2) {
         let factor = recipe.extend.factor as f64;

@@ -52,4 +52,4 @@ pub use model_files::{NamedTensor, load_model, save_model};
 pub use run_dir::{RunDir, RunInfo};
 pub use stage::{PROFILE, StageDir, chain_hash};
 pub use summary::Summary;
-pub use train_state::{LoadedState, StateDir, TrainState};
+pub use train_state::{LoadedState, Moment, StateDir, TrainState};

@@ -1,4 +1,4 @@
-//! Named f32 tensors in a safetensors file: written in the given order, read from F32, BF16 and F16.
+//! Named tensors in a safetensors file: written as F32 or BF16 in the given order, read as f32 from F32, BF16 and F16.
 //!
 //! The header's form and its checks are the safetensors crate's; the tensors are streamed past it, so that
 //! neither writing nor reading holds the file in memory beside the values. Writing is a function of the values
@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 
 use safetensors::tensor::{Dtype, Metadata, TensorInfo};
 
+use half::bf16;
+
 use crate::StoreError;
 use crate::atomic::AtomicFile;
 
@@ -22,6 +24,30 @@ const CHUNK_VALUES: usize = 1 << 16;
 /// One tensor to write: name, shape, values in row-major order.
 pub type TensorRef<'a> = (&'a str, &'a [usize], &'a [f32]);
 
+/// Values of either format that is written.
+#[derive(Clone, Copy, Debug)]
+pub enum Values<'a> {
+    F32(&'a [f32]),
+    Bf16(&'a [bf16]),
+}
+
+impl Values<'_> {
+    /// How many there are.
+    pub(crate) fn len(self) -> usize {
+        match self {
+            Self::F32(values) => values.len(),
+            Self::Bf16(values) => values.len(),
+        }
+    }
+
+    fn dtype(self) -> Dtype {
+        match self {
+            Self::F32(_) => Dtype::F32,
+            Self::Bf16(_) => Dtype::BF16,
+        }
+    }
+}
+
 /// Writes `tensors` as F32 into `file`, in the order given.
 ///
 /// # Errors
@@ -30,12 +56,28 @@ pub type TensorRef<'a> = (&'a str, &'a [usize], &'a [f32]);
 /// # Panics
 /// If a tensor has another number of values than its shape says.
 pub fn write_tensors(file: &mut AtomicFile, tensors: &[TensorRef<'_>]) -> Result<(), StoreError> {
+    let tensors: Vec<_> = tensors.iter().map(|&(name, shape, values)| (name, shape, Values::F32(values))).collect();
+    write_values(file, &tensors)
+}
+
+/// [`write_tensors`] of values in their own formats.
+///
+/// # Errors
+/// As there.
+///
+/// # Panics
+/// As there.
+pub fn write_values(file: &mut AtomicFile, tensors: &[(&str, &[usize], Values<'_>)]) -> Result<(), StoreError> {
     file.write(&header(tensors))?;
     let mut bytes = Vec::with_capacity(CHUNK_VALUES * 4);
     for (_, _, values) in tensors {
-        for chunk in values.chunks(CHUNK_VALUES) {
+        for from in (0..values.len()).step_by(CHUNK_VALUES) {
+            let to = values.len().min(from + CHUNK_VALUES);
             bytes.clear();
-            bytes.extend(chunk.iter().flat_map(|v| v.to_le_bytes()));
+            match values {
+                Values::F32(values) => bytes.extend(values[from..to].iter().flat_map(|v| v.to_le_bytes())),
+                Values::Bf16(values) => bytes.extend(values[from..to].iter().flat_map(|v| v.to_le_bytes())),
+            }
             file.write(&bytes)?;
         }
     }
@@ -43,14 +85,14 @@ pub fn write_tensors(file: &mut AtomicFile, tensors: &[TensorRef<'_>]) -> Result
 }
 
 /// Length prefix and JSON, padded with spaces to a multiple of 8 so that the values are aligned.
-fn header(tensors: &[TensorRef<'_>]) -> Vec<u8> {
+fn header(tensors: &[(&str, &[usize], Values<'_>)]) -> Vec<u8> {
     let mut offset = 0;
     let infos = tensors.iter().map(|&(name, shape, values)| {
         let expected: usize = shape.iter().product();
         assert_eq!(values.len(), expected, "tensor {name} of shape {shape:?} came with {} values", values.len());
         let start = offset;
-        offset += values.len() * 4;
-        let info = TensorInfo { dtype: Dtype::F32, shape: shape.to_vec(), data_offsets: (start, offset) };
+        offset += values.len() * values.dtype().bitsize() / 8;
+        let info = TensorInfo { dtype: values.dtype(), shape: shape.to_vec(), data_offsets: (start, offset) };
         (name.to_owned(), info)
     });
     // transformers refuses files that do not say which framework's layout they have.
@@ -62,6 +104,9 @@ fn header(tensors: &[TensorRef<'_>]) -> Vec<u8> {
     bytes.append(&mut json);
     bytes
 }
+
+/// Adds the values that bytes stand for.
+type Decode<T> = fn(&[u8], &mut Vec<T>);
 
 /// An open safetensors file whose header has been checked.
 #[derive(Debug)]
@@ -123,6 +168,11 @@ impl TensorFile {
         self.metadata.info(name).map(|info| info.shape.as_slice())
     }
 
+    /// Whether a tensor is stored in bf16.
+    pub fn is_bf16(&self, name: &str) -> bool {
+        self.metadata.info(name).is_some_and(|info| info.dtype == Dtype::BF16)
+    }
+
     /// A tensor's values as f32, row-major.
     ///
     /// # Errors
@@ -133,12 +183,12 @@ impl TensorFile {
             name: name.to_owned(),
             shape: Vec::new(),
         })?;
-        let decode: fn(&[u8], &mut Vec<f32>) = match info.dtype {
+        let decode: Decode<f32> = match info.dtype {
             Dtype::F32 => |bytes, out| {
                 out.extend(bytes.as_chunks::<4>().0.iter().map(|&b| f32::from_le_bytes(b)));
             },
             Dtype::BF16 => |bytes, out| {
-                out.extend(bytes.as_chunks::<2>().0.iter().map(|&b| half::bf16::from_le_bytes(b).to_f32()));
+                out.extend(bytes.as_chunks::<2>().0.iter().map(|&b| bf16::from_le_bytes(b).to_f32()));
             },
             Dtype::F16 => |bytes, out| {
                 out.extend(bytes.as_chunks::<2>().0.iter().map(|&b| half::f16::from_le_bytes(b).to_f32()));
@@ -151,8 +201,33 @@ impl TensorFile {
                 });
             }
         };
-        let (start, end) = info.data_offsets;
-        let value_bytes = info.dtype.bitsize() / 8;
+        let (place, value_bytes) = (info.data_offsets, info.dtype.bitsize() / 8);
+        self.read(place, value_bytes, decode)
+    }
+
+    /// The values of a tensor that [is in bf16](Self::is_bf16), as they are.
+    ///
+    /// # Errors
+    /// If the file lacks it, stores it in another format, or cannot be read.
+    pub fn read_bf16(&mut self, name: &str) -> Result<Vec<bf16>, StoreError> {
+        match self.metadata.info(name) {
+            Some(info) if info.dtype == Dtype::BF16 => self.read(info.data_offsets, 2, |bytes, out| {
+                out.extend(bytes.as_chunks::<2>().0.iter().map(|&b| bf16::from_le_bytes(b)));
+            }),
+            info => Err(StoreError::TensorDtype {
+                path: self.path.clone(),
+                name: name.to_owned(),
+                dtype: info.map_or("absent".to_owned(), |info| format!("{:?}", info.dtype)),
+            }),
+        }
+    }
+
+    fn read<T>(
+        &mut self,
+        (start, end): (usize, usize),
+        value_bytes: usize,
+        decode: Decode<T>,
+    ) -> Result<Vec<T>, StoreError> {
         let mut values = Vec::with_capacity((end - start) / value_bytes);
         let mut buffer = vec![0; (CHUNK_VALUES * value_bytes).min(end - start)];
         let seek = self.data_start + start as u64;

@@ -10,13 +10,14 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use half::bf16;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::StoreError;
 use crate::atomic;
 use crate::manifest::{self, DirWriter, MANIFEST};
-use crate::safetensors_io::{self, TensorFile, TensorRef};
+use crate::safetensors_io::{self, TensorFile, Values};
 
 const TENSORS: &str = "state.safetensors";
 const VALUES: &str = "state.json";
@@ -33,9 +34,9 @@ pub struct TrainState<'a> {
     /// The model's parameters, flat.
     pub weights: Cow<'a, [f32]>,
     /// AdamW's first moment, flat, in the layout of the weights.
-    pub m: Cow<'a, [f32]>,
+    pub m: Moment<'a>,
     /// AdamW's second moment.
-    pub v: Cow<'a, [f32]>,
+    pub v: Moment<'a>,
     /// Other f32 state by name: correction biases of the routers, a reference policy's weights.
     pub buffers: BTreeMap<String, Cow<'a, [f32]>>,
     /// Where reading the data stands.
@@ -44,6 +45,22 @@ pub struct TrainState<'a> {
     pub counters: BTreeMap<String, u64>,
     /// Whatever else the stage wants back. Every f64 comes back with the same bits; JSON has no NaN or infinity.
     pub extra: Value,
+}
+
+/// A moment in the format in which the stage keeps it.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Moment<'a> {
+    F32(Cow<'a, [f32]>),
+    Bf16(Cow<'a, [bf16]>),
+}
+
+impl Moment<'_> {
+    fn values(&self) -> Values<'_> {
+        match self {
+            Self::F32(values) => Values::F32(values),
+            Self::Bf16(values) => Values::Bf16(values),
+        }
+    }
 }
 
 /// A state found on disk.
@@ -63,7 +80,7 @@ pub struct StateDir {
 /// state.json.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Values {
+struct StateValues {
     step: u64,
     cursor: Value,
     counters: BTreeMap<String, u64>,
@@ -175,22 +192,22 @@ impl StateDir {
 }
 
 fn write_state(dir: &Path, state: &TrainState<'_>) -> Result<(), StoreError> {
-    let shapes: Vec<(String, [usize; 1], &[f32])> = [("weights", &state.weights), ("m", &state.m), ("v", &state.v)]
-        .into_iter()
-        .map(|(name, values)| (name.to_owned(), values))
-        .chain(state.buffers.iter().map(|(name, values)| (format!("{BUFFER_PREFIX}{name}"), values)))
-        .map(|(name, values)| (name, [values.len()], values.as_ref()))
-        .collect();
-    let tensors: Vec<TensorRef<'_>> =
+    let learner = [("weights", Values::F32(&state.weights)), ("m", state.m.values()), ("v", state.v.values())];
+    let buffers =
+        state.buffers.iter().map(|(name, values)| (format!("{BUFFER_PREFIX}{name}"), Values::F32(values.as_ref())));
+    let named = learner.into_iter().map(|(name, values)| (name.to_owned(), values)).chain(buffers);
+    let shapes: Vec<(String, [usize; 1], Values)> =
+        named.map(|(name, values)| (name, [values.len()], values)).collect();
+    let tensors: Vec<(&str, &[usize], Values)> =
         shapes.iter().map(|(name, shape, values)| (name.as_str(), shape.as_slice(), *values)).collect();
-    let values = Values {
+    let values = StateValues {
         step: state.step,
         cursor: state.cursor.clone(),
         counters: state.counters.clone(),
         extra: state.extra.clone(),
     };
     let mut folder = DirWriter::create(dir)?;
-    folder.write_with(TENSORS, |file| safetensors_io::write_tensors(file, &tensors))?;
+    folder.write_with(TENSORS, |file| safetensors_io::write_values(file, &tensors))?;
     folder.write(VALUES, &serde_json::to_vec_pretty(&values).expect("maps with string keys are JSON"))?;
     folder.finish(json!({"kind": "state", "step": state.step}))?;
     Ok(())
@@ -204,7 +221,7 @@ fn read_state(dir: &Path, step: u64) -> Result<TrainState<'static>, StoreError> 
         }
     }
     let path = dir.join(VALUES);
-    let values: Values = serde_json::from_slice(&atomic::read(&path)?).map_err(|e| {
+    let values: StateValues = serde_json::from_slice(&atomic::read(&path)?).map_err(|e| {
         StoreError::malformed(&path, e, "another version of reseek wrote it: remove the stage's state folder")
     })?;
     if values.step != step {
@@ -212,8 +229,14 @@ fn read_state(dir: &Path, step: u64) -> Result<TrainState<'static>, StoreError> 
         return Err(StoreError::malformed(&path, reason, "give the folder its old name back"));
     }
     let mut file = TensorFile::open(&dir.join(TENSORS))?;
-    let mut flat = |name: &str| file.read_f32(name).map(Cow::Owned);
-    let (weights, m, v) = (flat("weights")?, flat("m")?, flat("v")?);
+    let weights = file.read_f32("weights").map(Cow::Owned)?;
+    let mut moment = |name: &str| -> Result<Moment<'static>, StoreError> {
+        Ok(match file.is_bf16(name) {
+            true => Moment::Bf16(file.read_bf16(name)?.into()),
+            false => Moment::F32(file.read_f32(name)?.into()),
+        })
+    };
+    let (m, v) = (moment("m")?, moment("v")?);
     let mut buffers = BTreeMap::new();
     for full in file.names() {
         if let Some(name) = full.strip_prefix(BUFFER_PREFIX) {

@@ -6,6 +6,8 @@
 use std::fmt;
 use std::ops::Range;
 
+pub use half::bf16;
+
 use crate::simd::{Lanes, multiversion};
 
 /// The format in which a product's operands meet. Sums, activations, gradients and master weights are f32 in both.
@@ -71,7 +73,7 @@ pub fn round_bf16(x: f32) -> f32 {
 
 /// The 16 bits of `x` rounded to nearest even; NaN stays NaN.
 #[inline(always)]
-fn bf16_bits(x: f32) -> u32 {
+pub(crate) fn bf16_bits(x: f32) -> u32 {
     let bits = x.to_bits();
     let rounded = bits.wrapping_add(0x7fff + ((bits >> 16) & 1)) >> 16;
     if x.is_nan() { (bits >> 16) | 0x40 } else { rounded }

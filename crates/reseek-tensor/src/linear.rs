@@ -13,8 +13,9 @@ pub struct Linear(Form);
 
 #[derive(Clone, Debug)]
 enum Form {
-    /// Wᵀ `[in, out]`, right operand of the forward pass, and W `[out, in]`, that of the input's gradient.
-    Trained { forward: Packed, dgrad: Packed },
+    /// Wᵀ `[in, out]`, right operand of the forward pass, and W `[out, in]`, that of the input's gradient; the latter is absent where
+    /// no gradient is wanted.
+    Packed { forward: Packed, dgrad: Option<Packed> },
     /// For the forward pass alone.
     Sampled(Quantised),
 }
@@ -27,7 +28,15 @@ impl Linear {
     pub fn pack(w: &[f32], out: usize, in_: usize, compute: impl Into<Compute>) -> Self {
         let compute = compute.into();
         let forward = Packed::from_transposed(w, out, in_, compute);
-        Self(Form::Trained { forward, dgrad: Packed::from_rows(w, out, in_, compute) })
+        Self(Form::Packed { forward, dgrad: Some(Packed::from_rows(w, out, in_, compute)) })
+    }
+
+    /// [`Linear::pack`] for the forward pass alone, in half the memory: a reference policy, or a model to sample from.
+    ///
+    /// # Panics
+    /// As [`Linear::pack`].
+    pub fn pack_forward(w: &[f32], out: usize, in_: usize, compute: impl Into<Compute>) -> Self {
+        Self(Form::Packed { forward: Packed::from_transposed(w, out, in_, compute), dgrad: None })
     }
 
     /// A quantised matrix, which can be sampled from and not trained.
@@ -41,24 +50,24 @@ impl Linear {
     /// If `w` does not have [`Linear::out_features`] × [`Linear::in_features`] values, or the matrix is quantised.
     pub fn repack(&mut self, w: &[f32]) {
         match &mut self.0 {
-            Form::Trained { forward, dgrad } => {
+            Form::Packed { forward, dgrad } => {
                 forward.repack_transposed(w);
-                dgrad.repack_rows(w);
+                dgrad.iter_mut().for_each(|dgrad| dgrad.repack_rows(w));
             }
-            Form::Sampled(_) => panic!("{NOT_TRAINED}"),
+            Form::Sampled(_) => panic!("{QUANTISED}"),
         }
     }
 
     pub fn in_features(&self) -> usize {
         match &self.0 {
-            Form::Trained { forward, .. } => forward.k,
+            Form::Packed { forward, .. } => forward.k,
             Form::Sampled(w) => w.in_features(),
         }
     }
 
     pub fn out_features(&self) -> usize {
         match &self.0 {
-            Form::Trained { forward, .. } => forward.n,
+            Form::Packed { forward, .. } => forward.n,
             Form::Sampled(w) => w.out_features(),
         }
     }
@@ -66,7 +75,7 @@ impl Linear {
     /// The format in which the layer takes its input: f32 where the matrix is quantised, or rounds its input tile by tile.
     pub fn input_dtype(&self) -> Dtype {
         match &self.0 {
-            Form::Trained { forward, .. } => forward.compute().operand_dtype(),
+            Form::Packed { forward, .. } => forward.compute().operand_dtype(),
             Form::Sampled(_) => Dtype::F32,
         }
     }
@@ -76,7 +85,7 @@ impl Linear {
     /// # Panics
     /// If the matrix is quantised.
     pub fn compute(&self) -> Compute {
-        self.dgrad_operand().compute()
+        self.forward_operand().compute()
     }
 
     /// The format in which operands meet; in fp8 that of what is not a linear layer.
@@ -84,19 +93,30 @@ impl Linear {
     /// # Panics
     /// If the matrix is quantised.
     pub fn dtype(&self) -> Dtype {
-        self.dgrad_operand().dtype
+        self.forward_operand().dtype
+    }
+
+    #[track_caller]
+    fn forward_operand(&self) -> &Packed {
+        match &self.0 {
+            Form::Packed { forward, .. } => forward,
+            Form::Sampled(_) => panic!("{QUANTISED}"),
+        }
     }
 
     #[track_caller]
     fn dgrad_operand(&self) -> &Packed {
         match &self.0 {
-            Form::Trained { dgrad, .. } => dgrad,
-            Form::Sampled(_) => panic!("{NOT_TRAINED}"),
+            Form::Packed { dgrad: Some(dgrad), .. } => dgrad,
+            Form::Packed { dgrad: None, .. } => {
+                panic!("a matrix that is packed for the forward pass alone has no gradient")
+            }
+            Form::Sampled(_) => panic!("{QUANTISED}"),
         }
     }
 }
 
-const NOT_TRAINED: &str = "a quantised matrix has no gradient (hint: load the model in f32 or bf16 to train it)";
+const QUANTISED: &str = "a quantised matrix has no gradient (hint: load the model in f32 or bf16 to train it)";
 
 /// `y[t, out] = x[t, in]·Wᵀ`.
 ///
@@ -104,7 +124,7 @@ const NOT_TRAINED: &str = "a quantised matrix has no gradient (hint: load the mo
 /// If the lengths do not fit each other and W.
 pub fn linear_forward<'a>(y: &mut [f32], x: impl Into<Left<'a>>, w: &Linear) {
     match &w.0 {
-        Form::Trained { forward, .. } => matmul(y, x, forward, Accumulate::Set),
+        Form::Packed { forward, .. } => matmul(y, x, forward, Accumulate::Set),
         Form::Sampled(w) => quantised_matmul(y, x.into().values(), w),
     }
 }
@@ -112,7 +132,7 @@ pub fn linear_forward<'a>(y: &mut [f32], x: impl Into<Left<'a>>, w: &Linear) {
 /// `dx[t, in] (=|+=) dy[t, out]·W`.
 ///
 /// # Panics
-/// If the lengths do not fit each other and W, or W is quantised.
+/// If the lengths do not fit each other and W, or W is quantised or packed for the forward pass alone.
 pub fn linear_dgrad<'a>(dx: &mut [f32], dy: impl Into<Left<'a>>, w: &Linear, acc: Accumulate) {
     matmul(dx, dy, w.dgrad_operand(), acc);
 }

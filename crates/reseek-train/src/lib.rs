@@ -11,7 +11,7 @@ mod step;
 
 pub use deal::{Group, chunk_rows, deal, deal_groups};
 pub use lanes::{Chunk, Gradients, LaneStats, LossWeights, mtp_targets};
-pub use optimizer::{Hyper, Optimizer};
+pub use optimizer::{Hyper, Moments, Optimizer};
 pub use schedule::{PretrainSchedule, cosine};
 pub use session::{Control, Extra, Observer, Progress, SessionError, StepRow, Usage, run};
 pub use sft::{Example, sft_batch, sft_settings, sft_steps};

@@ -1,18 +1,23 @@
 //! AdamW over a model's flat parameters, with the clip of the global gradient norm.
 
 use reseek_model::Weights;
-use reseek_tensor::adamw::{AdamW, adamw};
+use reseek_tensor::adamw::{AdamW, Moment, adamw};
+use reseek_tensor::dtype::{Dtype, bf16};
 use reseek_tensor::pool::map_lanes;
 
 use crate::TrainError;
 
-/// First and second moments, laid out as [`Weights::data`], and the number of steps taken.
+/// First and second moments, laid out as [`Weights::data`], in the format in which they are kept.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Moments {
+    F32 { m: Vec<f32>, v: Vec<f32> },
+    Bf16 { m: Vec<bf16>, v: Vec<bf16> },
+}
+
+/// The moments, and the number of steps taken.
 #[derive(Clone, Debug)]
 pub struct Optimizer {
-    /// First moments.
-    pub m: Vec<f32>,
-    /// Second moments.
-    pub v: Vec<f32>,
+    pub moments: Moments,
     /// Steps taken.
     pub step: u64,
 }
@@ -33,9 +38,13 @@ pub struct Hyper {
 }
 
 impl Optimizer {
-    /// Zero moments for `parameters` values.
-    pub fn new(parameters: usize) -> Self {
-        Self { m: vec![0.0; parameters], v: vec![0.0; parameters], step: 0 }
+    /// Zero moments for `parameters` values, kept in `format`.
+    pub fn new(parameters: usize, format: Dtype) -> Self {
+        let moments = match format {
+            Dtype::F32 => Moments::F32 { m: vec![0.0; parameters], v: vec![0.0; parameters] },
+            Dtype::Bf16 => Moments::Bf16 { m: vec![bf16::ZERO; parameters], v: vec![bf16::ZERO; parameters] },
+        };
+        Self { moments, step: 0 }
     }
 
     /// One AdamW step on `weights` with `grads`; returns the gradient's global norm before the clip.
@@ -49,24 +58,38 @@ impl Optimizer {
         }
         let scale = if norm > hyper.clip { hyper.clip / norm } else { 1.0 };
         self.step += 1;
-        let layout = weights.layout.clone();
-        let mut jobs = Vec::new();
-        let (mut p, mut m, mut v) = (weights.data.as_mut_slice(), self.m.as_mut_slice(), self.v.as_mut_slice());
-        for (tensor, range) in layout.tensors().filter(|(tensor, _)| !tensor.role.buffer) {
-            let (p_head, p_tail) = std::mem::take(&mut p).split_at_mut(range.len());
-            let (m_head, m_tail) = std::mem::take(&mut m).split_at_mut(range.len());
-            let (v_head, v_tail) = std::mem::take(&mut v).split_at_mut(range.len());
-            (p, m, v) = (p_tail, m_tail, v_tail);
-            let decay = if tensor.shape.len() > 1 { hyper.weight_decay } else { 0.0 };
-            jobs.push((p_head, &grads[range], m_head, v_head, decay));
+        match &mut self.moments {
+            Moments::F32 { m, v } => update(weights, grads, [m, v], hyper, self.step, scale as f32),
+            Moments::Bf16 { m, v } => update(weights, grads, [m, v], hyper, self.step, scale as f32),
         }
-        let step = self.step;
-        map_lanes(jobs, |(p, g, m, v, decay)| {
-            let adam = AdamW { lr: hyper.lr, beta1: hyper.beta1, beta2: hyper.beta2, eps: 1e-8, weight_decay: decay };
-            adamw(p, g, m, v, &adam, step, scale as f32);
-        });
         Ok(norm)
     }
+}
+
+/// Values that a thread updates at a time: the embedding alone may be a fifth of a model.
+const PART: usize = 1 << 20;
+
+fn update<M: Moment>(
+    weights: &mut Weights,
+    grads: &[f32],
+    mut moments: [&mut [M]; 2],
+    hyper: &Hyper,
+    step: u64,
+    scale: f32,
+) {
+    let mut jobs = Vec::new();
+    let mut p = weights.data.as_mut_slice();
+    for (tensor, range) in weights.layout.tensors().filter(|(tensor, _)| !tensor.role.buffer) {
+        let decay = if tensor.shape.len() > 1 { hyper.weight_decay } else { 0.0 };
+        let p = p.split_off_mut(..range.len()).expect("the tensor's values");
+        let [m, v] = moments.each_mut().map(|all| all.split_off_mut(..range.len()).expect("its moments"));
+        let parts = p.chunks_mut(PART).zip(grads[range].chunks(PART)).zip(m.chunks_mut(PART)).zip(v.chunks_mut(PART));
+        jobs.extend(parts.map(|(((p, g), m), v)| (p, g, m, v, decay)));
+    }
+    map_lanes(jobs, |(p, g, m, v, decay)| {
+        let adam = AdamW { lr: hyper.lr, beta1: hyper.beta1, beta2: hyper.beta2, eps: 1e-8, weight_decay: decay };
+        adamw(p, g, m, v, &adam, step, scale);
+    });
 }
 
 /// √Σg², in f64 and in one fixed order.

@@ -5,11 +5,12 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use reseek_store::{PROFILE, StageDir, StepLog, StoreError, TrainState, write_atomic};
+use reseek_store::{Moment, PROFILE, StageDir, StepLog, StoreError, TrainState, write_atomic};
+use reseek_tensor::dtype::bf16;
 use reseek_tensor::profile::record;
 use serde_json::{Map, Value, json};
 
-use crate::{Learner, Optimizer, profile};
+use crate::{Learner, Moments, Optimizer, profile};
 
 /// Whether to go on after a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -178,11 +179,15 @@ fn save(
     let mut buffers: BTreeMap<String, Cow<[f32]>> =
         extra.buffers.iter().map(|(name, values)| (name.clone(), Cow::Borrowed(values.as_slice()))).collect();
     buffers.insert(BIASES.to_string(), Cow::Borrowed(&learner.weights.buffers));
+    let (m, v) = match &learner.optimizer.moments {
+        Moments::F32 { m, v } => (Moment::F32(m.into()), Moment::F32(v.into())),
+        Moments::Bf16 { m, v } => (Moment::Bf16(m.into()), Moment::Bf16(v.into())),
+    };
     states.save(&TrainState {
         step,
         weights: Cow::Borrowed(&learner.weights.data),
-        m: Cow::Borrowed(&learner.optimizer.m),
-        v: Cow::Borrowed(&learner.optimizer.v),
+        m,
+        v,
         buffers,
         cursor: extra.cursor.clone(),
         counters: BTreeMap::from([("optimizer".to_string(), learner.optimizer.step)]),
@@ -193,7 +198,11 @@ fn save(
 fn restore(learner: &mut Learner, extra: &mut Extra, state: TrainState<'static>) -> Usage {
     learner.weights.data = state.weights.into_owned();
     let step = state.counters.get("optimizer").copied().unwrap_or(state.step);
-    learner.optimizer = Optimizer { m: state.m.into_owned(), v: state.v.into_owned(), step };
+    let moments = match &learner.optimizer.moments {
+        Moments::F32 { .. } => Moments::F32 { m: to_f32(state.m), v: to_f32(state.v) },
+        Moments::Bf16 { .. } => Moments::Bf16 { m: to_bf16(state.m), v: to_bf16(state.v) },
+    };
+    learner.optimizer = Optimizer { moments, step };
     extra.cursor = state.cursor;
     extra.buffers.clear();
     for (name, values) in state.buffers {
@@ -206,4 +215,20 @@ fn restore(learner: &mut Learner, extra: &mut Extra, state: TrainState<'static>)
     learner.model.repack(&learner.weights);
     let number = |key: &str| state.extra.get(key).and_then(Value::as_f64).unwrap_or(0.0);
     Usage { seconds: number("seconds"), tokens: number("tokens") as u64, flops: number("flops") }
+}
+
+/// A saved moment for a learner that keeps f32: one in bf16 is exact in it.
+fn to_f32(moment: Moment<'static>) -> Vec<f32> {
+    match moment {
+        Moment::F32(values) => values.into_owned(),
+        Moment::Bf16(values) => values.iter().map(|x| x.to_f32()).collect(),
+    }
+}
+
+/// A saved moment for a learner that keeps bf16: one in f32, of a state from before the setting, is rounded.
+fn to_bf16(moment: Moment<'static>) -> Vec<bf16> {
+    match moment {
+        Moment::F32(values) => values.iter().map(|&x| bf16::from_f32(x)).collect(),
+        Moment::Bf16(values) => values.into_owned(),
+    }
 }

@@ -2,6 +2,7 @@
 
 use reseek_model::{Model, Weights};
 use reseek_tensor::cross_entropy::IGNORE;
+use reseek_tensor::dtype::Dtype;
 
 use crate::{Gradients, Hyper, LossWeights, Optimizer, TrainError, chunk_rows, deal, mtp_targets};
 
@@ -56,9 +57,14 @@ pub struct StepReport {
 }
 
 impl Learner {
-    /// A learner that starts from `weights`.
+    /// A learner that starts from `weights`, with moments in f32.
     pub fn new(weights: Weights) -> Self {
-        let optimizer = Optimizer::new(weights.data.len());
+        Self::with_moments(weights, Dtype::F32)
+    }
+
+    /// A learner that starts from `weights` and keeps its moments in `format`.
+    pub fn with_moments(weights: Weights, format: Dtype) -> Self {
+        let optimizer = Optimizer::new(weights.data.len(), format);
         Self { model: Model::new(&weights), weights, optimizer, gradients: Gradients::default() }
     }
 

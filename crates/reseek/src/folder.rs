@@ -43,7 +43,7 @@ pub fn load(path: &Path, dtype: Option<Compute>) -> Outcome<Loaded> {
     let tokenizer = Arc::new(Tokenizer::from_folder(path)?);
     let template = ChatTemplate::from_folder(path)?;
     let begin = vec![tokenizer.special(Special::Bos)?];
-    Ok(Loaded { model: Model::new(&weights), tokenizer, template, begin })
+    Ok(Loaded { model: Model::forward_only(&weights), tokenizer, template, begin })
 }
 
 fn load_file(path: &Path, dtype: Option<Compute>) -> Outcome<Loaded> {
@@ -52,12 +52,16 @@ fn load_file(path: &Path, dtype: Option<Compute>) -> Outcome<Loaded> {
     if dtype.is_none() {
         weights.quantised = file.quantised.iter().map(|tensor| (tensor.name.clone(), quantised(tensor))).collect();
     }
-    let GgufTokenizer { tokens, control, merges, pre, bos, eos, pad, add_bos } = &file.tokenizer;
-    let parts = BytePairs { tokens, control, merges, pre, bos: *bos, eos: *eos, pad: *pad };
-    let tokenizer = Arc::new(Tokenizer::from_byte_pairs(&parts, &path.display().to_string())?);
+    let tokenizer = Arc::new(tokenizer_of(&file.tokenizer, path)?);
     let template = file.chat_template.as_deref().map(ChatTemplate::new).transpose()?;
-    let begin = if *add_bos { vec![*bos as u32] } else { Vec::new() };
-    Ok(Loaded { model: Model::new(&weights), tokenizer, template, begin })
+    let begin = if file.tokenizer.add_bos { vec![file.tokenizer.bos as u32] } else { Vec::new() };
+    Ok(Loaded { model: Model::forward_only(&weights), tokenizer, template, begin })
+}
+
+fn tokenizer_of(parts: &GgufTokenizer, path: &Path) -> Outcome<Tokenizer> {
+    let GgufTokenizer { tokens, control, merges, pre, bos, eos, pad, .. } = parts;
+    let parts = BytePairs { tokens, control, merges, pre, bos: *bos, eos: *eos, pad: *pad };
+    Ok(Tokenizer::from_byte_pairs(&parts, &path.display().to_string())?)
 }
 
 fn quantised(tensor: &QuantisedTensor) -> Quantised {
@@ -78,6 +82,17 @@ pub fn load_weights(path: &Path) -> Outcome<Weights> {
         load_model(path)?
     };
     Ok(Weights::from_tensors(spec, tensors)?)
+}
+
+/// [`load_weights`] with the tokenizer, where the folder has one.
+pub fn load_to_train(path: &Path) -> Outcome<(Weights, Option<Tokenizer>)> {
+    if is_gguf(path) {
+        let file = load_gguf(path)?;
+        let tokenizer = tokenizer_of(&file.tokenizer, path)?;
+        return Ok((Weights::from_tensors(file.spec, file.tensors)?, Some(tokenizer)));
+    }
+    let tokenizer = path.join("tokenizer.json").exists().then(|| Tokenizer::from_folder(path)).transpose()?;
+    Ok((load_weights(path)?, tokenizer))
 }
 
 /// Writes a model folder that transformers loads.

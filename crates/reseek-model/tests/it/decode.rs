@@ -36,6 +36,26 @@ fn long_sequences_have_the_bits_of_training() {
 }
 
 #[test]
+fn a_model_for_passes_forward_alone_has_the_same_bits() {
+    for case in CASES {
+        let fixture = Fixture::load(case);
+        let (whole, mut half) = (Model::new(&fixture.weights), Model::forward_only(&fixture.weights));
+        let (tokens, _) = &fixture.sequences[0];
+        let trained = hidden(&whole, &[tokens]);
+        half.repack(&fixture.weights);
+        assert!(same_bits(&hidden(&half, &[tokens]), &trained), "{case}");
+        for model in [&whole, &half] {
+            let rows = Rows::new(tokens, &[tokens.len()]);
+            assert!(same_bits(&model.hidden(&rows), &trained), "{case}: without what a backward pass needs");
+        }
+        for mode in [CacheMode::Expanded, CacheMode::Latent] {
+            let decoded = [&whole, &half].map(|model| decode(model, tokens, &chunkings(tokens.len())[0], mode));
+            assert!(same_bits(&decoded[0], &decoded[1]), "{case}: {mode:?}");
+        }
+    }
+}
+
+#[test]
 fn the_latent_cache_differs_by_rounding_only() {
     for case in CASES {
         let fixture = Fixture::load(case);

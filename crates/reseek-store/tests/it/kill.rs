@@ -11,7 +11,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use reseek_store::{RunDir, StepLog, StoreError, TrainState, save_checkpoint};
+use reseek_store::{Moment, RunDir, StepLog, StoreError, TrainState, save_checkpoint};
 use serde_json::json;
 
 use crate::common::{LLAMA, Scratch, SplitMix, assert_names, borrowed, sidecars, spec, tensors, tree, values};
@@ -63,8 +63,8 @@ fn start() -> TrainState<'static> {
     TrainState {
         step: 0,
         weights: flat(1),
-        m: flat(2),
-        v: flat(3),
+        m: Moment::F32(flat(2)),
+        v: Moment::F32(flat(3)),
         buffers: BTreeMap::new(),
         cursor: json!(0),
         counters: BTreeMap::new(),
@@ -75,11 +75,11 @@ fn start() -> TrainState<'static> {
 /// A step whose result depends on every bit of the state before it.
 fn advance(state: &mut TrainState<'_>) {
     let norm = state.extra["norm"].as_f64().unwrap();
-    let m = state.m.clone();
+    let Moment::F32(m) = &mut state.m else { panic!("a moment in f32") };
     for (w, m) in state.weights.to_mut().iter_mut().zip(m.iter()) {
         *w = *w * 0.99 + m * norm as f32;
     }
-    state.m.to_mut().rotate_left(1);
+    m.to_mut().rotate_left(1);
     state.extra = json!({"norm": (norm * 1.7).sin() / 3.0});
     state.cursor = json!(state.step * 17);
     state.step += 1;

@@ -10,7 +10,7 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use reseek_store::{StateDir, StepLog, TrainState, save_checkpoint, verify_dir, write_atomic};
+use reseek_store::{Moment, StateDir, StepLog, TrainState, save_checkpoint, verify_dir, write_atomic};
 use serde_json::{Value, json};
 
 use crate::common::{LLAMA, Scratch, assert_names, borrowed, sidecars, spec, tensors, tree, values};
@@ -24,8 +24,8 @@ fn state(step: u64, len: usize) -> TrainState<'static> {
     TrainState {
         step,
         weights: values(len, step).into(),
-        m: values(len, step + 1).into(),
-        v: values(len, step + 2).into(),
+        m: Moment::F32(values(len, step + 1).into()),
+        v: Moment::F32(values(len, step + 2).into()),
         buffers: BTreeMap::new(),
         cursor: Value::Null,
         counters: BTreeMap::new(),

@@ -2,7 +2,8 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fs;
 
-use reseek_store::{StateDir, StoreError, TrainState};
+use half::bf16;
+use reseek_store::{Moment, StateDir, StoreError, TrainState};
 use serde_json::{Value, json};
 
 use crate::common::{Scratch, SplitMix, assert_names, tree, values};
@@ -12,8 +13,8 @@ fn state(step: u64) -> TrainState<'static> {
     TrainState {
         step,
         weights: flat(0),
-        m: flat(1),
-        v: flat(2),
+        m: Moment::F32(flat(1)),
+        v: Moment::F32(flat(2)),
         buffers: BTreeMap::from([("bias".to_owned(), flat(3)), ("empty".to_owned(), Cow::Owned(Vec::new()))]),
         cursor: json!({"document": 17, "offset": [1, 2]}),
         counters: BTreeMap::from([("sampling".to_owned(), u64::MAX)]),
@@ -27,7 +28,9 @@ fn a_state_comes_back_bit_for_bit() {
     let states = StateDir::open(&scratch.join("state")).unwrap();
     assert!(states.load().unwrap().is_none());
     let mut odd = state(3);
-    odd.m = Cow::Owned(vec![f32::MIN_POSITIVE / 2.0, -0.0, f32::INFINITY, f32::MAX]);
+    let nasty = [f32::MIN_POSITIVE / 2.0, -0.0, f32::INFINITY, f32::MAX];
+    odd.m = Moment::F32(nasty.to_vec().into());
+    odd.v = Moment::Bf16(nasty.map(bf16::from_f32).to_vec().into());
     // Every one of these is read wrongly by a parser that is not exact.
     let mut random = SplitMix(9);
     let exact: Vec<f64> = (0..500).map(|_| f64::from_bits(random.next() >> 2 | 1 << 60)).collect();
@@ -36,8 +39,11 @@ fn a_state_comes_back_bit_for_bit() {
     let loaded = states.load().unwrap().unwrap();
     assert!(loaded.damaged.is_empty());
     assert_eq!(loaded.state, odd);
-    let bits = |m: &[f32]| m.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
-    assert_eq!(bits(&loaded.state.m), bits(&odd.m));
+    let bits = |moment: &Moment| match moment {
+        Moment::F32(values) => values.iter().map(|v| v.to_bits()).collect::<Vec<_>>(),
+        Moment::Bf16(values) => values.iter().map(|v| v.to_bits().into()).collect(),
+    };
+    assert_eq!([&loaded.state.m, &loaded.state.v].map(bits), [&odd.m, &odd.v].map(bits));
 }
 
 #[test]

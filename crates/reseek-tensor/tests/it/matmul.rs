@@ -236,6 +236,10 @@ fn large_products_have_the_same_bits_on_the_pool() {
         for (got, want) in run().iter().zip(&alone) {
             assert_same_bits(&format!("{threads} threads"), got, want, &[got.len()]);
         }
+        // A single lane, for which the pool's other threads work.
+        for (got, want) in pool::map_lanes(0..1_usize, |_| run()).remove(0).iter().zip(&alone) {
+            assert_same_bits(&format!("a lane alone among {threads} threads"), got, want, &[got.len()]);
+        }
     }
 }
 

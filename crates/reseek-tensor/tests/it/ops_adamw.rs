@@ -1,6 +1,7 @@
 //! AdamW against the formulas, written out.
 
 use reseek_tensor::adamw::{AdamW, adamw};
+use reseek_tensor::dtype::{bf16, round_bf16};
 use reseek_tensor::numeric::assert_same_bits;
 
 use crate::ops_support::{check_at_every_level, levels, normal};
@@ -51,6 +52,51 @@ fn the_first_step_has_the_size_of_the_learning_rate() {
     adamw(&mut p, &[1e-3, -50.0, 0.0], &mut m, &mut v, &config, 1, 1.0);
     for (p, want) in p.iter().zip([1.0 - 3e-3, 1.0 + 3e-3, 1.0]) {
         assert!((p - want).abs() < 1e-6, "{p} instead of {want}");
+    }
+}
+
+/// Of parameters with gradients, both moments and the number of the step.
+type Step = dyn Fn(&mut [f32], &[f32], &mut [bf16], &mut [bf16], u64);
+
+/// The step in bf16 by way of f32: moments widened, a step of [`adamw`] in f32, moments rounded one by one.
+fn by_way_of_f32(p: &mut [f32], g: &[f32], m: &mut [bf16], v: &mut [bf16], step: u64) {
+    let [mut wide_m, mut wide_v] = [&*m, &*v].map(|values| values.iter().map(|x| x.to_f32()).collect::<Vec<f32>>());
+    adamw(p, g, &mut wide_m, &mut wide_v, &CONFIG, step, CLIP);
+    for (narrow, wide) in [(m, wide_m), (v, wide_v)] {
+        narrow.iter_mut().zip(wide).for_each(|(narrow, x)| *narrow = bf16::from_f32(round_bf16(x)));
+    }
+}
+
+#[test]
+fn moments_in_bf16_are_those_of_f32_rounded_at_any_value() {
+    const NASTY: [f32; 12] =
+        [0.0, -0.0, 1e-45, -1e-40, 1e-20, 1e19, -3e38, f32::MAX, f32::INFINITY, f32::NEG_INFINITY, f32::NAN, 1.0039063];
+    for len in [1, 15, 16, 37, 300] {
+        let of = |name: &str| -> Vec<f32> {
+            let mut values = normal(len, name);
+            values
+                .iter_mut()
+                .enumerate()
+                .skip(name.len())
+                .step_by(3)
+                .for_each(|(i, x)| *x = NASTY[i / 3 % NASTY.len()]);
+            values
+        };
+        let moment = |name: &str| of(name).into_iter().map(bf16::from_f32).collect::<Vec<bf16>>();
+        let gradients = ["g", "g2", "g three"].map(of);
+        let run = |step: &Step| {
+            let (mut p, mut m, mut v) = (normal(len, "p"), moment("m"), moment("v"));
+            (7..).zip(&gradients).for_each(|(i, g)| step(&mut p, g, &mut m, &mut v, i));
+            let moments = m.into_iter().chain(v).map(|x| x.to_f32());
+            p.into_iter().chain(moments).map(|x| if x.is_nan() { f32::NAN } else { x }).collect::<Vec<f32>>()
+        };
+        let want = run(&by_way_of_f32);
+        for level in levels() {
+            let got = reseek_tensor::dispatch::with_level(level, || {
+                run(&|p, g, m, v, step| adamw(p, g, m, v, &CONFIG, step, CLIP))
+            });
+            assert_same_bits("p, m, v", &got, &want, &[3, len]);
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use reseek_model::Weights;
 use reseek_spec::{ModelSpec, Scale};
 use reseek_tensor::cross_entropy::IGNORE;
 use reseek_tensor::random::Stream;
-use reseek_train::{Hyper, Learner, Sequence, StepSettings};
+use reseek_train::{Hyper, Learner, Moments, Sequence, StepSettings};
 
 pub const VOCAB: usize = 64;
 
@@ -42,4 +42,12 @@ pub fn sequences(lens: &[usize], seed: u64) -> Vec<Sequence> {
 /// The bits of floats: equal where the values are, NaN among them.
 pub fn bits(values: &[f32]) -> Vec<u32> {
     values.iter().map(|value| value.to_bits()).collect()
+}
+
+/// The bits of both moments, those of bf16 as they are.
+pub fn moment_bits(moments: &Moments) -> [Vec<u32>; 2] {
+    match moments {
+        Moments::F32 { m, v } => [m, v].map(|moment| bits(moment)),
+        Moments::Bf16 { m, v } => [m, v].map(|moment| moment.iter().map(|x| x.to_bits().into()).collect()),
+    }
 }

@@ -4,12 +4,14 @@ use std::cell::Cell;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use reseek_model::Weights;
 use reseek_store::{PROFILE, RunDir, StageDir};
+use reseek_tensor::dtype::Dtype;
 use reseek_tensor::random::Stream;
 use reseek_train::{Control, Extra, Learner, Observer, Progress, SessionError, StepRow, TrainError, Usage, run};
 use serde_json::{Value, json};
 
-use crate::common::{SETTINGS, bits, learner, sequences, v3};
+use crate::common::{SETTINGS, bits, learner, moment_bits, sequences, v3};
 
 const STEPS: u64 = 6;
 
@@ -40,6 +42,8 @@ impl Drop for Scratch {
 #[derive(Default)]
 struct StopAfter {
     step: Option<u64>,
+    /// The format in which its learner keeps moments.
+    moments: Dtype,
     seen: Vec<u64>,
     warnings: Vec<String>,
 }
@@ -63,7 +67,7 @@ type Left = (Vec<u32>, Vec<u32>, Vec<u32>, Vec<u32>, Value, Vec<u32>, String);
 /// Works on the stage; in step `fails`, the process "dies".
 fn work(scratch: &Scratch, observer: &mut StopAfter, fails: Option<u64>) -> Result<(Left, Usage), String> {
     let stage = scratch.stage();
-    let mut learner = learner(v3());
+    let mut learner = Learner::with_moments(Weights::init(v3(), 1).unwrap(), observer.moments);
     let mut extra = Extra { cursor: json!({"item": 0}), ..Extra::default() };
     let step = |learner: &mut Learner, extra: &mut Extra, i: u64| {
         if fails == Some(i) {
@@ -91,8 +95,9 @@ fn work(scratch: &Scratch, observer: &mut StopAfter, fails: Option<u64>) -> Resu
     assert!(profile["ops"].as_array().unwrap().iter().any(|op| op["op"] == "adamw" && op["calls"] != 0));
     let (w, o) = (&learner.weights, &learner.optimizer);
     assert_eq!(o.step, STEPS);
+    let [m, v] = moment_bits(&o.moments);
     let reference = bits(&extra.buffers["reference"]);
-    Ok(((bits(&w.data), bits(&w.buffers), bits(&o.m), bits(&o.v), extra.cursor, reference, metrics), usage))
+    Ok(((bits(&w.data), bits(&w.buffers), m, v, extra.cursor, reference, metrics), usage))
 }
 
 fn undisturbed(name: &str) -> (Left, Usage) {
@@ -120,14 +125,32 @@ fn stopped_after_any_step_it_ends_in_the_same_bytes() {
 
 #[test]
 fn stopped_after_every_step_it_ends_in_the_same_bytes() {
-    let (expect, _) = undisturbed("steps");
-    let scratch = Scratch::new("steps");
-    for stop in 1..STEPS {
-        let mut observer = StopAfter { step: Some(stop), ..StopAfter::default() };
+    let ends = [Dtype::F32, Dtype::Bf16].map(|moments| {
+        let undisturbed = Scratch::new(&format!("steps-undisturbed-{moments}"));
+        let to_the_end = || StopAfter { moments, ..StopAfter::default() };
+        let (expect, _) = work(&undisturbed, &mut to_the_end(), None).unwrap();
+        let scratch = Scratch::new(&format!("steps-{moments}"));
+        for stop in 1..STEPS {
+            let mut observer = StopAfter { step: Some(stop), ..to_the_end() };
+            assert_eq!(work(&scratch, &mut observer, None).unwrap_err(), "interrupted");
+            assert_eq!(observer.seen, [stop]);
+        }
+        assert!(work(&scratch, &mut to_the_end(), None).unwrap().0 == expect, "moments in {moments}");
+        expect
+    });
+    assert!(ends[0] != ends[1]);
+}
+
+#[test]
+fn a_state_with_moments_in_the_other_format_is_taken() {
+    for (before, after) in [(Dtype::F32, Dtype::Bf16), (Dtype::Bf16, Dtype::F32)] {
+        let scratch = Scratch::new(&format!("format-{before}"));
+        let mut observer = StopAfter { step: Some(3), moments: before, ..StopAfter::default() };
         assert_eq!(work(&scratch, &mut observer, None).unwrap_err(), "interrupted");
-        assert_eq!(observer.seen, [stop]);
+        let mut observer = StopAfter { moments: after, ..StopAfter::default() };
+        work(&scratch, &mut observer, None).unwrap();
+        assert_eq!(observer.seen, [4, 5, 6]);
     }
-    assert!(work(&scratch, &mut StopAfter::default(), None).unwrap().0 == expect);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use reseek_train::{Hyper, StepSettings, TrainError, expert_load_max};
 
-use crate::common::{SETTINGS, VOCAB, bits, learner, sequences, student, v3};
+use crate::common::{SETTINGS, VOCAB, bits, learner, moment_bits, sequences, student, v3};
 
 #[test]
 fn the_loss_falls_on_a_batch_seen_again_and_again() {
@@ -82,10 +82,10 @@ fn divergence_is_an_error_and_leaves_the_weights() {
     let norm = learner.weights.layout.range("model.norm.weight");
     learner.weights.data[norm.start] = f32::NAN;
     learner.model.repack(&learner.weights);
-    let before = (bits(&learner.weights.data), bits(&learner.weights.buffers), bits(&learner.optimizer.m));
+    let before = (bits(&learner.weights.data), bits(&learner.weights.buffers), moment_bits(&learner.optimizer.moments));
     let error = learner.step(&sequences(&[20; 2], 2), &SETTINGS).unwrap_err();
     assert!(matches!(error, TrainError::Diverged { what: "loss", step: 2, .. }), "{error}");
-    let after = (bits(&learner.weights.data), bits(&learner.weights.buffers), bits(&learner.optimizer.m));
+    let after = (bits(&learner.weights.data), bits(&learner.weights.buffers), moment_bits(&learner.optimizer.moments));
     assert!(before == after);
 }
 

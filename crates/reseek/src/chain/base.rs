@@ -13,8 +13,8 @@ use reseek_store::DirWriter;
 use reseek_tasks::FormMix;
 use reseek_text::{ChatTemplate, Tokenizer};
 use reseek_train::{
-    Extra, Hyper, Learner, PretrainSchedule, Sequence, StepReport, StepRow, StepSettings, TrainError, Usage,
-    expert_load_max, run,
+    Extra, Hyper, PretrainSchedule, Sequence, StepReport, StepRow, StepSettings, TrainError, Usage, expert_load_max,
+    run,
 };
 use serde_json::{Map, Value, json};
 
@@ -81,7 +81,7 @@ pub fn pretrain_model(
     let schedule = PretrainSchedule::new(recipe);
     let plan = batch_plan(&schedule, recipe);
     let mixture = mixture(chain, mixture_spec(recipe, NeedleSpec::default()), recipe.seq_len)?;
-    let mut learner = Learner::new(weights);
+    let mut learner = chain.learner(weights);
     let mut extra = Extra { cursor: json!(Cursor::default()), ..Extra::default() };
     let mut batches: Option<PackedBatches> = None;
     let flops = train_flops(&spec, recipe.seq_len);
@@ -134,7 +134,7 @@ pub fn extend(chain: &mut Chain) -> Outcome<()> {
         let needles = NeedleSpec { share: recipe.needle_share, tokens: length * 3 / 4, ..NeedleSpec::default() };
         mixtures.push(mixture(chain, mixture_spec(&pretrain, needles), length)?);
     }
-    let mut learner = Learner::new(respec(&base, long)?);
+    let mut learner = chain.learner(respec(&base, long)?);
     let mut extra = Extra { cursor: json!(Cursor::default()), ..Extra::default() };
     let mut batches: [Option<PackedBatches>; 2] = [None, None];
     let steps = recipe.steps as u64;
@@ -173,7 +173,7 @@ fn respec(weights: &Weights, spec: ModelSpec) -> Outcome<Weights> {
 
 /// Share of needles found at one, two and four times `seq_len`, and over all.
 fn needles(chain: &Chain, tokenizer: &Tokenizer, weights: &Weights, seq_len: usize) -> Outcome<Value> {
-    let model = Model::new(weights);
+    let model = Model::forward_only(weights);
     let corpus = reseek_data::Corpus { documents: chain.corpus.heldout.clone(), ..Default::default() };
     let haystack = Haystack::new(&corpus, tokenizer)?;
     let n = chain.recipe.extend.needles;

@@ -17,12 +17,13 @@ use std::sync::Arc;
 
 use reseek_data::{Corpus, Problems};
 use reseek_model::Weights;
-use reseek_spec::{ComputeDtype, ModelSpec, RecipeSpec, Resolved, Scale, TasksRecipe};
+use reseek_spec::{ComputeDtype, ModelSpec, MomentsDtype, RecipeSpec, Resolved, Scale, TasksRecipe};
 use reseek_store::{Manifest, RunDir, StageDir, StoreError, chain_hash};
 use reseek_tasks::{Family, TaskMix};
 use reseek_tensor::compute::Compute;
+use reseek_tensor::dtype::Dtype;
 use reseek_text::Tokenizer;
-use reseek_train::{SessionError, Usage};
+use reseek_train::{Learner, SessionError, Usage};
 use serde_json::json;
 
 use crate::error::{Failure, Outcome, fail};
@@ -118,6 +119,11 @@ impl Chain {
         compute(&self.recipe)
     }
 
+    /// A learner that starts from `weights` and keeps its moments as the recipe says.
+    pub fn learner(&self, weights: Weights) -> Learner {
+        Learner::with_moments(weights, moments(&self.recipe))
+    }
+
     /// What a stage's model folder holds, to go on with.
     pub fn load_weights(&self, stage: &str) -> Outcome<Weights> {
         Ok(folder::load_weights(&self.path(stage))?.computing_in(self.compute()))
@@ -209,6 +215,14 @@ pub fn compute(recipe: &RecipeSpec) -> Compute {
         ComputeDtype::F32 => Compute::F32,
         ComputeDtype::Bf16 => Compute::Bf16,
         ComputeDtype::Fp8 => Compute::Fp8,
+    }
+}
+
+/// The format of a recipe's moments.
+fn moments(recipe: &RecipeSpec) -> Dtype {
+    match recipe.moments {
+        MomentsDtype::F32 => Dtype::F32,
+        MomentsDtype::Bf16 => Dtype::Bf16,
     }
 }
 

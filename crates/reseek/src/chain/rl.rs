@@ -47,7 +47,7 @@ pub fn reinforce(
     let (seed, lanes, problems) = (chain.seed, chain.recipe.pretrain.lanes, chain.problems.clone());
     let spec = weights.spec.clone();
     let steps = budget.map_or(recipe.steps, |budget| steps_within(budget, &spec, recipe).min(recipe.steps));
-    let mut learner = Learner::new(weights);
+    let mut learner = chain.learner(weights);
     let mut extra = Extra::default();
     let mut reference: Option<Model> = None;
     let usage = run(&work.dir, &mut learner, &mut extra, steps as u64, &mut chain.ui, |learner, extra, step| {
@@ -108,7 +108,7 @@ fn reference_model(learner: &Learner, extra: &Extra) -> Model {
         weights.data.copy_from_slice(data);
         weights.buffers.copy_from_slice(biases);
     }
-    Model::new(&weights)
+    Model::forward_only(&weights)
 }
 
 /// Steps whose operations fit into `budget`, at the longest completions; each mini-batch reads its prompts once.

@@ -1,6 +1,6 @@
 //! Benchmarks of a real model's size: decoding and GRPO with SmolLM2-135M, from its file or, without one, with random values.
 
-use std::cell::Cell;
+use std::cell::RefCell;
 use std::time::Instant;
 
 use reseek_engine::{Completion, GenerateOptions, Request, Sampling, StreamName, generate};
@@ -12,6 +12,7 @@ use reseek_tensor::peak::fma_peak_gflops_of_pool;
 use reseek_tensor::pool::threads;
 use reseek_tensor::quantised::{BLOCK, Bits, Block, Quantised, f16};
 use reseek_tensor::random::Stream;
+use reseek_text::{Special, Tokenizer};
 use reseek_train::Learner;
 use serde_json::{Value, json};
 
@@ -63,11 +64,12 @@ pub fn decode(setting: &Setting) -> Outcome<Value> {
     with_profile(result, setting, &mut || run(NEW))
 }
 
-/// Steps of GRPO: 4 prompts × 8 completions of at most 64 tokens, β 0.04, all weights trained.
+/// Steps of GRPO: 4 prompts × 8 completions of at most 64 tokens, β 0.04, all weights trained. With a tokenizer the prompts ask for sums
+/// and completions end with its end token; without one prompts are noise and all completions are of 64 tokens.
 pub fn grpo(setting: &Setting) -> Outcome<Value> {
-    let weights = match setting.model {
-        Some(path) => folder::load_weights(path)?,
-        None => random_weights(false)?,
+    let (weights, tokenizer) = match setting.model {
+        Some(path) => folder::load_to_train(path)?,
+        None => (random_weights(false)?, None),
     };
     let weights = weights.computing_in(setting.dtype);
     let vocab = weights.spec.vocab_size;
@@ -82,34 +84,60 @@ pub fn grpo(setting: &Setting) -> Outcome<Value> {
         ..resolve(Scale::Nano, &[], &[])?.recipe.zero
     };
     let forward = weights.spec.forward_flops_per_token(64.0);
-    let reference = Model::new(&weights);
+    let reference = Model::forward_only(&weights);
     let mut learner = Learner::new(weights);
-    let grade = |_: usize, completion: &Completion| {
-        let reward = completion.tokens.iter().map(|&token| f64::from(token % 7)).sum::<f64>();
-        Grade { reward: Some(reward), accuracy: None, format: 0.0, language: 0.0 }
-    };
-    let (mut step, tokens, flops) = (0, Cell::new(0), Cell::new(0.0));
+    let stop = tokenizer.as_ref().map_or(Ok(u32::MAX), |tokenizer| tokenizer.special(Special::Eos))?;
+    // Of every step: tokens sampled, and operations.
+    let (mut step, work) = (0, RefCell::new(Vec::new()));
     let mut run = || -> Outcome<()> {
-        let mut stream = Stream::new(1, "bench", step, 0);
-        // As long as the peer's question about a sum.
-        let prompts: Vec<Vec<u32>> =
-            (0..recipe.questions).map(|_| (0..13).map(|_| stream.below(vocab.min(4000)) as u32).collect()).collect();
+        let questions = questions(recipe.questions, step, tokenizer.as_ref(), vocab)?;
+        let (prompts, sums): (Vec<Vec<u32>>, Vec<String>) = questions.into_iter().unzip();
+        let grade = |prompt: usize, completion: &Completion| {
+            let reward = match &tokenizer {
+                Some(tokenizer) => {
+                    let text = tokenizer.decode_visible(&completion.tokens);
+                    f64::from(text.contains(&sums[prompt])) - 0.001 * text.chars().count() as f64
+                }
+                None => completion.tokens.iter().map(|&token| f64::from(token % 7)).sum(),
+            };
+            Grade { reward: Some(reward), accuracy: None, format: 0.0, language: 0.0 }
+        };
         let name = StepName { seed: 1, stage: "bench", step, fresh_reference: false, lr: 1e-6, lanes: threads() };
         step += 1;
-        // No stop token: every completion is as long as it may be.
-        let report = grpo_step(&mut learner, Some(&reference), &prompts, grade, u32::MAX, &recipe, &name)?;
-        tokens.set(report.sampled_tokens);
-        flops.set(forward * (report.sampled_tokens + 4 * report.trained_rows) as f64);
+        let report = grpo_step(&mut learner, Some(&reference), &prompts, grade, stop, &recipe, &name)?;
+        let passes = report.sampled_tokens + 4 * report.trained_rows;
+        work.borrow_mut().push((report.sampled_tokens as f64, forward * passes as f64));
         Ok(())
     };
     let step_s = timed(&mut run)?;
-    let (completions, gflops) = ((recipe.questions * recipe.group) as f64, flops.get() / step_s / 1e9);
+    // The first step warms up.
+    let counted = work.borrow()[1..].to_vec();
+    let mean = |sum: f64| sum / counted.len() as f64;
+    let tokens = mean(counted.iter().map(|(tokens, _)| tokens).sum());
+    let gflops = mean(counted.iter().map(|(_, flops)| flops).sum()) / step_s / 1e9;
+    let completions = (recipe.questions * recipe.group) as f64;
     let result = json!({
-        "step_ms": 1e3 * step_s, "tokens_per_s": tokens.get() as f64 / step_s, "completions_per_s": completions / step_s,
+        "step_ms": 1e3 * step_s, "tokens_per_s": tokens / step_s, "completions_per_s": completions / step_s,
+        "mean_completion_tokens": tokens / completions,
         "gflops": gflops, "share_of_peak": gflops / fma_peak_gflops_of_pool(200, setting.dtype),
         "rss_mib": peak_memory_bytes() >> 20,
     });
     with_profile(result, setting, &mut run)
+}
+
+/// The prompts of a step, each with the sum that it asks for; noise of a like length where there is no tokenizer. The text and the absence
+/// of a begin token are those of the peer's job.
+fn questions(n: usize, step: u64, tokenizer: Option<&Tokenizer>, vocab: usize) -> Outcome<Vec<(Vec<u32>, String)>> {
+    let mut stream = Stream::new(1, "bench", step, 0);
+    let one = |_| {
+        let Some(tokenizer) = tokenizer else {
+            return Ok(((0..13).map(|_| stream.below(vocab.min(4000)) as u32).collect(), String::new()));
+        };
+        let (p, q) = (1 + stream.below(9), 1 + stream.below(9));
+        let prompt = format!("Question: what is {p} plus {q}? Answer:");
+        Ok((tokenizer.encode(&prompt)?, (p + q).to_string()))
+    };
+    (0..n).map(one).collect()
 }
 
 /// SmolLM2-135M's shape with random values, and quantised as its file is.
