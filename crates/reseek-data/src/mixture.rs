@@ -198,11 +198,8 @@ impl Mixture {
         self.at(place)
     }
 
-    /// Several neighbouring items, made on all threads.
-    ///
-    /// # Errors
-    /// As [`item`](Self::item).
-    pub fn items(&mut self, items: Range<u64>) -> Result<Vec<(ItemKind, Vec<u32>)>, DataError> {
+    /// Several neighbouring items, made on all threads; each with the error that [`item`](Self::item) gives.
+    pub fn items(&mut self, items: Range<u64>) -> Vec<Result<(ItemKind, Vec<u32>), DataError>> {
         let places: Vec<Place> = items.map(|i| self.place(i)).collect();
         places.into_par_iter().map(|place| self.at(place)).collect()
     }

@@ -6,7 +6,7 @@ use reseek_text::Special;
 use serde::{Deserialize, Serialize};
 
 use crate::error::DataError;
-use crate::mixture::Mixture;
+use crate::mixture::{ItemKind, Mixture};
 
 /// Items that are made at once, on all threads: about those of a small batch.
 const AHEAD: u64 = 32;
@@ -35,14 +35,14 @@ pub struct Batch {
 /// The mixture as one stream of tokens, cut every `seq_len` of them. As in DeepSeek-V3, documents follow each other in
 /// a sequence without a mask between them, and go on in the next one. Neighbouring sequences share one token, which is
 /// the last target of one and the first token of the other, so every token but the first is a target exactly once.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct PackedBatches {
     mixture: Mixture,
     seq_len: usize,
     cursor: Cursor,
     /// The tokens of item `cursor.item`, and those of items behind it.
     current: Vec<u32>,
-    ahead: VecDeque<Vec<u32>>,
+    ahead: VecDeque<Result<(ItemKind, Vec<u32>), DataError>>,
     /// Bytes of text of each token id.
     text_bytes: Vec<usize>,
 }
@@ -84,9 +84,10 @@ impl PackedBatches {
     /// The tokens of item `i`, the next; with it come some behind it.
     fn take(&mut self, i: u64) -> Result<Vec<u32>, DataError> {
         if self.ahead.is_empty() {
-            self.ahead = self.mixture.items(i..i + AHEAD)?.into_iter().map(|(_, tokens)| tokens).collect();
+            self.ahead = self.mixture.items(i..i + AHEAD).into();
         }
-        Ok(self.ahead.pop_front().expect("items come in rows"))
+        // An item's error is that of whoever comes to it.
+        Ok(self.ahead.pop_front().expect("items were just made")?.1)
     }
 
     /// The next `n_sequences` sequences.
