@@ -91,8 +91,7 @@ pub fn generate(
     let slots = options.slots.unwrap_or_else(|| slots_in_cache(model, requests, sampling, options.mode));
     let slots = slots.clamp(1, queue.len().div_ceil(lanes).max(1));
     let queue = Mutex::new(queue);
-    let results =
-        map_lanes(0..lanes, |_| Lane::new(model, requests, sampling, stream, options, slots).run(&queue));
+    let results = map_lanes(0..lanes, |_| Lane::new(model, requests, sampling, stream, options, slots).run(&queue));
     let mut done = results.into_iter().collect::<Result<Vec<_>, _>>()?.concat();
     done.sort_by_key(|(request, sample, _)| (*request, *sample));
     let mut completions: Vec<Vec<Completion>> = requests.iter().map(|_| Vec::new()).collect();

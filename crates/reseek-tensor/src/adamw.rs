@@ -126,7 +126,9 @@ multiversion! {
 #[inline(always)]
 fn update_body<V: Lanes>(p: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32], factors: &Factors) {
     for at in (0..p.len()).step_by(LANES) {
-        let [p_old, g, m_old, v_old] = [&*p, g, &*m, &*v].map(|values| V::load_at(values, at, 0.0));
+        // No `map` over arrays here: it is a function of its own, without the instructions.
+        let (p_old, g) = (V::load_at(p, at, 0.0), V::load_at(g, at, 0.0));
+        let (m_old, v_old) = (V::load_at(m, at, 0.0), V::load_at(v, at, 0.0));
         let [p_new, m_new, v_new] = updated(p_old, g, m_old, v_old, factors);
         p_new.store_at(p, at);
         m_new.store_at(m, at);
@@ -138,8 +140,8 @@ fn update_body<V: Lanes>(p: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32],
 fn update_bf16_body<V: Lanes>(p: &mut [f32], g: &[f32], m: &mut [bf16], v: &mut [bf16], factors: &Factors) {
     for (i, (m, v)) in m.chunks_mut(LANES).zip(v.chunks_mut(LANES)).enumerate() {
         let at = i * LANES;
-        let [p_old, g] = [&*p, g].map(|values| V::load_at(values, at, 0.0));
-        let [m_old, v_old] = [&*m, &*v].map(|values| V::load(&widened(values)));
+        let (p_old, g) = (V::load_at(p, at, 0.0), V::load_at(g, at, 0.0));
+        let (m_old, v_old) = (V::load(&widened(m)), V::load(&widened(v)));
         let [p_new, m_new, v_new] = updated(p_old, g, m_old, v_old, factors);
         p_new.store_at(p, at);
         for (to, new) in [(m, m_new), (v, v_new)] {

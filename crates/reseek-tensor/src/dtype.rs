@@ -216,9 +216,9 @@ fn pair_rows_body<V: Lanes>(to: &mut [f32], even: &[f32], odd: &[f32]) {
 #[cfg(target_arch = "x86_64")]
 mod x86 {
     use std::arch::x86_64::{
-        __m512bh, __m512i, _mm256_maskz_loadu_epi16, _mm512_castsi512_ps, _mm512_cvtepu16_epi32, _mm512_cvtne2ps_pbh,
-        _mm512_loadu_ps, _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps, _mm512_or_si512, _mm512_permutexvar_epi16, _mm512_set_epi16,
-        _mm512_slli_epi32,
+        __m512, __m512bh, __m512i, _mm256_maskz_loadu_epi16, _mm512_castsi512_ps, _mm512_cvtepu16_epi32,
+        _mm512_cvtne2ps_pbh, _mm512_loadu_ps, _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps, _mm512_or_si512,
+        _mm512_permutexvar_epi16, _mm512_set_epi16, _mm512_slli_epi32, _mm512_storeu_ps,
     };
     use std::mem::transmute;
     use std::ops::Range;
@@ -227,6 +227,7 @@ mod x86 {
 
     const LANES: usize = 16;
 
+    #[inline]
     pub(super) fn is_supported() -> bool {
         level() == SimdLevel::Avx512
             && is_x86_feature_detected!("avx512bf16")
@@ -270,17 +271,13 @@ mod x86 {
     /// The machine has AVX-512 F, BW and BF16; `to` is half as long as `from`.
     #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
     pub(super) unsafe fn pair_neighbours(to: &mut [f32], from: &[f32]) {
-        let store = |to: *mut f32, mask: u16, low, high| unsafe {
-            let pairs = transmute::<__m512bh, __m512i>(_mm512_cvtne2ps_pbh(high, low));
-            // SAFETY: the mask's lanes lie in `to`.
-            _mm512_mask_storeu_ps(to, mask, _mm512_castsi512_ps(pairs));
-        };
         let (whole, rest) = from.as_chunks::<{ 2 * LANES }>();
         for (i, from) in whole.iter().enumerate() {
             // SAFETY: `from` has two vectors, `to` one for each of them.
             unsafe {
                 let (low, high) = (_mm512_loadu_ps(from.as_ptr()), _mm512_loadu_ps(from.as_ptr().add(LANES)));
-                store(to.as_mut_ptr().add(i * LANES), u16::MAX, low, high);
+                let pairs = transmute::<__m512bh, __m512>(_mm512_cvtne2ps_pbh(high, low));
+                _mm512_storeu_ps(to.as_mut_ptr().add(i * LANES), pairs);
             }
         }
         if !rest.is_empty() {
@@ -289,8 +286,8 @@ mod x86 {
                 let low = _mm512_maskz_loadu_ps(mask(rest.len()), rest.as_ptr());
                 let of_high = mask(rest.len().saturating_sub(LANES));
                 let high = _mm512_maskz_loadu_ps(of_high, rest.as_ptr().wrapping_add(LANES));
-                let at = whole.len() * LANES;
-                store(to.as_mut_ptr().add(at), mask(to.len() - at), low, high);
+                let (at, pairs) = (whole.len() * LANES, transmute::<__m512bh, __m512>(_mm512_cvtne2ps_pbh(high, low)));
+                _mm512_mask_storeu_ps(to.as_mut_ptr().add(at), mask(to.len() - at), pairs);
             }
         }
     }

@@ -20,7 +20,9 @@ fn slots_and_threads_change_no_bit() {
                 draw(&model, &requests, &sampling, GenerateOptions { mode, slots, on_token: None })
             };
             let reference = with(Some(64), 1);
-            for (slots, threads) in [(Some(1), 1), (Some(3), 1), (Some(64), 2), (Some(2), 4), (Some(5), 3), (Some(0), 2), (None, 2)] {
+            for (slots, threads) in
+                [(Some(1), 1), (Some(3), 1), (Some(64), 2), (Some(2), 4), (Some(5), 3), (Some(0), 2), (None, 2)]
+            {
                 assert!(with(slots, threads) == reference, "{what}, {mode:?}: {slots:?} slots, {threads} threads");
             }
         }

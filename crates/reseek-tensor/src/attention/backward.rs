@@ -94,14 +94,7 @@ multiversion! {
 }
 
 #[inline(always)]
-fn store_rows_body<V: Lanes>(
-    out: &mut [f32],
-    head: usize,
-    n_heads: usize,
-    rows: &[f32],
-    width: usize,
-    factor: f32,
-) {
+fn store_rows_body<V: Lanes>(out: &mut [f32], head: usize, n_heads: usize, rows: &[f32], width: usize, factor: f32) {
     let heads = out.chunks_exact_mut(width).skip(head).step_by(n_heads);
     for (out, row) in heads.zip(rows.chunks_exact(padded(width))) {
         for at in (0..width).step_by(LANES) {

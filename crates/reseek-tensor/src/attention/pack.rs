@@ -64,7 +64,8 @@ pub(super) fn copy_columns(tile: &mut [f32], to: usize, head: Head, from: usize,
     while done < n {
         let size = if n - done >= 4 { 4 } else { 1 };
         if size == 4 {
-            copy_four_columns(tile, to + done, [0, 1, 2, 3].map(|i| head.row(from + done + i)));
+            let row = |i: usize| head.row(from + done + i);
+            copy_four_columns(tile, to + done, [row(0), row(1), row(2), row(3)]);
         } else {
             for (line, &x) in tile.iter_mut().zip(head.row(from + done)) {
                 line[to + done] = x;

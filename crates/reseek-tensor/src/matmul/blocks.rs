@@ -11,12 +11,12 @@ use std::ops::Range;
 use std::ptr::null;
 
 use super::packed::{Packed, panel_width};
-use crate::permute::copy_short;
 use super::tile::{PANEL, ROWS_MAX, Tile, compute, panels_max, rows_max};
 use crate::aligned::Line;
 use crate::dispatch::SimdLevel;
 use crate::dtype::{Dtype, pair_neighbours};
 use crate::operand::Left;
+use crate::permute::copy_short;
 use crate::profile::{Op, span};
 use crate::scratch::Scratch;
 

@@ -103,8 +103,10 @@ pub(super) fn pack_row_tiles(
     dtype: Dtype,
 ) {
     const ROWS: usize = 8;
-    let columns: Vec<Range<usize>> =
-        (0..tiles.count()).map(|tile| tiles.get(tile)).map(|r| a.range.start + r.start..a.range.start + r.end).collect();
+    let columns: Vec<Range<usize>> = (0..tiles.count())
+        .map(|tile| tiles.get(tile))
+        .map(|r| a.range.start + r.start..a.range.start + r.end)
+        .collect();
     for (index, few_rows) in blocks(rows.clone(), ROWS).enumerate() {
         match dtype {
             Dtype::F32 => {
