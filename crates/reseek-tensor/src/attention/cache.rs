@@ -1,4 +1,6 @@
-//! Keys and values of one sequence in the layout of the kernels.
+//! Keys and values of one sequence in the layout of the kernels, in pages.
+
+use std::sync::Arc;
 
 use super::pack::{Head, copy_columns, copy_rows, put_into_pairs};
 use super::{AttentionShape, KEY_TILE, assert_len, padded};
@@ -8,13 +10,16 @@ use crate::dtype::{Dtype, pair_within_rows};
 
 /// The keys and values that a sequence's queries look back at, kept from token to token in
 /// decoding; for use with [`super::attention_cached`].
+///
+/// They lie in pages of 64 positions, so that a longer sequence moves nothing. A clone shares the
+/// pages: samples of one prompt read the same memory, and only a page that is written to is copied.
 #[derive(Clone, Debug)]
 pub struct AttentionCache {
     pub(super) shape: AttentionShape,
     len: usize,
-    /// `[tiles, n_kv_heads]` of a tile of keys `[d_qk, KEY_TILE]` and one of values
-    /// `[KEY_TILE, padded d_v]`; in bf16 of half as many rows of pairs. What lies behind `len` is never used.
-    tiles: Vec<Line>,
+    /// Each `[n_kv_heads]` of a tile of keys `[d_qk, KEY_TILE]` and one of values `[KEY_TILE, padded d_v]`; in bf16
+    /// of half as many rows of pairs. What lies behind `len` is never used.
+    pages: Vec<Arc<[Line]>>,
 }
 
 impl AttentionCache {
@@ -24,7 +29,7 @@ impl AttentionCache {
     /// If a size is 0 or the heads are not a multiple of the key heads.
     pub fn new(shape: AttentionShape) -> Self {
         shape.check();
-        Self { shape, len: 0, tiles: Vec::new() }
+        Self { shape, len: 0, pages: Vec::new() }
     }
 
     /// Number of keys.
@@ -55,25 +60,23 @@ impl AttentionCache {
             }
         };
         let (key_size, pair_size) = self.sizes();
-        let needed = (self.len + n).div_ceil(KEY_TILE) * n_kv_heads * pair_size;
-        let missing = needed.saturating_sub(self.tiles.len() * Line::VALUES);
-        self.tiles.extend(Line::zeros(missing));
-        let pairs = Line::flatten_mut(&mut self.tiles).chunks_exact_mut(pair_size).enumerate();
-        for (index, pair) in pairs.skip(self.len / KEY_TILE * n_kv_heads) {
-            let (tile, head) = (index / n_kv_heads, index % n_kv_heads);
+        for tile in self.len / KEY_TILE..(self.len + n).div_ceil(KEY_TILE) {
+            if tile == self.pages.len() {
+                self.pages.push(Line::zeros(n_kv_heads * pair_size).into());
+            }
+            let page = Line::flatten_mut(Arc::make_mut(&mut self.pages[tile]));
             let first = self.len.max(tile * KEY_TILE);
             let end = (self.len + n).min((tile + 1) * KEY_TILE);
-            if first >= end {
-                break;
-            }
-            let (keys, values) = pair.split_at_mut(key_size);
             let (to, from) = (first - tile * KEY_TILE, first - self.len);
-            copy_columns(keys, to, Head::new(k, head, n_kv_heads, d_k), from, end - first);
-            let v = Head::new(v, head, n_kv_heads, d_v);
-            let rows = (from..from + end - first).map(|row| v.row(row));
-            match dtype {
-                Dtype::F32 => copy_rows(&mut values[to * padded(d_v)..], padded(d_v), rows, 1.0),
-                Dtype::Bf16 => put_into_pairs(values, padded(d_v), to, rows),
+            for (head, pair) in page.chunks_exact_mut(pair_size).enumerate() {
+                let (keys, values) = pair.split_at_mut(key_size);
+                copy_columns(keys, to, Head::new(k, head, n_kv_heads, d_k), from, end - first);
+                let v = Head::new(v, head, n_kv_heads, d_v);
+                let rows = (from..from + end - first).map(|row| v.row(row));
+                match dtype {
+                    Dtype::F32 => copy_rows(&mut values[to * padded(d_v)..], padded(d_v), rows, 1.0),
+                    Dtype::Bf16 => put_into_pairs(values, padded(d_v), to, rows),
+                }
             }
         }
         self.len += n;
@@ -88,8 +91,11 @@ impl AttentionCache {
         self.len = len;
     }
 
-    /// Empties the cache for another shape; keeps its memory.
+    /// Empties the cache for another shape; keeps its memory where the shape is the same.
     pub(super) fn reset(&mut self, shape: AttentionShape) {
+        if self.shape != shape {
+            self.pages.clear();
+        }
         self.shape = shape;
         self.len = 0;
     }
@@ -97,8 +103,7 @@ impl AttentionCache {
     /// Keys `[d_qk, KEY_TILE]` and values `[KEY_TILE, padded d_v]` of a tile and key head.
     pub(super) fn tile(&self, tile: usize, kv_head: usize) -> (&[f32], &[f32]) {
         let (key_size, pair_size) = self.sizes();
-        let start = (tile * self.shape.n_kv_heads + kv_head) * pair_size;
-        Line::flatten(&self.tiles)[start..start + pair_size].split_at(key_size)
+        Line::flatten(&self.pages[tile])[kv_head * pair_size..][..pair_size].split_at(key_size)
     }
 
     /// Values in a tile of keys, and with its tile of values.

@@ -331,3 +331,37 @@ fn refuses_more_queries_than_keys() {
     let shape = AttentionShape { n_heads: 1, n_kv_heads: 1, d_qk: 1, d_v: 1, scale: 1.0, dtype: Dtype::F32 };
     attention_forward(&mut [0.0; 3], &mut [0.0; 3], &[0.0; 3], &[0.0; 2], &[0.0; 2], shape);
 }
+
+/// A clone shares its pages until one of both writes.
+#[test]
+fn clones_of_a_cache_go_on_apart() {
+    for case in [Case::new(2, 1, 24, 40, 1, 150), Case::new(2, 1, 24, 40, 1, 150).in_bf16()] {
+        let (k, v) = (case.k(), case.v());
+        let push = |cache: &mut AttentionCache, rows: std::ops::Range<usize>| {
+            cache.push(&k[rows.start * 24..rows.end * 24], &v[rows.start * 40..rows.end * 40]);
+        };
+        for shared in [1, 63, 64, 100, 128] {
+            let mut first = AttentionCache::new(case.shape);
+            push(&mut first, 0..shared);
+            let mut second = first.clone();
+            // Different continuations in turns: rows from the beginning again, and those that follow.
+            let (mut first_alone, mut second_alone) = (AttentionCache::new(case.shape), AttentionCache::new(case.shape));
+            push(&mut first_alone, 0..shared);
+            push(&mut second_alone, 0..shared);
+            for i in 0..10 {
+                push(&mut first, i..i + 1);
+                push(&mut first_alone, i..i + 1);
+                push(&mut second, 140 + i..141 + i);
+                push(&mut second_alone, 140 + i..141 + i);
+            }
+            for (cache, alone) in [(first, first_alone), (second, second_alone)] {
+                let outputs = [cache, alone].map(|cache| {
+                    let (mut o, mut lse) = (vec![f32::NAN; 80], vec![f32::NAN; 2]);
+                    attention_cached(&mut o, &mut lse, &case.q(), &cache);
+                    o
+                });
+                assert_same_bits(&format!("{shared} shared rows"), &outputs[0], &outputs[1], &[2, 40]);
+            }
+        }
+    }
+}
