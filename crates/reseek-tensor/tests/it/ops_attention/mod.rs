@@ -345,7 +345,8 @@ fn clones_of_a_cache_go_on_apart() {
             push(&mut first, 0..shared);
             let mut second = first.clone();
             // Different continuations in turns: rows from the beginning again, and those that follow.
-            let (mut first_alone, mut second_alone) = (AttentionCache::new(case.shape), AttentionCache::new(case.shape));
+            let (mut first_alone, mut second_alone) =
+                (AttentionCache::new(case.shape), AttentionCache::new(case.shape));
             push(&mut first_alone, 0..shared);
             push(&mut second_alone, 0..shared);
             for i in 0..10 {
