@@ -1,8 +1,9 @@
 //! The one thread pool of the program. Work is cut into *lanes*: a number of items fixed by the
 //! recipe, not by the machine, so results are the same bits on one thread and on many.
 
-use std::cell::Cell;
+use std::cell::RefCell;
 use std::ops::Range;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, RwLock};
 
 use rayon::iter::{IndexedParallelIterator, IntoParallelIterator, ParallelIterator};
@@ -40,14 +41,15 @@ pub fn on_worker() -> bool {
     rayon::current_thread_index().is_some()
 }
 
-/// Whether threads of the pool have nothing to do while the caller works: it runs a single lane, or is outside of the pool.
+/// Whether threads of the pool have nothing to do while the caller works: fewer lanes than threads are left of its call, or it is outside of
+/// the pool.
 pub(crate) fn has_idle_threads() -> bool {
-    if on_worker() { ALONE.get() && rayon::current_num_threads() > 1 } else { threads() > 1 }
+    if on_worker() { lanes_left() < rayon::current_num_threads() } else { threads() > 1 }
 }
 
 /// Whether some of these are likely to be awake: short work is shared only then.
 pub(crate) fn has_awake_threads() -> bool {
-    (ALONE.get() || team::has_helpers()) && has_idle_threads()
+    (on_worker() || team::has_helpers()) && has_idle_threads()
 }
 
 /// Runs `f` on ranges that make up `0..n`, on this thread and those that have nothing to do. Only where [`has_idle_threads`].
@@ -62,18 +64,33 @@ pub(crate) fn share(n: usize, f: impl Fn(Range<usize>) + Sync) {
     team::share(n, pool.current_num_threads(), &f, |help| pool.spawn(help));
 }
 
-/// Sets [`ALONE`] back, also when a lane panics.
-struct Restore(bool);
+thread_local! {
+    /// Lanes that have not ended, of the call whose lane this thread runs.
+    static LEFT: RefCell<Option<Arc<AtomicUsize>>> = const { RefCell::new(None) };
+}
 
-impl Drop for Restore {
-    fn drop(&mut self) {
-        ALONE.set(self.0);
+/// Lanes that have not ended of the innermost call that this thread works for; no end of them where that is unknown.
+fn lanes_left() -> usize {
+    LEFT.with_borrow(|left| left.as_ref().map_or(usize::MAX, |left| left.load(Ordering::Relaxed)))
+}
+
+/// A lane at work: one less is left once it is dropped, also when the lane panics.
+struct Lane {
+    left: Arc<AtomicUsize>,
+    outer: Option<Arc<AtomicUsize>>,
+}
+
+impl Lane {
+    fn enter(left: &Arc<AtomicUsize>) -> Self {
+        Self { left: Arc::clone(left), outer: LEFT.replace(Some(Arc::clone(left))) }
     }
 }
 
-thread_local! {
-    /// Whether this thread runs the only lane of a call.
-    static ALONE: Cell<bool> = const { Cell::new(false) };
+impl Drop for Lane {
+    fn drop(&mut self) {
+        self.left.fetch_sub(1, Ordering::Relaxed);
+        LEFT.set(self.outer.take());
+    }
 }
 
 /// Runs `f` on every item, one task per item, and returns the results in the items' order.
@@ -95,9 +112,9 @@ where
     F: Fn(I::Item) -> R + Sync + Send,
 {
     let items = items.into_par_iter().with_max_len(1);
-    let single = items.len() == 1;
+    let left = Arc::new(AtomicUsize::new(items.len()));
     let f = |item| {
-        let _restore = Restore(ALONE.replace(single));
+        let _lane = Lane::enter(&left);
         f(item)
     };
     current().install(|| items.map(f).collect())
