@@ -11,13 +11,13 @@ use reseek_spec::MoeSpec;
 use reseek_tensor::buffer::Buffer;
 use reseek_tensor::compute::Compute;
 use reseek_tensor::dtype::Dtype;
-use reseek_tensor::matmul::{Accumulate, Packed, grouped_matmul, grouped_matmul_tn_part};
+use reseek_tensor::matmul::{Accumulate, Packed, grouped_matmul, grouped_matmul_tn_parts};
 use reseek_tensor::operand::{Left, Operand};
 use reseek_tensor::permute::{gather_add_rows, weigh_rows};
 use reseek_tensor::swiglu::{swiglu_backward, swiglu_forward, swiglu_operand};
 
 use crate::Weights;
-use crate::part::{GateUp, Matrix};
+use crate::part::{GateUp, Matrix, disjoint};
 use crate::router::{Routing, balance_loss, expert_counts, route, route_backward};
 use crate::rows::spans;
 use crate::weights::Source;
@@ -268,10 +268,8 @@ impl<const PARTS: usize> Group<PARTS> {
     }
 
     fn wgrad(&self, grads: &mut [f32], dy: Left, x: Left, offsets: &[usize]) {
-        for (i, range) in self.ranges.iter().enumerate() {
-            let (columns, dw) = (i * self.out..(i + 1) * self.out, &mut grads[range.clone()]);
-            grouped_matmul_tn_part(dw, dy, columns, x, PARTS * self.out, self.in_, offsets, self.compute);
-        }
+        let dw = disjoint(grads, &self.ranges);
+        grouped_matmul_tn_parts(dw, dy, x, self.out, self.in_, offsets, self.compute);
     }
 }
 

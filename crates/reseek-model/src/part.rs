@@ -6,7 +6,7 @@ use reseek_tensor::buffer::Buffer;
 use reseek_tensor::compute::Compute;
 use reseek_tensor::dtype::Dtype;
 use reseek_tensor::linear::{Linear, linear_dgrad, linear_forward, linear_wgrad};
-use reseek_tensor::matmul::{Accumulate, matmul_tn_part};
+use reseek_tensor::matmul::{Accumulate, matmul_tn_parts};
 use reseek_tensor::operand::Operand;
 use reseek_tensor::permute::join_rows;
 use reseek_tensor::rmsnorm::{rmsnorm_dgrad, rmsnorm_forward, rmsnorm_operand, rmsnorm_wgrad};
@@ -154,12 +154,14 @@ impl GateUp {
     pub fn backward(&self, dx: &mut [f32], grads: &mut [f32], dy: &Operand, x: &Operand) {
         let GateUpForm::Joined(linear) = &self.form else { panic!("a quantised gate has no gradient") };
         linear_dgrad(dx, dy, linear, Accumulate::Add);
-        for (i, range) in self.ranges.iter().enumerate() {
-            let columns = i * self.out..(i + 1) * self.out;
-            let dw = &mut grads[range.clone()];
-            matmul_tn_part(dw, dy, columns, x, 2 * self.out, linear.in_features(), linear.compute());
-        }
+        let dw = disjoint(grads, &self.ranges);
+        matmul_tn_parts(dw, dy, x, self.out, linear.in_features(), linear.compute());
     }
+}
+
+/// The values of ranges that do not overlap.
+pub(crate) fn disjoint<'a, const N: usize>(values: &'a mut [f32], ranges: &[Range<usize>; N]) -> [&'a mut [f32]; N] {
+    values.get_disjoint_mut(ranges.clone()).expect("tensors do not overlap")
 }
 
 /// The values of two ranges, one after the other.

@@ -147,55 +147,62 @@ pub fn matmul_tn<'a, 'b>(
     n: usize,
     compute: impl Into<Compute>,
 ) {
-    matmul_tn_part(c, a, 0..m, b, m, n, compute);
+    matmul_tn_parts([c], a, b, m, n, compute);
 }
 
-/// [`matmul_tn`] for some of the columns of `a`: `c[columns.len(), n] += a[:, columns]ᵀ·b`.
+/// [`matmul_tn`] with `a: [t, PARTS·m]`, whose every m columns have a `c[m, n]` of their own: the gradients of matrices that are applied to
+/// one input as one product.
 ///
 /// # Panics
-/// As [`matmul_tn`], and if `a` does not have the columns.
-pub fn matmul_tn_part<'a, 'b>(
-    c: &mut [f32],
+/// As [`matmul_tn`].
+pub fn matmul_tn_parts<'a, 'b, const PARTS: usize>(
+    c: [&mut [f32]; PARTS],
     a: impl Into<Left<'a>>,
-    columns: Range<usize>,
     b: impl Into<Left<'b>>,
     m: usize,
     n: usize,
     compute: impl Into<Compute>,
 ) {
-    let (a, b, precision) = (a.into(), b.into(), compute.into());
-    let t = a.rows(m).unwrap_or(0);
+    let (a, b, precision, columns) = (a.into(), b.into(), compute.into(), PARTS * m);
+    let t = a.rows(columns).unwrap_or(0);
     [a, b].into_iter().for_each(|operand| check_format(operand, precision));
-    assert!(columns.start <= columns.end && columns.end <= m, "columns {columns:?} of {m}");
     assert!(
-        c.len() == columns.len() * n && a.is(t, m) && (m == 0 || b.is(t, n)),
-        "matmul_tn with m {m}, n {n}: a has {} values, b has {}, c has {} (hint: a = t*m, b = t*n, c = m*n)",
+        c.iter().all(|c| c.len() == m * n) && a.is(t, columns) && (m == 0 || b.is(t, n)),
+        "matmul_tn with m {m}, n {n}: a has {} values, b has {}, c has {:?} (hint: a = t*{PARTS}*m, b = t*n, c = m*n)",
         a.len(),
         b.len(),
-        c.len()
+        c.map(|c| c.len())
     );
-    if t == 0 || columns.is_empty() || n == 0 {
+    if t == 0 || m == 0 || n == 0 {
         return;
     }
     let level = dispatch::level();
-    let unrounded = (precision == Compute::Fp8).then(|| (a.to_values(m), b.to_values(n)));
-    let shared = &Shared(c.as_mut_ptr());
+    let unrounded = (precision == Compute::Fp8).then(|| (a.to_values(columns), b.to_values(n)));
+    let shared = c.map(|c| Shared(c.as_mut_ptr()));
     let part = |rows: Range<usize>| {
-        // SAFETY: c is borrowed, and every part below has its own rows of it.
-        let c = unsafe { std::slice::from_raw_parts_mut(shared.0.add(rows.start * n), rows.len() * n) };
-        let first = columns.start + rows.start;
+        // The rows of each c among them; row i of all belongs to column i of a.
+        let parts = shared.iter().enumerate().filter_map(|(index, c)| {
+            let (first, end) = (rows.start.max(index * m), rows.end.min((index + 1) * m));
+            (first < end).then(|| (c.0.wrapping_add((first - index * m) * n), first..end))
+        });
         if let Some((a, b)) = &unrounded {
-            return scaled::product_tn_scaled(level, c, a, b, m, n, first);
+            for (c, rows) in parts {
+                // SAFETY: c is borrowed, and every call has its own rows of it.
+                let c = unsafe { std::slice::from_raw_parts_mut(c, rows.len() * n) };
+                scaled::product_tn_scaled(level, c, a, b, columns, n, rows.start);
+            }
+            return;
         }
-        // SAFETY: dispatch only returns levels that the machine supports.
-        unsafe { transposed::product_tn(level, c, a, b, m, n, first, precision.dtype()) }
+        let parts = parts.map(|(c, columns)| transposed::Part { c: blocks::Sums::new(c, n), columns });
+        // SAFETY: dispatch only returns levels that the machine supports; c is borrowed, and every call has its own rows of it.
+        unsafe { transposed::product_tn(level, parts, a, b, columns, n, precision.dtype()) }
     };
-    if is_shared(2 * t * columns.len() * n, 0) {
+    if is_shared(2 * t * columns * n, 0) {
         // Few units, because each packs all of b.
         let units = 2 * pool::threads();
-        share(columns.len(), columns.len().div_ceil(units).next_multiple_of(tile::ROWS_MAX), part);
+        share(columns, columns.div_ceil(units).next_multiple_of(tile::ROWS_MAX), part);
     } else {
-        part(0..columns.len());
+        part(0..columns);
     }
 }
 
@@ -237,31 +244,32 @@ pub fn grouped_matmul_tn<'a, 'b>(
     offsets: &[usize],
     compute: impl Into<Compute>,
 ) {
-    grouped_matmul_tn_part(c, a, 0..m, b, m, n, offsets, compute);
+    grouped_matmul_tn_parts([c], a, b, m, n, offsets, compute);
 }
 
-/// [`grouped_matmul_tn`] for some of the columns of `a`, see [`matmul_tn_part`].
+/// [`matmul_tn_parts`] for each group of rows, every c `[E, m, n]`.
 ///
 /// # Panics
-/// As both.
-pub fn grouped_matmul_tn_part<'a, 'b>(
-    c: &mut [f32],
+/// As [`grouped_matmul_tn`].
+pub fn grouped_matmul_tn_parts<'a, 'b, const PARTS: usize>(
+    mut c: [&mut [f32]; PARTS],
     a: impl Into<Left<'a>>,
-    columns: Range<usize>,
     b: impl Into<Left<'b>>,
     m: usize,
     n: usize,
     offsets: &[usize],
     compute: impl Into<Compute>,
 ) {
-    let (a, b, compute) = (a.into(), b.into(), compute.into());
-    let (n_groups, size) = (offsets.len().saturating_sub(1), columns.len() * n);
-    assert_eq!(c.len(), n_groups * size, "c of {n_groups} groups of [{}, {n}]", columns.len());
-    check_offsets(offsets, n_groups, m, a);
+    let (a, b, compute, width) = (a.into(), b.into(), compute.into(), PARTS * m);
+    let (n_groups, size) = (offsets.len().saturating_sub(1), m * n);
+    for c in &c {
+        assert_eq!(c.len(), n_groups * size, "c of {n_groups} groups of [{m}, {n}]");
+    }
+    check_offsets(offsets, n_groups, width, a);
     check_offsets(offsets, n_groups, n, b);
     for (e, rows) in groups(offsets).enumerate() {
-        let c = &mut c[e * size..(e + 1) * size];
-        matmul_tn_part(c, a.part(rows.clone(), m), columns.clone(), b.part(rows, n), m, n, compute);
+        let c = c.each_mut().map(|c| &mut c[e * size..(e + 1) * size]);
+        matmul_tn_parts(c, a.part(rows.clone(), width), b.part(rows, n), m, n, compute);
     }
 }
 

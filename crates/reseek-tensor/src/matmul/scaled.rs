@@ -11,7 +11,7 @@ use std::ops::Range;
 use super::blocks::{COLUMN_BLOCK, OfA, Pass, RowTiles, Sums, blocks, odd_lines, with_scratch};
 use super::packed::{Packed, pack_rows, padded, panel_width};
 use super::tile::{PANEL, ROWS_MAX, Tile, WIDTH_MAX, compute, panels_max};
-use super::transposed::{C_BLOCK, Columns, pack_row_tiles};
+use super::transposed::{C_BLOCK, Columns, Strips};
 use super::{SHARED_ROWS, Shared, column_unit, is_shared, op_of, row_unit, share};
 use crate::dispatch::{SimdLevel, with_level};
 use crate::dtype::Dtype;
@@ -153,12 +153,11 @@ pub(super) fn product_tn_scaled(
 unsafe fn block_of_product(level: SimdLevel, c: Sums, a: &Columns, b: &Columns) {
     let t = a.values.len() / a.width;
     let (m, n) = (a.range.len(), b.range.len());
-    let row_tiles = RowTiles::new(m, level);
+    let strips = Strips::new(m, level);
     let t_max = t.min(T_BLOCK);
-    let tile_size = odd_lines(t_max.div_ceil(2) * row_tiles.largest());
     let partial_row = odd_lines(n);
     let sizes = [
-        row_tiles.count() * tile_size,
+        strips.size(t_max.div_ceil(2)),
         t_max.div_ceil(2) * padded(n),
         t_max * m.max(n),
         T_BLOCK / TILE * m,
@@ -175,15 +174,13 @@ unsafe fn block_of_product(level: SimdLevel, c: Sums, a: &Columns, b: &Columns) 
             let pass = Pass::new(index, count, c, partial, true);
             quantise_columns(q, a_scales, m, a.values.part(rows.clone(), a.width).values(), a.width, a.range.clone());
             let rounded = Columns { values: (&q[..rows.len() * m]).into(), width: m, range: 0..m };
-            pack_row_tiles(of_a, tile_size, &rounded, &(0..rows.len()), row_tiles, Dtype::Bf16);
+            strips.pack(of_a, &rounded, &(0..rows.len()), Dtype::Bf16);
             let of_rows = b.values.part(rows.clone(), b.width).values();
             quantise_columns(q, b_scales, padded(n), of_rows, b.width, b.range.clone());
             pack_rows(of_b, (&q[..rows.len() * n]).into(), n, 0..n, Dtype::Bf16);
             let right = Right { panels: of_b, steps, scales: b_scales, scale_row: padded(n) };
             for columns in blocks(0..n, COLUMN_BLOCK) {
-                for (tile, of_tile) in of_a.chunks_exact(tile_size).enumerate() {
-                    let rows = row_tiles.get(tile);
-                    let operand = OfA::new(of_tile, 1, rows.len());
+                for (rows, operand) in strips.tiles(of_a, steps) {
                     let left = Scaled { operand, rows: rows.len(), scales: &a_scales[rows.start..], scale_row: m };
                     let pass = pass.at(rows.start, columns.start);
                     // SAFETY: the caller's promises; rows and columns lie in C.

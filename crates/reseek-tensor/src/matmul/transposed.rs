@@ -7,10 +7,12 @@
 use std::ops::Range;
 
 use super::blocks::{COLUMN_BLOCK, OfA, OfB, Pass, RowTiles, Sums, blocks, odd_lines, part, sweep, with_scratch};
-use super::packed::{copy_rows, pack_rows, padded};
+use super::packed::{pack_rows, padded};
+use super::tile::rows_max;
 use crate::dispatch::SimdLevel;
 use crate::dtype::Dtype;
 use crate::operand::Left;
+use crate::permute::copy_short;
 use crate::profile::{Op, span};
 
 /// Steps of t of a block.
@@ -18,31 +20,58 @@ const T_BLOCK: usize = 512;
 /// Most rows and columns of C whose partial sums wait at once: 4 MiB.
 pub(super) const C_BLOCK: usize = 1024;
 
-/// `c[i][j] += Σ a[t][first + i]·b[t][j]` for `a: [t, m]`, `b: [t, n]` and all rows of `c: [_, n]`.
+/// Rows of C that lie together, and the columns of A that they come from.
+#[derive(Clone)]
+pub(super) struct Part {
+    pub c: Sums,
+    pub columns: Range<usize>,
+}
+
+/// `c[i][j] += Σ a[t][i]·b[t][j]` for `a: [t, m]`, `b: [t, n]` and the columns i of each part: b is packed once for all of them.
 ///
 /// # Safety
-/// The machine supports `level`.
+/// The machine supports `level`; each part has a row of n values for each of its columns, which no one else uses.
 pub(super) unsafe fn product_tn(
     level: SimdLevel,
-    c: &mut [f32],
+    parts: impl Iterator<Item = Part>,
     a: Left,
     b: Left,
     m: usize,
     n: usize,
-    first: usize,
     dtype: Dtype,
 ) {
-    let (rows, t) = (c.len() / n, b.rows(n).unwrap_or(0));
-    let _span = span(Op::MatmulTransposed, 2 * t * rows * n, t * (rows + n) + 2 * c.len());
-    for row_block in blocks(0..rows, C_BLOCK) {
+    let t = b.rows(n).unwrap_or(0);
+    for parts in groups(parts, C_BLOCK) {
+        let rows: usize = parts.iter().map(|part| part.columns.len()).sum();
+        let _span = span(Op::MatmulTransposed, 2 * t * rows * n, t * (rows + n) + 2 * rows * n);
         for columns in blocks(0..n, C_BLOCK) {
-            let of_a = Columns { values: a, width: m, range: first + row_block.start..first + row_block.end };
-            let of_b = Columns { values: b, width: n, range: columns.clone() };
-            let c = Sums::new(c.as_mut_ptr(), n).at(row_block.start, columns.start);
-            // SAFETY: the caller's promise on level; the block lies in C, which is borrowed.
-            unsafe { block_of_product(level, c, &of_a, &of_b, t, dtype) };
+            let of_a = Columns { values: a, width: m, range: 0..m };
+            let of_b = Columns { values: b, width: n, range: columns };
+            // SAFETY: the caller's promises.
+            unsafe { block_of_product(level, &parts, &of_a, &of_b, t, dtype) };
         }
     }
+}
+
+/// Parts in groups of at most `rows` rows, cut where they are longer.
+fn groups(parts: impl Iterator<Item = Part>, rows: usize) -> Vec<Vec<Part>> {
+    let mut groups: Vec<Vec<Part>> = Vec::new();
+    let mut room = 0;
+    for Part { c, columns } in parts {
+        let mut start = columns.start;
+        while start < columns.end {
+            if room == 0 {
+                groups.push(Vec::new());
+                room = rows;
+            }
+            let end = columns.end.min(start + room);
+            let part = Part { c: c.at(start - columns.start, 0), columns: start..end };
+            groups.last_mut().expect("a group with room").push(part);
+            room -= end - start;
+            start = end;
+        }
+    }
+    groups
 }
 
 /// Some columns of a row-major matrix.
@@ -52,96 +81,127 @@ pub(super) struct Columns<'a> {
     pub range: Range<usize>,
 }
 
-/// [`product_tn`] for one block of C at `c`.
+/// [`product_tn`] for some columns of C.
 ///
 /// # Safety
-/// The machine supports `level`; `c` has a row for each column of `a` and a column for each of
-/// `b`, which no one else uses.
-unsafe fn block_of_product(level: SimdLevel, c: Sums, a: &Columns, b: &Columns, k: usize, dtype: Dtype) {
-    let steps_of_k = dtype.steps(k);
-    let (m, n) = (a.range.len(), b.range.len());
-    let row_tiles = RowTiles::new(m, level);
+/// As [`product_tn`].
+unsafe fn block_of_product(level: SimdLevel, parts: &[Part], a: &Columns, b: &Columns, k: usize, dtype: Dtype) {
+    let (steps_of_k, n) = (dtype.steps(k), b.range.len());
     let n_passes = steps_of_k.div_ceil(T_BLOCK).max(1);
     let steps_max = steps_of_k.div_ceil(n_passes);
-    let tile_size = odd_lines(steps_max * row_tiles.largest());
-    let (a_size, b_size) = (row_tiles.count() * tile_size, steps_max * padded(n));
+    let strips = |part: &Part| Strips::new(part.columns.len(), level);
+    let a_size = parts.iter().map(|part| strips(part).size(steps_max)).max().unwrap_or(0);
+    let b_size = steps_max * padded(n);
     let partial_row = odd_lines(n);
-    let partial_size = if n_passes > 1 { m * partial_row } else { 0 };
+    let rows: usize = parts.iter().map(|part| part.columns.len()).sum();
+    let partial_size = if n_passes > 1 { rows * partial_row } else { 0 };
     with_scratch(a_size + b_size + partial_size, |scratch| {
         let (a_packed, rest) = scratch.split_at_mut(a_size);
         let (b_packed, partial) = rest.split_at_mut(b_size);
-        let partial = Sums::new(partial.as_mut_ptr(), partial_row);
         for index in 0..n_passes {
             let steps = part(steps_of_k, n_passes, index);
             let values = dtype.values(&steps, k);
-            let pass = Pass::new(index, n_passes, c, partial, true);
-            pack_row_tiles(a_packed, tile_size, a, &values, row_tiles, dtype);
-            pack_rows(b_packed, b.values.part(values, b.width), b.width, b.range.clone(), dtype);
-            for columns in blocks(0..n, COLUMN_BLOCK) {
-                let of_b = OfB::new(b_packed, steps.len(), 0..steps.len(), columns.clone());
-                for (tile, of_tile) in a_packed.chunks_exact(tile_size).enumerate() {
-                    let rows = row_tiles.get(tile);
-                    let of_a = OfA::new(of_tile, 1, rows.len());
-                    let pass = pass.at(rows.start, columns.start);
-                    // SAFETY: the caller's promises; rows and columns lie in C.
-                    unsafe { sweep(level, dtype, rows.len(), &of_a, &of_b, pass) };
+            pack_rows(b_packed, b.values.part(values.clone(), b.width), b.width, b.range.clone(), dtype);
+            let mut partial = Sums::new(partial.as_mut_ptr(), partial_row);
+            for part in parts {
+                let strips = strips(part);
+                let of_part = Columns { range: part.columns.clone(), ..*a };
+                strips.pack(a_packed, &of_part, &values, dtype);
+                let pass = Pass::new(index, n_passes, part.c.at(0, b.range.start), partial, true);
+                for columns in blocks(0..n, COLUMN_BLOCK) {
+                    let of_b = OfB::new(b_packed, steps.len(), 0..steps.len(), columns.clone());
+                    for (rows, of_a) in strips.tiles(a_packed, steps.len()) {
+                        let pass = pass.at(rows.start, columns.start);
+                        // SAFETY: the caller's promises; rows and columns lie in the part.
+                        unsafe { sweep(level, dtype, rows.len(), &of_a, &of_b, pass) };
+                    }
                 }
+                partial = partial.at(part.columns.len(), 0);
             }
         }
     });
 }
 
-/// Transposed A in row tiles: for each tile, the given rows of its columns of `a`, at distances
-/// of `tile_size` values. Goes by a few rows at a time through all tiles, because a row of `a` may
-/// be a memory page away from the next.
-pub(super) fn pack_row_tiles(
-    packed: &mut [f32],
-    tile_size: usize,
-    a: &Columns,
-    rows: &Range<usize>,
-    tiles: RowTiles,
-    dtype: Dtype,
-) {
-    const ROWS: usize = 8;
-    let columns: Vec<Range<usize>> = (0..tiles.count())
-        .map(|tile| tiles.get(tile))
-        .map(|r| a.range.start + r.start..a.range.start + r.end)
-        .collect();
-    for (index, few_rows) in blocks(rows.clone(), ROWS).enumerate() {
+/// How a transposed A is packed: its columns in strips of a few row tiles, each strip step after step, so that its rows are copied in
+/// whole vectors. A tile of it alone would be twelve values wide.
+#[derive(Clone, Copy)]
+pub(super) struct Strips {
+    row_tiles: RowTiles,
+    /// Row tiles of a strip. The last may have one more: the last two tiles share their rows, and cross no border.
+    of_strip: usize,
+}
+
+/// Columns of a strip, about: three cache lines.
+const STRIP: usize = 48;
+
+impl Strips {
+    /// Strips of `m` columns.
+    pub(super) fn new(m: usize, level: SimdLevel) -> Self {
+        Self { row_tiles: RowTiles::new(m, level), of_strip: STRIP / rows_max(level) }
+    }
+
+    fn count(self) -> usize {
+        // One tile too many for the last strip goes into it.
+        (self.row_tiles.count() + self.of_strip - 2).checked_div(self.of_strip).unwrap_or(0).max(1)
+    }
+
+    fn columns(self, strip: usize) -> Range<usize> {
+        let first = self.row_tiles.get(strip * self.of_strip).start;
+        let last = match strip + 1 == self.count() {
+            true => self.row_tiles.count() - 1,
+            false => (strip + 1) * self.of_strip - 1,
+        };
+        first..self.row_tiles.get(last).end
+    }
+
+    /// Values between the steps of a strip.
+    fn row(self, strip: usize) -> usize {
+        odd_lines(self.columns(strip).len())
+    }
+
+    /// Where a strip of `steps` steps begins.
+    fn start(self, strip: usize, steps: usize) -> usize {
+        strip * odd_lines(self.of_strip * self.row_tiles.largest()) * steps
+    }
+
+    /// Values of all strips of `steps` steps.
+    pub(super) fn size(self, steps: usize) -> usize {
+        let last = self.count() - 1;
+        self.start(last, steps) + self.row(last) * steps
+    }
+
+    /// Packs the given rows of the columns of `a`.
+    pub(super) fn pack(self, packed: &mut [f32], a: &Columns, rows: &Range<usize>, dtype: Dtype) {
+        let steps = dtype.steps(rows.len());
+        let strips: Vec<(Range<usize>, usize, usize)> = (0..self.count())
+            .map(|strip| (self.columns(strip), self.start(strip, steps), self.row(strip)))
+            .map(|(columns, start, row)| (a.range.start + columns.start..a.range.start + columns.end, start, row))
+            .collect();
         match dtype {
             Dtype::F32 => {
-                for (columns, packed) in columns.iter().zip(packed.chunks_exact_mut(tile_size)) {
-                    let few_rows = few_rows.clone().map(|row| &a.values.row(row, a.width)[columns.clone()]);
-                    copy_tile(&mut packed[index * ROWS * columns.len()..], few_rows, columns.len());
+                for (step, t) in rows.clone().enumerate() {
+                    let source = a.values.row(t, a.width);
+                    for (columns, start, row) in &strips {
+                        copy_short(&mut packed[start + step * row..][..columns.len()], &source[columns.clone()]);
+                    }
                 }
             }
             Dtype::Bf16 => {
-                for (at, pair) in blocks(few_rows, 2).enumerate() {
-                    let at = index * dtype.steps(ROWS) + at;
-                    let place = |(tile, of_tile): (usize, &Range<usize>)| {
-                        (of_tile.clone(), tile * tile_size + at * of_tile.len())
-                    };
-                    let places = columns.iter().enumerate().map(place);
+                for (step, pair) in blocks(rows.clone(), 2).enumerate() {
+                    let places = strips.iter().map(|(columns, start, row)| (columns.clone(), start + step * row));
                     let odd = (pair.len() == 2).then(|| a.values.row(pair.start + 1, a.width));
                     a.values.pair_rows(packed, a.values.row(pair.start, a.width), odd, places);
                 }
             }
         }
     }
-}
 
-fn copy_tile<'a>(packed: &mut [f32], rows: impl Iterator<Item = &'a [f32]>, columns: usize) {
-    match columns {
-        // The full tiles of the kernel families.
-        12 => copy_rows::<12>(packed, rows),
-        8 => copy_rows::<8>(packed, rows),
-        6 => copy_rows::<6>(packed, rows),
-        4 => copy_rows::<4>(packed, rows),
-        other => {
-            for (target, source) in packed.chunks_exact_mut(other).zip(rows) {
-                // Shorter than a call of memcpy.
-                target.iter_mut().zip(source).for_each(|(t, &s)| *t = s);
-            }
-        }
+    /// The row tiles, each with its rows of C.
+    pub(super) fn tiles(self, packed: &[f32], steps: usize) -> impl Iterator<Item = (Range<usize>, OfA<'_>)> {
+        (0..self.row_tiles.count()).map(move |tile| {
+            let (strip, rows) = ((tile / self.of_strip).min(self.count() - 1), self.row_tiles.get(tile));
+            let first = self.start(strip, steps) + rows.start - self.columns(strip).start;
+            (rows, OfA::new(&packed[first..], 1, self.row(strip)))
+        })
     }
 }

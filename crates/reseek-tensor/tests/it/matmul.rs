@@ -5,7 +5,9 @@ use std::ops::Range;
 use reseek_tensor::dispatch::{SimdLevel, with_level};
 use reseek_tensor::dtype::{Dtype, round_bf16};
 use reseek_tensor::linear::{Linear, linear_dgrad, linear_forward, linear_wgrad};
-use reseek_tensor::matmul::{Accumulate, Packed, grouped_matmul, grouped_matmul_tn, matmul, matmul_tn, matmul_tn_part};
+use reseek_tensor::matmul::{
+    Accumulate, Packed, grouped_matmul, grouped_matmul_tn, matmul, matmul_tn, matmul_tn_parts,
+};
 use reseek_tensor::numeric::{assert_close, assert_same_bits};
 use reseek_tensor::operand::Operand;
 use reseek_tensor::pool;
@@ -118,12 +120,16 @@ fn check_dtype(m: usize, k: usize, n: usize, dtype: Dtype) {
             matmul_tn(&mut got, left.at(&backwards), right.at(&backwards), m, n, dtype);
             compare("tn, gathered", &got, &exact_added, &fused_added);
             let at = turned(&at, m);
-            let (left, right) = (Operand::of(&at, m, dtype), Operand::of(&b, n, dtype));
+            let right = Operand::of(&b, n, dtype);
             let mut got = c.clone();
-            let (first, last) = got.split_at_mut(m / 3 * n);
-            matmul_tn_part(first, &left, 0..m / 3, &b, m, n, dtype);
-            matmul_tn_part(last, &at, m / 3..m, &right, m, n, dtype);
-            compare("tn, in parts", &got, &exact_added, &fused_added);
+            // Two matrices as one product: this one, and that of the columns backwards.
+            let mirrored = |row: &[f32]| [row, &row.iter().rev().copied().collect::<Vec<_>>()].concat();
+            let both: Vec<f32> = at.chunks_exact(m.max(1)).flat_map(mirrored).collect();
+            let mut rows_backwards = c.chunks_exact(n.max(1)).rev().flatten().copied().collect::<Vec<_>>();
+            matmul_tn_parts([&mut got, &mut rows_backwards], &Operand::of(&both, 2 * m, dtype), &right, m, n, dtype);
+            compare("tn, first part", &got, &exact_added, &fused_added);
+            let got: Vec<f32> = rows_backwards.chunks_exact(n.max(1)).rev().flatten().copied().collect();
+            compare("tn, second part", &got, &exact_added, &fused_added);
         });
     }
 }
@@ -148,6 +154,7 @@ fn products_of_many_blocks() {
         (230, 257, 80),
         (3, 7001, 33),
         (1030, 260, 17),
+        (700, 1100, 20),
         (20, 300, 1050),
     ];
     for (m, k, n) in shapes {
