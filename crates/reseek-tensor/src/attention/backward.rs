@@ -113,12 +113,12 @@ struct Work<'a> {
     q: Operand<'a>,
     d_o: Operand<'a>,
     k: Operand<'a>,
-    /// `[tiles, d_qk, KEY_TILE]`; in bf16 half as many rows of pairs.
+    /// `[tiles, padded d_qk, KEY_TILE]`; in bf16 half as many rows of pairs.
     k_tiles: &'a mut [f32],
     /// `[tiles, d_v, KEY_TILE]`, likewise.
     v_tiles: &'a mut [f32],
-    /// Keys or values of the head in pairs, before they are turned.
-    pairs: &'a mut [f32],
+    /// Values of the head in pairs, before they are turned.
+    v_pairs: &'a mut [f32],
     /// `[len]`, in units of log₂.
     lse: &'a mut [f32],
     /// `[len]`
@@ -171,7 +171,7 @@ impl<'a> Work<'a> {
             dv,
             k_tiles,
             v_tiles,
-            pairs,
+            v_pairs,
             lse,
             delta,
             weights,
@@ -188,9 +188,9 @@ impl<'a> Work<'a> {
             q: Operand::new([q0, q1, q2], len, d_qk, dtype),
             d_o: Operand::new([o0, o1, o2], len, d_v, dtype),
             k: Operand::new([k0, k1, k2], len, d_qk, dtype),
-            k_tiles: k_tiles.floats(tiles_len * dtype.steps(d_qk)),
+            k_tiles: k_tiles.floats(tiles_len * dtype.steps(padded(d_qk))),
             v_tiles: v_tiles.floats(tiles_len * dtype.steps(d_v)),
-            pairs: pairs.floats(of_pairs(len * dtype.steps(d_qk.max(d_v)))),
+            v_pairs: v_pairs.floats(of_pairs(len * dtype.steps(d_v))),
             lse: lse.floats(len),
             delta: delta.floats(len),
             dq: dq.floats(len * padded(d_qk)),
@@ -206,18 +206,15 @@ impl<'a> Work<'a> {
 
     fn load_keys(&mut self, keys: Head, values: Head) {
         self.k.load(keys, 0, 1.0);
-        for (tiles, head, width) in
-            [(&mut *self.k_tiles, keys, self.shape.d_qk), (&mut *self.v_tiles, values, self.shape.d_v)]
-        {
-            match self.shape.dtype {
-                Dtype::F32 => copy_transposed(tiles, head, self.len),
-                Dtype::Bf16 => {
-                    let width = width.div_ceil(2);
-                    for (pairs, row) in self.pairs.chunks_exact_mut(width).zip(head.rows()) {
-                        pair_neighbours(pairs, row);
-                    }
-                    copy_transposed(tiles, Head::new(&self.pairs[..self.len * width], 0, 1, width), self.len);
+        copy_transposed(self.k_tiles, self.k.left_rows(), self.len);
+        match self.shape.dtype {
+            Dtype::F32 => copy_transposed(self.v_tiles, values, self.len),
+            Dtype::Bf16 => {
+                let width = self.shape.d_v.div_ceil(2);
+                for (pairs, row) in self.v_pairs.chunks_exact_mut(width).zip(values.rows()) {
+                    pair_neighbours(pairs, row);
                 }
+                copy_transposed(self.v_tiles, Head::new(self.v_pairs, 0, 1, width), self.len);
             }
         }
         self.dk.fill(0.0);
@@ -276,13 +273,15 @@ impl<'a> Work<'a> {
         let at = queries.start * KEY_TILE..(queries.start + queries.len) * KEY_TILE;
         let (weights, d_scores) = (&mut self.weights[at.clone()], &mut self.d_scores[at]);
         let AttentionShape { d_qk, d_v, dtype, .. } = self.shape;
-        let operands =
-            [(&mut *weights, &self.q, &*self.k_tiles, d_qk), (&mut *d_scores, &self.d_o, &*self.v_tiles, d_v)];
+        let operands = [
+            (&mut *weights, &self.q, &self.k_tiles[first_key * dtype.steps(padded(d_qk))..], d_qk),
+            (&mut *d_scores, &self.d_o, &self.v_tiles[first_key * dtype.steps(d_v)..], d_v),
+        ];
         for (result, rows, tiles, width) in operands {
             tile_matmul(
                 Output::new(result, KEY_TILE),
                 rows.left(queries.position()),
-                Right::new(&tiles[first_key * dtype.steps(width)..], KEY_TILE),
+                Right::new(tiles, KEY_TILE),
                 queries.len,
                 &[width; ROW_BLOCK],
                 padded(visible[queries.len - 1]),

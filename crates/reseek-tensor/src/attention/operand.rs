@@ -13,34 +13,51 @@ pub(super) struct Operand<'a> {
     left: &'a mut [f32],
     /// Rows of a right operand: as they are, or pairs of neighbouring rows. Empty where `left` serves.
     right: &'a mut [f32],
-    /// The rows in f32 before they are paired; empty in f32.
+    /// [`BLOCK`] rows in f32 before they are paired; empty in f32.
     plain: &'a mut [f32],
     dtype: Dtype,
 }
 
+/// Rows that wait in the first cache for their pairing; even, so that no pair of rows is torn.
+const BLOCK: usize = 2 * ROW_BLOCK;
+
 impl<'a> Operand<'a> {
     pub(super) fn new([left, right, plain]: [&'a mut Scratch; 3], len: usize, width: usize, dtype: Dtype) -> Self {
-        let size = len * padded(width);
-        let (of_left, of_pairs) = match dtype {
-            Dtype::F32 => (size, 0),
-            Dtype::Bf16 => (size / 2, size),
+        let width = padded(width);
+        let (of_right, of_plain) = match dtype {
+            Dtype::F32 => (0, 0),
+            Dtype::Bf16 => (len.div_ceil(2) * width, BLOCK * width),
         };
-        let right = right.floats(len.div_ceil(2) * padded(width) * usize::from(dtype == Dtype::Bf16));
-        Self { width: padded(width), left: left.floats(of_left), right, plain: plain.floats(of_pairs), dtype }
+        let (left, right) = (left.floats(len * dtype.steps(width)), right.floats(of_right));
+        Self { width, left, right, plain: plain.floats(of_plain), dtype }
     }
 
     /// Puts `rows` into the rows from `first` on. What the block of `first` holds before it becomes 0.
     pub(super) fn load(&mut self, rows: Head, first: usize, factor: f32) {
-        let start = first / ROW_BLOCK * ROW_BLOCK;
-        let plain = if self.dtype == Dtype::Bf16 { &mut *self.plain } else { &mut *self.left };
-        let (zeros, own) = plain[start * self.width..].split_at_mut((first - start) * self.width);
-        zeros.fill(0.0);
-        copy_rows(own, self.width, rows.rows(), factor);
-        if self.dtype == Dtype::Bf16 {
-            let plain = &self.plain[start * self.width..];
-            pair_within_rows(&mut self.left[start * self.width / 2..], plain, self.width);
-            pair_whole_rows(&mut self.right[start / 2 * self.width..], plain, self.width);
+        let Self { width, left, right, plain, dtype } = self;
+        let (width, start) = (*width, first / ROW_BLOCK * ROW_BLOCK);
+        let (mut zeros, mut rows) = (first - start, rows.rows());
+        let mut copy = |block: &mut [f32]| {
+            let (before, own) = block.split_at_mut(zeros * width);
+            before.fill(0.0);
+            copy_rows(own, width, rows.by_ref(), factor);
+            zeros = 0;
+        };
+        if *dtype == Dtype::F32 {
+            return copy(&mut left[start * width..]);
         }
+        let lefts = left[start * width / 2..].chunks_mut(BLOCK * width / 2);
+        for (left, right) in lefts.zip(right[start / 2 * width..].chunks_mut(BLOCK / 2 * width)) {
+            let plain = &mut plain[..2 * left.len()];
+            copy(plain);
+            pair_within_rows(left, plain, width);
+            pair_whole_rows(right, plain, width);
+        }
+    }
+
+    /// The rows of the left operand, whose values behind the head's own are 0.
+    pub(super) fn left_rows(&self) -> Head<'_> {
+        Head::new(self.left, 0, 1, self.dtype.steps(self.width))
     }
 
     /// As a left operand from row `first` on.
