@@ -13,8 +13,8 @@ use reseek_tensor::compute::Compute;
 use reseek_tensor::dtype::Dtype;
 use reseek_tensor::matmul::{Accumulate, Packed, grouped_matmul, grouped_matmul_tn_parts};
 use reseek_tensor::operand::{Left, Operand};
-use reseek_tensor::permute::{gather_add_rows, weigh_rows};
-use reseek_tensor::swiglu::{swiglu_backward, swiglu_forward, swiglu_operand};
+use reseek_tensor::permute::gather_add_rows;
+use reseek_tensor::swiglu::{RowWeights, SwiGluBackward, swiglu_backward, swiglu_forward};
 
 use crate::Weights;
 use crate::part::{GateUp, Matrix, disjoint};
@@ -52,17 +52,17 @@ impl Mlp {
 
     pub fn forward(&self, x: &Operand, n: usize) -> (Buffer, MlpSaved) {
         let gate_up = self.gate_up.forward(x, n);
-        let act = swiglu_operand(&gate_up, self.gate_up.out, self.down.dtype());
+        let act = swiglu_forward(&gate_up, self.gate_up.out, self.down.dtype());
         (self.down.forward(&act, n), MlpSaved { gate_up })
     }
 
     /// Adds to dx and to the gradients.
     pub fn backward(&self, dx: &mut [f32], grads: &mut [f32], dy: &Operand, x: &Operand, saved: &MlpSaved) {
         let (width, dtype) = (self.gate_up.out, self.dtype());
-        let act = swiglu_operand(&saved.gate_up, width, dtype);
         let mut dact = Buffer::new(saved.gate_up.len() / 2);
-        self.down.backward_without_bias(&mut dact, Accumulate::Set, grads, dy, &act);
-        let dgate_up = swiglu_backward(&dact, &saved.gate_up, width, dtype);
+        self.down.dgrad(&mut dact, dy, Accumulate::Set);
+        let SwiGluBackward { y: act, dgate_up } = swiglu_backward(&dact, &saved.gate_up, width, dtype, None);
+        self.down.wgrad(grads, dy, &act);
         self.gate_up.backward(dx, grads, &dgate_up, x);
     }
 }
@@ -143,7 +143,7 @@ impl Moe {
         let slots = Slots::new(&routing.experts, &self.spec);
         let x = Operand::of(x, d, dtype);
         let gate_up = self.gate_up.forward(x.at(&slots.tokens), &slots.offsets);
-        let act = swiglu_operand(&gate_up, self.down.in_, dtype);
+        let act = swiglu_forward(&gate_up, self.down.in_, dtype);
         let y_slots = self.down.forward(act.left(), &slots.offsets);
         let (mut y, shared) = match &self.shared {
             Some(shared) => {
@@ -175,18 +175,16 @@ impl Moe {
             mlp.backward(dx, grads, &dy, &x, saved);
         }
         let dy_slots = dy.at(&slots.tokens);
-        let mut act = Buffer::new(gate_up.len() / 2);
-        swiglu_forward(&mut act, gate_up, width);
-        let mut dact = Buffer::new(act.len());
+        let mut dact = Buffer::new(gate_up.len() / 2);
         grouped_matmul(&mut dact, dy_slots, &self.down.dgrad, &slots.offsets, Accumulate::Set);
 
-        // y = Σ w·(W_down·act), so dw = (W_downᵀ·dy)·act: no need to keep W_down·act.
-        let mut dweights = Buffer::new(routing.weights.len());
-        weigh_rows(&mut dweights, &mut act, &mut dact, &slots.of_choice, &routing.weights, width);
-        let act = Operand::owned(act, width, dtype);
+        // y = Σ w·(W_down·act) = Σ W_down·(w·act), so dw = (W_downᵀ·dy)·act: no need to keep W_down·act.
+        let weights = slots.by_slot(&routing.weights);
+        let mut of_slots = Buffer::new(weights.len());
+        let rows = RowWeights { weights: &weights, dweights: &mut of_slots };
+        let SwiGluBackward { y: act, dgate_up } = swiglu_backward(&dact, gate_up, width, dtype, Some(rows));
+        let dweights = slots.by_choice(&of_slots);
         self.down.wgrad(grads, dy_slots, act.left(), &slots.offsets);
-
-        let dgate_up = swiglu_backward(&dact, gate_up, width, dtype);
         self.gate_up.wgrad(grads, dgate_up.left(), x.at(&slots.tokens), &slots.offsets);
         let mut dx_slots = Buffer::new(slots.tokens.len() * d);
         grouped_matmul(&mut dx_slots, &dgate_up, &self.gate_up.dgrad, &slots.offsets, Accumulate::Set);
@@ -288,6 +286,20 @@ impl Slots {
             of_choice[choice] = slot as u32;
         }
         Self { offsets, tokens, of_choice }
+    }
+
+    /// Values of choices [n, k] in the order of the slots.
+    fn by_slot(&self, of_choices: &[f32]) -> Buffer {
+        let mut of_slots = Buffer::new(of_choices.len());
+        self.of_choice.iter().zip(of_choices).for_each(|(&slot, &value)| of_slots[slot as usize] = value);
+        of_slots
+    }
+
+    /// The reverse of [`Slots::by_slot`].
+    fn by_choice(&self, of_slots: &[f32]) -> Buffer {
+        let mut of_choices = Buffer::new(of_slots.len());
+        self.of_choice.iter().zip(&mut *of_choices).for_each(|(&slot, value)| *value = of_slots[slot as usize]);
+        of_choices
     }
 
     /// y[t] += Σ over t's choices of (weight ·) slots[choice], in order of preference: a row's bits depend on its token alone.

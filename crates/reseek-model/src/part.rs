@@ -73,7 +73,8 @@ impl Matrix {
     /// The gradient of the input, dx (= or +=) dy·W, and those of weight and bias, added at their places in `grads`.
     pub fn backward(&self, dx: &mut [f32], acc: Accumulate, grads: &mut [f32], dy: &[f32], x: &Operand) {
         let rounded = Operand::of(dy, self.out, self.dtype());
-        self.backward_without_bias(dx, acc, grads, &rounded, x);
+        self.dgrad(dx, &rounded, acc);
+        self.wgrad(grads, &rounded, x);
         if let Some(bias) = &self.bias {
             let db = &mut grads[bias.range.clone()];
             for row in dy.chunks_exact(self.out) {
@@ -82,9 +83,13 @@ impl Matrix {
         }
     }
 
-    /// [`Matrix::backward`] of a map that has none, for a gradient which is an operand already.
-    pub fn backward_without_bias(&self, dx: &mut [f32], acc: Accumulate, grads: &mut [f32], dy: &Operand, x: &Operand) {
+    /// dx (= or +=) dy·W.
+    pub fn dgrad(&self, dx: &mut [f32], dy: &Operand, acc: Accumulate) {
         linear_dgrad(dx, dy, &self.linear, acc);
+    }
+
+    /// The gradient of the weight alone, added at its place in `grads`.
+    pub fn wgrad(&self, grads: &mut [f32], dy: &Operand, x: &Operand) {
         linear_wgrad(&mut grads[self.range.clone()], dy, x, &self.linear);
     }
 }

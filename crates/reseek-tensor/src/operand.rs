@@ -68,21 +68,44 @@ impl<'a> Operand<'a> {
         dtype: Dtype,
         mut compute: impl FnMut(Range<usize>, &mut [f32]),
     ) -> Operand<'static> {
-        let mut values = Buffer::new(n * dtype.steps(width));
+        let [operand] = Self::several_by_blocks(n, [width], dtype, |rows, [out]| compute(rows, out));
+        operand
+    }
+
+    /// [`Operand::by_blocks`] for several results of one computation.
+    pub fn several_by_blocks<const N: usize>(
+        n: usize,
+        widths: [usize; N],
+        dtype: Dtype,
+        mut compute: impl FnMut(Range<usize>, [&mut [f32]; N]),
+    ) -> [Operand<'static>; N] {
+        let mut all =
+            widths.map(|width| Operand { values: Values::Owned(Buffer::new(n * dtype.steps(width))), width, dtype });
         match dtype {
-            Dtype::F32 => compute(0..n, &mut values),
+            Dtype::F32 => compute(0..n, all.each_mut().map(|operand| operand.values_mut())),
             Dtype::Bf16 => {
-                let rows = (BLOCK_VALUES / width.max(1)).max(1);
-                let mut block = Buffer::new(rows.min(n) * width);
-                for (index, pairs) in values.chunks_mut(rows * dtype.steps(width)).enumerate() {
-                    let rows = index * rows..n.min((index + 1) * rows);
-                    let block = &mut block[..rows.len() * width];
-                    compute(rows, block);
-                    pair_within_rows(pairs, block, width);
+                let most = (BLOCK_VALUES / widths.iter().sum::<usize>().max(1)).clamp(1, n.max(1));
+                let mut blocks = widths.map(|width| (width, Buffer::new(most * width)));
+                for start in (0..n).step_by(most) {
+                    let rows = start..n.min(start + most);
+                    compute(rows.clone(), blocks.each_mut().map(|(width, block)| &mut block[..rows.len() * *width]));
+                    for (operand, (width, block)) in all.iter_mut().zip(&blocks) {
+                        let steps = dtype.steps(*width);
+                        let pairs = &mut operand.values_mut()[start * steps..rows.end * steps];
+                        pair_within_rows(pairs, &block[..rows.len() * width], *width);
+                    }
                 }
             }
         }
-        Operand { values: Values::Owned(values), width, dtype }
+        all
+    }
+
+    /// The values or pairs of an operand that owns them.
+    fn values_mut(&mut self) -> &mut [f32] {
+        match &mut self.values {
+            Values::Owned(values) => values,
+            Values::Borrowed(_) => unreachable!("written by its maker alone"),
+        }
     }
 
     /// Row i of a product is row `index[i]` of this: gathered where the product reads it.

@@ -2,7 +2,7 @@
 //! A row is `d` values; `rows` names rows of the larger side.
 
 use crate::profile::{Op, span};
-use crate::simd::{LANES, Lanes, dot, multiversion};
+use crate::simd::{LANES, Lanes, multiversion};
 
 /// `y[i] = x[rows[i]]`. Its gradient is [`scatter_add_rows`].
 ///
@@ -95,31 +95,8 @@ pub fn gather_add_rows(y: &mut [f32], x: &[f32], rows: &[u32], weights: Option<&
     }
 }
 
-/// For the rows `rows` of `a` and `b`: `products[i] = ⟨a[rows[i]], b[rows[i]]⟩`, after which both rows are multiplied by `weights[i]`.
-///
-/// # Panics
-/// If a row is outside of `a`, `b` has another length, or there are not as many weights and products as rows.
-pub fn weigh_rows(products: &mut [f32], a: &mut [f32], b: &mut [f32], rows: &[u32], weights: &[f32], d: usize) {
-    check("the rows", rows.len() * d, a.len(), rows, d);
-    check_weights(Some(weights), rows);
-    assert!(products.len() == rows.len() && a.len() == b.len(), "{} products of {} rows", products.len(), rows.len());
-    let _span = span(Op::Permute, 4 * rows.len() * d, 4 * rows.len() * d);
-    weigh(products, a, b, rows, weights, d);
-}
-
 multiversion! {
     fn gather_add(y: &mut [f32], x: &[f32], rows: &[u32], weights: Option<&[f32]>, d: usize) = gather_add_body
-}
-
-multiversion! {
-    fn weigh(
-        products: &mut [f32],
-        a: &mut [f32],
-        b: &mut [f32],
-        rows: &[u32],
-        weights: &[f32],
-        d: usize,
-    ) = weigh_body
 }
 
 #[inline(always)]
@@ -136,19 +113,6 @@ fn gather_add_body<V: Lanes>(y: &mut [f32], x: &[f32], rows: &[u32], weights: Op
                 };
             }
             sum.store_at(y, at);
-        }
-    }
-}
-
-#[inline(always)]
-fn weigh_body<V: Lanes>(products: &mut [f32], a: &mut [f32], b: &mut [f32], rows: &[u32], weights: &[f32], d: usize) {
-    for ((product, &row), &weight) in products.iter_mut().zip(rows).zip(weights) {
-        let span = row as usize * d..(row as usize + 1) * d;
-        let (a, b) = (&mut a[span.clone()], &mut b[span]);
-        *product = dot::<V>(a, b);
-        for at in (0..d).step_by(LANES) {
-            V::load_at(a, at, 0.0).mul(V::splat(weight)).store_at(a, at);
-            V::load_at(b, at, 0.0).mul(V::splat(weight)).store_at(b, at);
         }
     }
 }

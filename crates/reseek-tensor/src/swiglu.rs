@@ -7,21 +7,11 @@ use crate::operand::Operand;
 use crate::profile::{Op, span};
 use crate::simd::{LANES, Lanes, multiversion};
 
-/// `y = silu(gate) * up` for rows of `gate_up [n, 2·width]`: a gate followed by its up.
-///
-/// # Panics
-/// If `gate_up` is not twice as long as `y`, or `y` is not whole rows.
-pub fn swiglu_forward(y: &mut [f32], gate_up: &[f32], width: usize) {
-    check(y.len(), gate_up, width);
-    let _span = span(Op::SwiGlu, 5 * y.len(), 3 * y.len());
-    forward(y, gate_up, width);
-}
-
-/// [`swiglu_forward`] as the operand of products in `dtype`.
+/// `y = silu(gate) * up` for rows of `gate_up [n, 2·width]`, a gate followed by its up: the operand of products in `dtype`.
 ///
 /// # Panics
 /// If `gate_up` is not whole rows.
-pub fn swiglu_operand(gate_up: &[f32], width: usize, dtype: Dtype) -> Operand<'static> {
+pub fn swiglu_forward(gate_up: &[f32], width: usize, dtype: Dtype) -> Operand<'static> {
     let len = gate_up.len() / 2;
     check(len, gate_up, width);
     let _span = span(Op::SwiGlu, 5 * len, 3 * len);
@@ -30,18 +20,49 @@ pub fn swiglu_operand(gate_up: &[f32], width: usize, dtype: Dtype) -> Operand<'s
     })
 }
 
-/// Gradients of both inputs, `[n, 2·width]` as they lie: `dup = dy * silu(gate)` and, with `s = sigmoid(gate)`,
-/// `dgate = dy * up * s * (1 + gate * (1 − s))`; as the operand of products in `dtype`.
+/// Factors of the rows of a result, as a mixture's gate gives them: [n] each.
+#[derive(Debug)]
+pub struct RowWeights<'a> {
+    pub weights: &'a [f32],
+    /// Their gradients, overwritten.
+    pub dweights: &'a mut [f32],
+}
+
+/// What [`swiglu_backward`] gives, as operands of products in one format.
+#[derive(Debug)]
+pub struct SwiGluBackward {
+    /// The result once more, `y = w * silu(gate) * up`, `[n, width]`: the next matrix's gradient needs it.
+    pub y: Operand<'static>,
+    /// Gradients of both inputs, `[n, 2·width]` as they lie.
+    pub dgate_up: Operand<'static>,
+}
+
+/// The backward pass of `y = w * silu(gate) * up`, where w is a weight for each row, 1 without: `dup = dy * w * silu(gate)` and, with
+/// `s = sigmoid(gate)`, `dgate = dy * w * up * s * (1 + gate * (1 − s))`; `dw = ⟨dy, silu(gate) * up⟩` goes to `weights`.
 ///
 /// # Panics
-/// If `gate_up` is not twice as long as `dy`, or `dy` is not whole rows.
-pub fn swiglu_backward(dy: &[f32], gate_up: &[f32], width: usize, dtype: Dtype) -> Operand<'static> {
+/// If `gate_up` is not twice as long as `dy`, `dy` is not whole rows, or there are not as many weights.
+pub fn swiglu_backward(
+    dy: &[f32],
+    gate_up: &[f32],
+    width: usize,
+    dtype: Dtype,
+    weights: Option<RowWeights>,
+) -> SwiGluBackward {
     check(dy.len(), gate_up, width);
-    let _span = span(Op::SwiGlu, 10 * dy.len(), 5 * dy.len());
-    Operand::by_blocks(dy.len().checked_div(width).unwrap_or(0), 2 * width, dtype, |rows, d| {
+    let n = dy.len().checked_div(width).unwrap_or(0);
+    let (weights, mut dweights) = weights.map(|rows| (rows.weights, rows.dweights)).unzip();
+    for (name, len) in [("weights", weights.map(<[f32]>::len)), ("dweights", dweights.as_ref().map(|d| d.len()))] {
+        assert!(len.is_none_or(|len| len == n), "{len:?} {name} for {n} rows");
+    }
+    let _span = span(Op::SwiGlu, 14 * dy.len(), 6 * dy.len());
+    let [y, dgate_up] = Operand::several_by_blocks(n, [width, 2 * width], dtype, |rows, [y, d]| {
         let part = rows.start * width..rows.end * width;
-        backward(d, &dy[part.clone()], &gate_up[2 * part.start..2 * part.end], width);
-    })
+        let (dy, gate_up) = (&dy[part.clone()], &gate_up[2 * part.start..2 * part.end]);
+        let (weights, dweights) = (weights.map(|w| &w[rows.clone()]), dweights.as_deref_mut().map(|d| &mut d[rows]));
+        backward(y, d, dweights.unwrap_or_default(), dy, gate_up, weights, width);
+    });
+    SwiGluBackward { y, dgate_up }
 }
 
 #[track_caller]
@@ -55,7 +76,15 @@ multiversion! {
 }
 
 multiversion! {
-    fn backward(d: &mut [f32], dy: &[f32], gate_up: &[f32], width: usize) = backward_body
+    fn backward(
+        y: &mut [f32],
+        d: &mut [f32],
+        dweights: &mut [f32],
+        dy: &[f32],
+        gate_up: &[f32],
+        weights: Option<&[f32]>,
+        width: usize,
+    ) = backward_body
 }
 
 #[inline(always)]
@@ -70,17 +99,38 @@ fn forward_body<V: Lanes>(y: &mut [f32], gate_up: &[f32], width: usize) {
 }
 
 #[inline(always)]
-fn backward_body<V: Lanes>(d: &mut [f32], dy: &[f32], gate_up: &[f32], width: usize) {
+fn backward_body<V: Lanes>(
+    y: &mut [f32],
+    d: &mut [f32],
+    dweights: &mut [f32],
+    dy: &[f32],
+    gate_up: &[f32],
+    weights: Option<&[f32]>,
+    width: usize,
+) {
     let one = V::splat(1.0);
-    let rows = d.chunks_exact_mut(2 * width).zip(dy.chunks_exact(width)).zip(gate_up.chunks_exact(2 * width));
-    for ((d, dy), gate_up) in rows {
+    let results = y.chunks_exact_mut(width).zip(d.chunks_exact_mut(2 * width));
+    for (row, ((y, d), gate_up)) in results.zip(gate_up.chunks_exact(2 * width)).enumerate() {
         let ((dgate, dup), (gate, up)) = (d.split_at_mut(width), gate_up.split_at(width));
+        let dy = &dy[row * width..(row + 1) * width];
+        // A factor of 1 changes no bit.
+        let weight = V::splat(weights.map_or(1.0, |weights| weights[row]));
+        let mut product = V::splat(0.0);
         for at in (0..width).step_by(LANES) {
-            let (gate, dy) = (V::load_at(gate, at, 0.0), V::load_at(dy, at, 0.0));
+            let (gate, up) = (V::load_at(gate, at, 0.0), V::load_at(up, at, 0.0));
+            let dy = V::load_at(dy, at, 0.0);
             let s = sigmoid(gate);
-            dy.mul(gate.mul(s)).store_at(dup, at);
+            let silu = gate.mul(s);
+            let result = silu.mul(up);
+            product = result.mul_add(dy, product);
+            result.mul(weight).store_at(y, at);
+            let dy = dy.mul(weight);
+            dy.mul(silu).store_at(dup, at);
             let slope = s.mul(gate.mul_add(one.sub(s), one));
-            dy.mul(V::load_at(up, at, 0.0)).mul(slope).store_at(dgate, at);
+            dy.mul(up).mul(slope).store_at(dgate, at);
+        }
+        if let Some(dweight) = dweights.get_mut(row) {
+            *dweight = product.reduce_add();
         }
     }
 }

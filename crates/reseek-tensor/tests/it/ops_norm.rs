@@ -5,7 +5,7 @@ use reseek_tensor::matmul::Accumulate;
 use reseek_tensor::numeric::assert_same_bits;
 use reseek_tensor::operand::Operand;
 use reseek_tensor::rmsnorm::{rmsnorm_dgrad, rmsnorm_forward, rmsnorm_operand, rmsnorm_wgrad};
-use reseek_tensor::swiglu::{swiglu_backward, swiglu_forward, swiglu_operand};
+use reseek_tensor::swiglu::{RowWeights, SwiGluBackward, swiglu_backward, swiglu_forward};
 
 use crate::ops_support::{check_at_every_level, gradient, inner, narrow, normal, widen};
 
@@ -119,16 +119,31 @@ fn swiglu_agrees_with_the_reference_and_its_differences() {
         let (up, dy) = (normal(len, "up"), normal(len, "dy"));
         let gate_up = side_by_side(&gate, &up, width);
         check_at_every_level("y", &[rows, width], &narrow(&swiglu(&widen(&gate), &widen(&up))), 1e-6, || {
-            let mut y = vec![f32::NAN; len];
-            swiglu_forward(&mut y, &gate_up, width);
-            assert_same_bits("operand", &swiglu_operand(&gate_up, width, Dtype::F32), &y, &[rows, width]);
-            y
+            swiglu_forward(&gate_up, width, Dtype::F32).to_vec()
         });
-        let dgate = gradient(&gate, |gate| inner(&swiglu(gate, &widen(&up)), &dy));
-        let dup = gradient(&up, |up| inner(&swiglu(&widen(&gate), up), &dy));
-        check_at_every_level("dgate, dup", &[rows, 2 * width], &side_by_side(&dgate, &dup, width), 1e-6, || {
-            swiglu_backward(&dy, &gate_up, width, Dtype::F32).to_vec()
-        });
+        let weights = normal(rows, "weights");
+        for weights in [None, Some(&weights)] {
+            let w = widen(weights.unwrap_or(&vec![1.0; rows]));
+            let weighed = |gate: &[f64], up: &[f64], w: &[f64]| -> Vec<f64> {
+                swiglu(gate, up)
+                    .chunks_exact(width)
+                    .zip(w)
+                    .flat_map(|(row, w)| row.iter().map(move |y| w * y))
+                    .collect()
+            };
+            let (gate64, up64) = (widen(&gate), widen(&up));
+            let dgate = gradient(&gate, |gate| inner(&weighed(gate, &up64, &w), &dy));
+            let dup = gradient(&up, |up| inner(&weighed(&gate64, up, &w), &dy));
+            let dw =
+                weights.map_or(Vec::new(), |weights| gradient(weights, |w| inner(&weighed(&gate64, &up64, w), &dy)));
+            let want = [narrow(&weighed(&gate64, &up64, &w)), side_by_side(&dgate, &dup, width), dw].concat();
+            check_at_every_level("y, dgate, dup, dweights", &[want.len()], &want, 1e-5, || {
+                let mut dweights = vec![f32::NAN; weights.map_or(0, Vec::len)];
+                let of_rows = weights.map(|weights| RowWeights { weights, dweights: &mut dweights });
+                let SwiGluBackward { y, dgate_up } = swiglu_backward(&dy, &gate_up, width, Dtype::F32, of_rows);
+                [&y[..], &dgate_up, &dweights].concat()
+            });
+        }
     }
 }
 
@@ -136,10 +151,9 @@ fn swiglu_agrees_with_the_reference_and_its_differences() {
 fn swiglu_of_extreme_gates() {
     let gate = [1e30, -1e30, 200.0, -200.0, 0.0, f32::NAN, 88.5, -88.5];
     let gate_up = [gate, [1.0; 8]].concat();
-    let mut y = [0.0; 8];
-    swiglu_forward(&mut y, &gate_up, 8);
-    let d = swiglu_backward(&[1.0; 8], &gate_up, 8, Dtype::F32);
-    let (dgate, dup) = d.split_at(8);
+    let y = swiglu_forward(&gate_up, 8, Dtype::F32);
+    let backward = swiglu_backward(&[1.0; 8], &gate_up, 8, Dtype::F32, None);
+    let (dgate, dup) = backward.dgate_up.split_at(8);
     assert_eq!(y[..5], [1e30, 0.0, 200.0, 0.0, 0.0]);
     assert_eq!(dup[..5], y[..5]);
     assert_eq!(dgate[..5], [1.0, 0.0, 1.0, 0.0, 0.5]);
@@ -152,14 +166,24 @@ fn swiglu_of_extreme_gates() {
 fn operands_are_rounded_results() {
     for (rows, width) in [(1, 1), (5, 7), (3, 16), (40, 65), (9, 3000)] {
         let (x, gamma) = (normal(2 * rows * width, "x"), normal(width, "gamma"));
+        let (dy, gate) = (normal(rows * width, "dy"), normal(rows, "gate"));
         for dtype in [Dtype::F32, Dtype::Bf16] {
             let want = |values: &[f32]| Operand::of(values, width, dtype).to_vec();
             let mut y = vec![f32::NAN; x.len()];
             rmsnorm_forward(&mut y, &x, &gamma, EPS);
             assert_same_bits("rmsnorm", &rmsnorm_operand(&x, &gamma, EPS, dtype), &want(&y), &[x.len()]);
-            let mut y = vec![f32::NAN; rows * width];
-            swiglu_forward(&mut y, &x, width);
-            assert_same_bits("swiglu", &swiglu_operand(&x, width, dtype), &want(&y), &[y.len()]);
+            let y = swiglu_forward(&x, width, Dtype::F32);
+            assert_same_bits("swiglu", &swiglu_forward(&x, width, dtype), &want(&y), &[y.len()]);
+            let of_rows = |dtype| {
+                let mut dweights = vec![f32::NAN; rows];
+                let of_rows = RowWeights { weights: &gate, dweights: &mut dweights };
+                (swiglu_backward(&dy, &x, width, dtype, Some(of_rows)), dweights)
+            };
+            let ((exact, want_dweights), (rounded, dweights)) = (of_rows(Dtype::F32), of_rows(dtype));
+            assert_same_bits("y again", &rounded.y, &want(&exact.y), &[y.len()]);
+            let dgate_up = Operand::of(&exact.dgate_up, 2 * width, dtype);
+            assert_same_bits("dgate, dup", &rounded.dgate_up, &dgate_up, &[x.len()]);
+            assert_same_bits("dweights", &dweights, &want_dweights, &[rows]);
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use reseek_tensor::embedding::{embedding_backward, embedding_forward};
 use reseek_tensor::numeric::assert_close;
-use reseek_tensor::permute::{gather_add_rows, gather_rows, join_rows, scatter_add_rows, split_rows, weigh_rows};
+use reseek_tensor::permute::{gather_add_rows, gather_rows, join_rows, scatter_add_rows, split_rows};
 
 use reseek_tensor::random::Stream;
 
@@ -55,25 +55,6 @@ fn rows_of_experts_come_back_with_their_weights() {
                 y
             });
         }
-        let want: Vec<f32> = gradient(&gate, |gate| {
-            inner(&combine(&vec![0.0; 2 * d], &widen(&x), gate, d), &[&y[..d], &y[d..]].concat())
-        });
-        let dy: Vec<f32> = (0..6).flat_map(|choice| y[choice / 3 * d..][..d].to_vec()).collect();
-        // Slots in another order than the choices that name them.
-        let slots: [u32; 6] = [3, 0, 5, 1, 4, 2];
-        let by_slot = |of: &dyn Fn(usize) -> Vec<f32>| -> Vec<f32> {
-            (0..6).flat_map(|slot| of(slots.iter().position(|&s| s == slot).unwrap())).collect()
-        };
-        let rows = by_slot(&|choice| x[ROWS[choice] as usize * d..][..d].to_vec());
-        let dys = by_slot(&|choice| dy[choice * d..][..d].to_vec());
-        check_at_every_level("dweights", &[6], &want, 1e-5, || {
-            let (mut products, mut a, mut b) = (vec![f32::NAN; 6], rows.clone(), dys.clone());
-            weigh_rows(&mut products, &mut a, &mut b, &slots, &gate, d);
-            let weighed =
-                by_slot(&|choice| x[ROWS[choice] as usize * d..][..d].iter().map(|x| x * gate[choice]).collect());
-            assert_eq!(a, weighed);
-            products
-        });
     }
 }
 

@@ -7,9 +7,9 @@ use reseek_tensor::dtype::Dtype;
 use reseek_tensor::elementwise::{exp_scaled, sigmoid};
 use reseek_tensor::linear::Linear;
 use reseek_tensor::matmul::Accumulate;
-use reseek_tensor::permute::{gather_add_rows, weigh_rows};
+use reseek_tensor::permute::gather_add_rows;
 use reseek_tensor::rmsnorm::{rmsnorm_dgrad, rmsnorm_forward, rmsnorm_wgrad};
-use reseek_tensor::swiglu::{swiglu_backward, swiglu_forward};
+use reseek_tensor::swiglu::{RowWeights, swiglu_backward, swiglu_forward};
 
 use crate::ops_support::{SPECIAL, check_at_every_level, check_bits_at_every_level, narrow, normal, sprinkled};
 
@@ -26,13 +26,14 @@ fn swiglu() {
     let want: Vec<f64> = gate.iter().zip(&up).map(|(&gate, &up)| silu(gate.into()) * f64::from(up)).collect();
     let (width, gate_up) = (gate.len(), [gate, up].concat());
     check_at_every_level("y", &[want.len()], &narrow(&want), 1e-6, || {
-        let mut y = vec![1.0; width];
-        swiglu_forward(&mut y, &gate_up, width);
-        y
+        swiglu_forward(&gate_up, width, Dtype::F32).to_vec()
     });
-    for dy in [1.0, -0.0, 1e-40, 3e38, f32::NAN] {
-        check_bits_at_every_level("dgate, dup", || {
-            swiglu_backward(&vec![dy; width], &gate_up, width, Dtype::F32).to_vec()
+    for (dy, weight) in [(1.0, 0.0), (-0.0, 1.0), (1e-40, -2.0), (3e38, f32::INFINITY), (f32::NAN, 1e-40)] {
+        check_bits_at_every_level("y, dgate, dup, dweights", || {
+            let mut dweights = [0.0];
+            let of_rows = RowWeights { weights: &[weight], dweights: &mut dweights };
+            let backward = swiglu_backward(&vec![dy; width], &gate_up, width, Dtype::F32, Some(of_rows));
+            [&backward.y[..], &backward.dgate_up, &dweights].concat()
         });
     }
 }
@@ -116,11 +117,6 @@ fn rows_of_experts() {
             let mut y = y.clone();
             gather_add_rows(&mut y, &x, &rows, Some(&weights), d);
             y
-        });
-        check_bits_at_every_level("products", || {
-            let (mut products, mut a, mut b) = (vec![0.0; 6], x.clone(), y.clone());
-            weigh_rows(&mut products, &mut a, &mut b, &[5, 0, 3, 2, 1, 4], &weights[..6], d);
-            [products, a, b].concat()
         });
     }
 }
