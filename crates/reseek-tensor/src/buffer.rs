@@ -7,6 +7,8 @@
 use std::cell::{Cell, RefCell};
 use std::ops::{Deref, DerefMut};
 
+use crate::memory::advise_heap_of;
+
 /// Values that an op is about to write, returned to the thread's store when dropped.
 #[derive(Debug)]
 pub struct Buffer {
@@ -21,7 +23,9 @@ impl Buffer {
         let kept = STORE.try_with(|store| store.borrow_mut().get_mut(class).and_then(Vec::pop)).ok().flatten();
         let mut values = kept.unwrap_or_else(|| {
             ALLOCATED.set(ALLOCATED.get() + 4 * capacity_of(class) as u64);
-            vec![0.0; capacity_of(class)]
+            let values = vec![0.0; capacity_of(class)];
+            advise_heap_of(&values);
+            values
         });
         if POISON.get() {
             values.fill(f32::NAN);

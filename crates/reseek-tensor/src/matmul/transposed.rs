@@ -21,7 +21,6 @@ const T_BLOCK: usize = 512;
 pub(super) const C_BLOCK: usize = 1024;
 
 /// Rows of C that lie together, and the columns of A that they come from.
-#[derive(Clone)]
 pub(super) struct Part {
     pub c: Sums,
     pub columns: Range<usize>,
@@ -141,8 +140,8 @@ impl Strips {
     }
 
     fn count(self) -> usize {
-        // One tile too many for the last strip goes into it.
-        (self.row_tiles.count() + self.of_strip - 2).checked_div(self.of_strip).unwrap_or(0).max(1)
+        // A single tile behind the last strip goes into it.
+        ((self.row_tiles.count() + self.of_strip - 2) / self.of_strip).max(1)
     }
 
     fn columns(self, strip: usize) -> Range<usize> {
