@@ -80,8 +80,14 @@ pub(crate) fn bf16_bits(x: f32) -> u32 {
 }
 
 #[inline(always)]
-fn pair(even: f32, odd: f32) -> f32 {
+pub(crate) fn pair(even: f32, odd: f32) -> f32 {
     f32::from_bits(bf16_bits(even) | bf16_bits(odd) << 16)
+}
+
+/// Whether pairs are made with AVX-512 BF16 and BW.
+#[cfg(target_arch = "x86_64")]
+pub(crate) fn makes_pairs_natively() -> bool {
+    x86::is_supported()
 }
 
 /// `to[i]` = the pair of `from[2i]` and `from[2i + 1]`; an odd last value is paired with 0.

@@ -11,11 +11,11 @@ use std::cell::Cell;
 use std::f32::consts::{LN_2, LOG2_E};
 
 use super::operand::Operand;
-use super::pack::{Head, copy_transposed, pair_whole_rows};
-use super::softmax::{RowGradient, row_products, softmax_gradient};
+use super::pack::{Head, copy_transposed};
+use super::softmax::{GradientPairs, RowGradient, row_products, softmax_gradient, softmax_gradient_pairs};
 use super::tile::{Left, Output, Right, tile_matmul};
 use super::{AttentionShape, KEY_TILE, ROW_BLOCK, assert_len, padded};
-use crate::dtype::{Dtype, pair_neighbours, pair_within_rows};
+use crate::dtype::{Dtype, pair_neighbours};
 use crate::matmul::Accumulate;
 use crate::profile::Op;
 use crate::scratch::Scratch;
@@ -126,13 +126,13 @@ struct Work<'a> {
     dq: &'a mut [f32],
     dk: &'a mut [f32],
     dv: &'a mut [f32],
-    /// `[KEY_TILE queries, KEY_TILE keys]`
+    /// `[KEY_TILE queries, KEY_TILE keys]`; in bf16 `[ROW_BLOCK, KEY_TILE]`, scores that become pairs.
     weights: &'a mut [f32],
     /// Gradient of the scores, same shape.
     d_scores: &'a mut [f32],
     /// Pairs of `d_scores` within rows, `[ROW_BLOCK, KEY_TILE / 2]`.
     row_pairs: &'a mut [f32],
-    /// Pairs of rows of `weights` and `d_scores`, `[KEY_TILE / 2, KEY_TILE]` each.
+    /// Weights and `d_scores` in pairs of rows, `[KEY_TILE / 2, KEY_TILE]` each.
     weight_pairs: &'a mut [f32],
     d_score_pairs: &'a mut [f32],
 }
@@ -181,6 +181,7 @@ impl<'a> Work<'a> {
             d_score_pairs,
         ] = rest;
         let of_pairs = |values: usize| if dtype == Dtype::Bf16 { values } else { 0 };
+        let tile = KEY_TILE * if dtype == Dtype::Bf16 { ROW_BLOCK } else { KEY_TILE };
         Self {
             len,
             first: len - q_len,
@@ -196,8 +197,8 @@ impl<'a> Work<'a> {
             dq: dq.floats(len * padded(d_qk)),
             dk: dk.floats(len * padded(d_qk)),
             dv: dv.floats(len * padded(d_v)),
-            weights: weights.floats(KEY_TILE * KEY_TILE),
-            d_scores: d_scores.floats(KEY_TILE * KEY_TILE),
+            weights: weights.floats(tile),
+            d_scores: d_scores.floats(tile),
             row_pairs: row_pairs.floats(of_pairs(ROW_BLOCK * KEY_TILE / 2)),
             weight_pairs: weight_pairs.floats(of_pairs(KEY_TILE * KEY_TILE / 2)),
             d_score_pairs: d_score_pairs.floats(of_pairs(KEY_TILE * KEY_TILE / 2)),
@@ -255,13 +256,6 @@ impl<'a> Work<'a> {
             self.score(queries, first_key, &visible);
             self.add_dq(queries, first_key, visible[queries.len - 1]);
         }
-        if self.shape.dtype == Dtype::Bf16 {
-            for (pairs, rows) in
-                [(&mut *self.weight_pairs, &*self.weights), (&mut *self.d_score_pairs, &*self.d_scores)]
-            {
-                pair_whole_rows(pairs, &rows[..n_queries * KEY_TILE], KEY_TILE);
-            }
-        }
         for keys in Block::all_of_tile(first_key, 0, n_keys) {
             let skipped = if diagonal { keys.start.max(before) } else { before };
             self.add_dk_dv(keys, first_query, skipped, n_queries - skipped);
@@ -270,9 +264,10 @@ impl<'a> Work<'a> {
 
     /// Weights and score gradients of `queries`, which see `visible` keys of the tile.
     fn score(&mut self, queries: Block, first_key: usize, visible: &[usize; ROW_BLOCK]) {
-        let at = queries.start * KEY_TILE..(queries.start + queries.len) * KEY_TILE;
-        let (weights, d_scores) = (&mut self.weights[at.clone()], &mut self.d_scores[at]);
         let AttentionShape { d_qk, d_v, dtype, .. } = self.shape;
+        let first = if dtype == Dtype::Bf16 { 0 } else { queries.start };
+        let at = first * KEY_TILE..(first + queries.len) * KEY_TILE;
+        let (weights, d_scores) = (&mut self.weights[at.clone()], &mut self.d_scores[at]);
         let operands = [
             (&mut *weights, &self.q, &self.k_tiles[first_key * dtype.steps(padded(d_qk))..], d_qk),
             (&mut *d_scores, &self.d_o, &self.v_tiles[first_key * dtype.steps(d_v)..], d_v),
@@ -291,18 +286,22 @@ impl<'a> Work<'a> {
         }
         let rows = queries.position()..queries.position() + queries.len;
         let rows = RowGradient { lse: &self.lse[rows.clone()], delta: &self.delta[rows] };
-        softmax_gradient(weights, d_scores, rows, visible);
+        if dtype == Dtype::F32 {
+            return softmax_gradient(weights, d_scores, rows, visible);
+        }
+        let pairs = GradientPairs {
+            weights: &mut self.weight_pairs[queries.start / 2 * KEY_TILE..],
+            d_scores: &mut self.d_score_pairs[queries.start / 2 * KEY_TILE..],
+            d_scores_in_rows: self.row_pairs,
+        };
+        softmax_gradient_pairs(weights, d_scores, rows, visible, pairs);
     }
 
     fn add_dq(&mut self, queries: Block, first_key: usize, n_keys: usize) {
         let (width, dtype) = (padded(self.shape.d_qk), self.shape.dtype);
-        let rows = &self.d_scores[queries.start * KEY_TILE..(queries.start + queries.len) * KEY_TILE];
         let left = match dtype {
-            Dtype::F32 => Left::rows(rows, KEY_TILE),
-            Dtype::Bf16 => {
-                pair_within_rows(&mut self.row_pairs[..rows.len() / 2], rows, KEY_TILE);
-                Left::rows(self.row_pairs, KEY_TILE / 2)
-            }
+            Dtype::F32 => Left::rows(&self.d_scores[queries.start * KEY_TILE..], KEY_TILE),
+            Dtype::Bf16 => Left::rows(self.row_pairs, KEY_TILE / 2),
         };
         tile_matmul(
             Output::new(&mut self.dq[queries.position() * width..], width),

@@ -74,7 +74,10 @@ impl AttentionCache {
                 let v = Head::new(v, head, n_kv_heads, d_v);
                 let rows = (from..from + end - first).map(|row| v.row(row));
                 match dtype {
-                    Dtype::F32 => copy_rows(&mut values[to * padded(d_v)..], padded(d_v), rows, 1.0),
+                    Dtype::F32 => {
+                        let values = values[to * padded(d_v)..].chunks_exact_mut(padded(d_v));
+                        values.zip(rows).for_each(|(to, row)| copy_rows(to, padded(d_v), &[row], 1.0));
+                    }
                     Dtype::Bf16 => put_into_pairs(values, padded(d_v), to, rows),
                 }
             }

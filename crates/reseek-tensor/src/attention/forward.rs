@@ -9,7 +9,7 @@ use super::pack::copy_rows;
 use super::softmax::{RowState, Scores, finish, online_softmax};
 use super::tile::{Left, Output, Right, tile_matmul};
 use super::{AttentionShape, KEY_TILE, ROW_BLOCK, padded};
-use crate::dtype::{Dtype, pair_neighbours, pair_within_rows};
+use crate::dtype::{Dtype, pair_within_rows};
 use crate::matmul::Accumulate;
 use crate::profile::Op;
 use crate::scratch::Scratch;
@@ -48,10 +48,9 @@ fn attend(o: &mut [f32], lse: &mut [f32], q: &[f32], cache: &AttentionCache) {
     let q_len = shape.check_queries(o, lse, q, cache.len());
     let n_rows = q_len * shape.group();
     let mut scratch = SCRATCH.take();
-    let [q_block, q_pairs, weight_pairs, o_block] = &mut scratch;
+    let [q_block, q_pairs, o_block] = &mut scratch;
     let q_block = q_block.floats(ROW_BLOCK * shape.d_qk);
     let q_pairs = q_pairs.floats(ROW_BLOCK * shape.dtype.steps(shape.d_qk));
-    let weight_pairs = weight_pairs.floats(ROW_BLOCK * KEY_TILE / 2);
     let o_block = o_block.floats(ROW_BLOCK * padded(shape.d_v));
     let mut scores = Scores::new();
     for kv_head in 0..shape.n_kv_heads {
@@ -59,8 +58,11 @@ fn attend(o: &mut [f32], lse: &mut [f32], q: &[f32], cache: &AttentionCache) {
         let place = |r: usize| r / shape.group() * shape.n_heads + kv_head * shape.group() + r % shape.group();
         for start in (0..n_rows).step_by(ROW_BLOCK) {
             let rows = start..(start + ROW_BLOCK).min(n_rows);
-            let q_rows = rows.clone().map(|r| &q[place(r) * shape.d_qk..][..shape.d_qk]);
-            copy_rows(q_block, shape.d_qk, q_rows, shape.scale * LOG2_E);
+            let mut q_rows: [&[f32]; ROW_BLOCK] = [&[]; ROW_BLOCK];
+            for (row, r) in q_rows.iter_mut().zip(rows.clone()) {
+                *row = &q[place(r) * shape.d_qk..][..shape.d_qk];
+            }
+            copy_rows(q_block, shape.d_qk, &q_rows[..rows.len()], shape.scale * LOG2_E);
             if shape.dtype == Dtype::Bf16 {
                 let (pairs, block) = (rows.len() * shape.dtype.steps(shape.d_qk), rows.len() * shape.d_qk);
                 pair_within_rows(&mut q_pairs[..pairs], &q_block[..block], shape.d_qk);
@@ -70,7 +72,7 @@ fn attend(o: &mut [f32], lse: &mut [f32], q: &[f32], cache: &AttentionCache) {
             let n_visible = std::array::from_fn(|r| if r < rows.len() { position(r) + 1 } else { 0 });
             let block = RowBlock { cache, kv_head, q, n_rows: rows.len(), n_visible };
             let o_block = &mut o_block[..rows.len() * padded(shape.d_v)];
-            let block_lse = block.attend(o_block, &mut scores, weight_pairs);
+            let block_lse = block.attend(o_block, &mut scores);
             for (r, o_row) in rows.zip(o_block.chunks_exact(padded(shape.d_v))) {
                 lse[place(r)] = block_lse[r - start];
                 o[place(r) * shape.d_v..][..shape.d_v].copy_from_slice(&o_row[..shape.d_v]);
@@ -93,7 +95,7 @@ struct RowBlock<'a> {
 
 impl RowBlock<'_> {
     /// Overwrites `o [n_rows, padded d_v]` with the outputs and returns the log-sum-exps.
-    fn attend(&self, o: &mut [f32], scores: &mut Scores, weight_pairs: &mut [f32]) -> [f32; ROW_BLOCK] {
+    fn attend(&self, o: &mut [f32], scores: &mut Scores) -> [f32; ROW_BLOCK] {
         let AttentionShape { d_qk, dtype, .. } = self.cache.shape;
         let mut state = RowState::new();
         let width = o.len() / self.n_rows;
@@ -112,20 +114,12 @@ impl RowBlock<'_> {
                 dtype,
             );
             let visible = self.n_visible.map(|n| n.saturating_sub(start).min(KEY_TILE));
-            online_softmax(scores, &visible, &mut state, o, width);
+            online_softmax(scores, &visible, &mut state, o, width, dtype);
             // Each row up to its own last key, so that no weight of 0 meets a value that the row
             // must not see.
-            let weights = match dtype {
-                Dtype::F32 => scores.flat(),
-                Dtype::Bf16 => {
-                    let weights = &scores.flat()[..self.n_rows * KEY_TILE];
-                    pair_neighbours(&mut weight_pairs[..weights.len() / 2], weights);
-                    &*weight_pairs
-                }
-            };
             tile_matmul(
                 Output::new(o, width),
-                Left::rows(weights, dtype.steps(KEY_TILE)),
+                Left::rows(scores.flat(), KEY_TILE),
                 Right::new(values, width),
                 self.n_rows,
                 &visible,
@@ -139,6 +133,6 @@ impl RowBlock<'_> {
 }
 
 thread_local! {
-    /// A block's queries, their pairs, the pairs of its weights, and its outputs.
-    static SCRATCH: Cell<[Scratch; 4]> = const { Cell::new([const { Scratch::new() }; 4]) };
+    /// A block's queries, their pairs, and its outputs.
+    static SCRATCH: Cell<[Scratch; 3]> = const { Cell::new([const { Scratch::new() }; 3]) };
 }

@@ -19,6 +19,7 @@ mod cache;
 mod forward;
 mod operand;
 mod pack;
+mod pairing;
 mod softmax;
 mod tile;
 

@@ -13,12 +13,12 @@ pub(super) struct Operand<'a> {
     left: &'a mut [f32],
     /// Rows of a right operand: as they are, or pairs of neighbouring rows. Empty where `left` serves.
     right: &'a mut [f32],
-    /// [`BLOCK`] rows in f32 before they are paired; empty in f32.
+    /// [`BLOCK`] rows in f32 before they are paired; empty where the format is f32.
     plain: &'a mut [f32],
     dtype: Dtype,
 }
 
-/// Rows that wait in the first cache for their pairing; even, so that no pair of rows is torn.
+/// Rows that are loaded at once, and wait in the first cache for their pairing; even, so that no pair of rows is torn.
 const BLOCK: usize = 2 * ROW_BLOCK;
 
 impl<'a> Operand<'a> {
@@ -36,15 +36,14 @@ impl<'a> Operand<'a> {
     pub(super) fn load(&mut self, rows: Head, first: usize, factor: f32) {
         let Self { width, left, right, plain, dtype } = self;
         let (width, start) = (*width, first / ROW_BLOCK * ROW_BLOCK);
-        let (mut zeros, mut rows) = (first - start, rows.rows());
+        let mut rows = std::iter::repeat_n(&[][..], first - start).chain(rows.rows());
         let mut copy = |block: &mut [f32]| {
-            let (before, own) = block.split_at_mut(zeros * width);
-            before.fill(0.0);
-            copy_rows(own, width, rows.by_ref(), factor);
-            zeros = 0;
+            let mut own: [&[f32]; BLOCK] = [&[]; BLOCK];
+            own.iter_mut().zip(rows.by_ref()).for_each(|(own, row)| *own = row);
+            copy_rows(block, width, &own, factor);
         };
         if *dtype == Dtype::F32 {
-            return copy(&mut left[start * width..]);
+            return left[start * width..].chunks_mut(BLOCK * width).for_each(copy);
         }
         let lefts = left[start * width / 2..].chunks_mut(BLOCK * width / 2);
         for (left, right) in lefts.zip(right[start / 2 * width..].chunks_mut(BLOCK / 2 * width)) {

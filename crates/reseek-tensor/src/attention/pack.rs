@@ -27,23 +27,20 @@ impl<'a> Head<'a> {
     }
 }
 
-/// `out[row, padded] = factor * rows[row]`, the columns behind a row's end 0.
-pub(super) fn copy_rows<'a>(out: &mut [f32], padded: usize, rows: impl Iterator<Item = &'a [f32]>, factor: f32) {
-    for (out, row) in out.chunks_exact_mut(padded).zip(rows) {
-        let (body, padding) = out.split_at_mut(row.len());
-        scale(body, row, factor);
-        padding.fill(0.0);
-    }
-}
-
 multiversion! {
-    fn scale(out: &mut [f32], row: &[f32], factor: f32) = scale_body
+    /// `out[row, padded] = factor * rows[row]`, the columns behind a row's end 0. Several rows a call: one of a head is a few
+    /// vectors, less than the call costs.
+    pub(super) fn copy_rows(out: &mut [f32], padded: usize, rows: &[&[f32]], factor: f32) = copy_rows_body
 }
 
 #[inline(always)]
-fn scale_body<V: Lanes>(out: &mut [f32], row: &[f32], factor: f32) {
-    for at in (0..row.len()).step_by(LANES) {
-        V::load_at(row, at, 0.0).mul(V::splat(factor)).store_at(out, at);
+fn copy_rows_body<V: Lanes>(out: &mut [f32], padded: usize, rows: &[&[f32]], factor: f32) {
+    for (out, row) in out.chunks_exact_mut(padded).zip(rows) {
+        let (body, padding) = out.split_at_mut(row.len());
+        let ((to, to_rest), (from, from_rest)) = (body.as_chunks_mut::<LANES>(), row.as_chunks::<LANES>());
+        to.iter_mut().zip(from).for_each(|(to, from)| V::load(from).mul(V::splat(factor)).store(to));
+        to_rest.iter_mut().zip(from_rest).for_each(|(to, from)| *to = from * factor);
+        padding.iter_mut().for_each(|to| *to = 0.0);
     }
 }
 
