@@ -28,9 +28,10 @@ pub(crate) struct Gqa {
     shape: AttentionShape,
 }
 
-/// What the layer keeps for its backward pass.
+/// What the layer keeps for its backward pass: queries and keys normed and rotated, and before that where they are normed.
 #[derive(Debug)]
 pub(crate) struct GqaSaved {
+    plain: Option<(Buffer, Buffer)>,
     q: Buffer,
     k: Buffer,
     v: Buffer,
@@ -76,10 +77,10 @@ impl Gqa {
     pub fn forward(&self, x: &Operand, pass: Pass) -> (Buffer, GqaSaved) {
         let n = pass.rows.len();
         let (q, k, v) = (self.q.forward(x, n), self.k.forward(x, n), self.v.forward(x, n));
-        let (q_rotated, k_rotated) = self.prepare(&q, &k, pass);
-        let (o, lse) = attend(&q_rotated, &k_rotated, &v, pass.rows, self.shape);
+        let (plain, q, k) = self.prepare(q, k, pass);
+        let (o, lse) = attend(&q, &k, &v, pass.rows, self.shape);
         let y = self.o.forward(&Operand::of(&o, self.o_width(), self.o.dtype()), n);
-        (y, GqaSaved { q, k, v, o, lse })
+        (y, GqaSaved { plain, q, k, v, o, lse })
     }
 
     /// Writes dx and adds to the gradients.
@@ -87,14 +88,14 @@ impl Gqa {
         let mut d_o = Buffer::new(saved.o.len());
         let o = Operand::of(&saved.o, self.o_width(), self.o.dtype());
         self.o.backward(&mut d_o, Accumulate::Set, grads, dy, &o);
-        let (q, k) = self.prepare(&saved.q, &saved.k, pass);
-        let [mut dq, mut dk, dv] = attend_backward(&d_o, &q, &k, &saved.v, &saved.o, &saved.lse, pass.rows, self.shape);
+        let GqaSaved { q, k, v, o, lse, .. } = saved;
+        let [mut dq, mut dk, dv] = attend_backward(&d_o, q, k, v, o, lse, pass.rows, self.shape);
         self.rotate(&mut dq, self.shape.n_heads, pass, RopeDirection::Inverse);
         self.rotate(&mut dk, self.shape.n_kv_heads, pass, RopeDirection::Inverse);
-        if let Some((q_norm, k_norm)) = &self.norms {
+        if let (Some((q_norm, k_norm)), Some((q, k))) = (&self.norms, &saved.plain) {
             let (dq_normed, dk_normed) = (dq.clone(), dk.clone());
-            q_norm.backward(&mut dq, grads, &dq_normed, &saved.q, Accumulate::Set);
-            k_norm.backward(&mut dk, grads, &dk_normed, &saved.k, Accumulate::Set);
+            q_norm.backward(&mut dq, grads, &dq_normed, q, Accumulate::Set);
+            k_norm.backward(&mut dk, grads, &dk_normed, k, Accumulate::Set);
         }
         self.q.backward(dx, Accumulate::Set, grads, &dq, x);
         self.k.backward(dx, Accumulate::Add, grads, &dk, x);
@@ -105,7 +106,7 @@ impl Gqa {
     pub fn decode(&self, x: &Operand, pass: Pass, cache: &mut LayerCache, slots: &[usize]) -> Buffer {
         let n = pass.rows.len();
         let (q, k, v) = (self.q.forward(x, n), self.k.forward(x, n), self.v.forward(x, n));
-        let (q, k) = self.prepare(&q, &k, pass);
+        let (_, q, k) = self.prepare(q, k, pass);
         let o = cache.attend(&q, &k, &v, pass.rows, slots, self.shape);
         self.o.forward(&Operand::of(&o, self.o_width(), self.o.dtype()), n)
     }
@@ -115,15 +116,18 @@ impl Gqa {
         self.shape.n_heads * self.shape.d_v
     }
 
-    /// Queries and keys, normed where the family norms them, and rotated.
-    fn prepare(&self, q: &[f32], k: &[f32], pass: Pass) -> (Buffer, Buffer) {
-        let (mut q, mut k) = match &self.norms {
-            Some((q_norm, k_norm)) => (q_norm.forward(q), k_norm.forward(k)),
-            None => (Buffer::of(q), Buffer::of(k)),
+    /// Queries and keys, normed where the family norms them, and rotated; with them, where they were normed, what they were before.
+    fn prepare(&self, q: Buffer, k: Buffer, pass: Pass) -> (Option<(Buffer, Buffer)>, Buffer, Buffer) {
+        let (plain, mut q, mut k) = match &self.norms {
+            Some((q_norm, k_norm)) => {
+                let (q_normed, k_normed) = (q_norm.forward(&q), k_norm.forward(&k));
+                (Some((q, k)), q_normed, k_normed)
+            }
+            None => (None, q, k),
         };
         self.rotate(&mut q, self.shape.n_heads, pass, RopeDirection::Forward);
         self.rotate(&mut k, self.shape.n_kv_heads, pass, RopeDirection::Forward);
-        (q, k)
+        (plain, q, k)
     }
 
     fn rotate(&self, x: &mut [f32], heads: usize, pass: Pass, direction: RopeDirection) {

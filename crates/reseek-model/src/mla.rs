@@ -5,7 +5,8 @@
 //! *absorbed*, which attends over the cached latents themselves.
 //!
 //! Shapes: n rows, h heads, r `kv_lora_rank`, p `qk_rope_head_dim`, q = nope + p. Kept for the backward pass: the latents before
-//! their norms, the attention output and its log-sum-exp; norms and up-projections are computed again (V3 report, 3.2.3).
+//! their norms, queries, keys and values, the attention output and its log-sum-exp. V3 computes norms and up-projections again (report,
+//! 3.2.3); here a pass is a chunk of rows that bounds what is kept, and only the norms are.
 
 use reseek_spec::{MlaSpec, ModelSpec};
 use reseek_tensor::attention::AttentionShape;
@@ -54,7 +55,9 @@ struct Absorbed {
 pub(crate) struct MlaSaved {
     q_a: Buffer,
     latent: Buffer,
-    k_rope: Buffer,
+    q: Buffer,
+    k: Buffer,
+    v: Buffer,
     o: Buffer,
     lse: Buffer,
 }
@@ -121,7 +124,7 @@ impl Mla {
         let (k, v) = self.expand(&self.kv_norm.operand(&latent, self.kv_b.dtype()), &k_rope);
         let (o, lse) = attend(&q, &k, &v, pass.rows, self.expanded_shape());
         let y = self.o.forward(&self.output(&o), n);
-        (y, MlaSaved { q_a, latent, k_rope, o, lse })
+        (y, MlaSaved { q_a, latent, q, k, v, o, lse })
     }
 
     /// Writes dx and adds to the gradients.
@@ -132,10 +135,9 @@ impl Mla {
         self.o.backward(&mut d_o, Accumulate::Set, grads, dy, &self.output(&saved.o));
 
         let q_latent = self.q_a.as_ref().map(|(_, norm)| norm.operand(&saved.q_a, self.q_b.dtype()));
-        let q = self.rotated_queries(q_latent.as_ref().unwrap_or(x), pass);
         let latent = self.kv_norm.operand(&saved.latent, self.kv_b.dtype());
-        let (k, v) = self.expand(&latent, &saved.k_rope);
-        let [mut dq, dk, dv] = attend_backward(&d_o, &q, &k, &v, &saved.o, &saved.lse, pass.rows, shape);
+        let MlaSaved { q, k, v, o, lse, .. } = saved;
+        let [mut dq, dk, dv] = attend_backward(&d_o, q, k, v, o, lse, pass.rows, shape);
 
         self.rotate(&mut dq, self.heads, shape.d_qk, self.dims.qk_nope_head_dim, pass, RopeDirection::Inverse);
         match (&self.q_a, &q_latent) {
