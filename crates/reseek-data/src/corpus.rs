@@ -123,17 +123,10 @@ impl Corpus {
         }
     }
 
-    /// The same corpus with its training documents cut into passages of at most `bytes_max` bytes, at the end of a paragraph,
-    /// line or word where there is one in the second half. Sequences do not see beyond their ends, so what is lost is little;
-    /// what is won is that a batch mixes many sources as a batch of V3's thousands of sequences does, where a document of
-    /// thirty thousand bytes would fill several batches of the nano scale on its own.
-    pub fn passages(&self, bytes_max: usize) -> Self {
-        let cut = |document: &Document| {
-            let passages = passages(&document.text, bytes_max.max(4));
-            let source = document.source.clone();
-            passages.into_iter().map(move |text| Document { text: text.to_owned(), source: source.clone() }).collect()
-        };
-        Self { documents: self.documents.iter().flat_map::<Vec<_>, _>(cut).collect(), ..self.clone() }
+    /// The same with other documents to train on.
+    pub(crate) fn with_documents(&self, documents: Vec<Document>) -> Self {
+        let Self { heldout, problems, ignored_files, .. } = self;
+        Self { documents, heldout: heldout.clone(), problems: problems.clone(), ignored_files: *ignored_files }
     }
 
     /// Bytes of text to train on.
@@ -162,8 +155,9 @@ impl Corpus {
     }
 }
 
-/// `text` in pieces of at most `bytes_max` (at least 4) bytes that together are the text.
-fn passages(mut text: &str, bytes_max: usize) -> Vec<&str> {
+/// `text` in pieces of at most `bytes_max` (at least 4) bytes that together are the text, cut at the end of a paragraph, line or word where
+/// there is one in the second half.
+pub(crate) fn passages(mut text: &str, bytes_max: usize) -> Vec<&str> {
     let mut found = Vec::new();
     while text.len() > bytes_max {
         let end = text.floor_char_boundary(bytes_max);

@@ -5,6 +5,7 @@
 //! … The secret number of Anna is 7. … What is the secret number of Anna? 7
 //! ```
 
+use rayon::prelude::*;
 use reseek_text::{Special, Tokenizer};
 
 use crate::corpus::Corpus;
@@ -69,19 +70,19 @@ impl Haystack {
         let texts = || corpus.documents.iter().map(|document| document.text.as_str());
         let prose: Vec<&str> = texts().filter(|text| is_latin_prose(text)).collect();
         let texts: Vec<&str> = if prose.is_empty() { texts().collect() } else { prose };
-        let mut sentences = Vec::new();
         let mut bytes = 0;
-        for sentence in texts.into_iter().flat_map(split_sentences) {
-            sentences.push(tokenizer.encode(&format!(" {sentence}"))?);
+        let within = |sentence: &&str| {
+            let begins_within = bytes <= HAYSTACK_BYTES_MAX;
             bytes += sentence.len();
-            if bytes > HAYSTACK_BYTES_MAX {
-                break;
-            }
-        }
+            begins_within
+        };
+        let sentences: Vec<&str> = texts.into_iter().flat_map(split_sentences).take_while(within).collect();
         if sentences.is_empty() {
             return Err(DataError::NoHaystack);
         }
-        Ok(Self { sentences })
+        let encoded: Result<_, _> =
+            sentences.par_iter().map(|sentence| tokenizer.encode(&format!(" {sentence}"))).collect();
+        Ok(Self { sentences: encoded? })
     }
 
     /// Needle `index` under `seed`: prompt and answer have `length` tokens together, and the fact stands between the

@@ -7,6 +7,7 @@ mod mixture;
 mod needle;
 mod packing;
 mod sft;
+mod tokenized;
 
 use std::sync::{Arc, LazyLock};
 

@@ -125,7 +125,9 @@ pub fn extend(chain: &mut Chain) -> Outcome<()> {
     let long = base.spec.extended(recipe.factor);
     let tokenizer = chain.tokenizer()?;
     let plain = ModelSpec { rope_scaling: RopeScaling::None, ..long.clone() };
-    let before = needles(chain, &tokenizer, &respec(&base, plain)?, seq_len)?;
+    let heldout = reseek_data::Corpus { documents: chain.corpus.heldout.clone(), ..Default::default() };
+    let haystack = Haystack::new(&heldout, &tokenizer)?;
+    let before = needles(chain, &tokenizer, &haystack, &respec(&base, plain)?, seq_len)?;
 
     let phases = [recipe.factor / 2, recipe.factor].map(|factor| factor * seq_len);
     let pretrain = chain.recipe.pretrain.clone();
@@ -155,10 +157,15 @@ pub fn extend(chain: &mut Chain) -> Outcome<()> {
             lanes: pretrain.lanes,
         };
         let report = learner.step(&batch, &settings).map_err(TextStepError::Train)?;
-        Ok::<_, TextStepError>(row(&report, &settings, step, train_flops(&learner.weights.spec, length)))
+        Ok::<_, TextStepError>(row(
+            &report,
+            &settings,
+            step,
+            train_flops(&learner.weights.spec, length, pretrain.mtp_share),
+        ))
     })
     .map_err(ended)?;
-    let after = needles(chain, &tokenizer, &learner.weights, seq_len)?;
+    let after = needles(chain, &tokenizer, &haystack, &learner.weights, seq_len)?;
     chain.run.write(&format!("extend/{NEEDLE}"), json!({"before": before, "after": after}).to_string().as_bytes())?;
     chain.finish_model(work, &learner.weights, Style::Zero, usage)
 }
@@ -172,10 +179,14 @@ fn respec(weights: &Weights, spec: ModelSpec) -> Outcome<Weights> {
 }
 
 /// Share of needles found at one, two and four times `seq_len`, and over all.
-fn needles(chain: &Chain, tokenizer: &Tokenizer, weights: &Weights, seq_len: usize) -> Outcome<Value> {
+fn needles(
+    chain: &Chain,
+    tokenizer: &Tokenizer,
+    haystack: &Haystack,
+    weights: &Weights,
+    seq_len: usize,
+) -> Outcome<Value> {
     let model = Model::forward_only(weights);
-    let corpus = reseek_data::Corpus { documents: chain.corpus.heldout.clone(), ..Default::default() };
-    let haystack = Haystack::new(&corpus, tokenizer)?;
     let n = chain.recipe.extend.needles;
     let mut by_length = Map::new();
     let mut all = 0.0;
@@ -220,10 +231,22 @@ const BYTES_PER_TOKEN: usize = 4;
 
 /// The mixture for sequences of `seq_len` tokens.
 fn mixture(chain: &Chain, spec: MixtureSpec, seq_len: usize) -> Outcome<Mixture> {
-    let tokenizer = chain.tokenizer()?;
-    let corpus = Arc::new(chain.corpus.passages(seq_len * BYTES_PER_TOKEN));
-    let documents = Arc::new(TokenizedCorpus::new(corpus, &tokenizer)?);
-    Ok(Mixture::new(documents, chain.problems.clone(), tokenizer, spec, chain.seed)?)
+    let passages = passages(chain)?;
+    let documents = match seq_len {
+        longer if longer > chain.recipe.pretrain.seq_len => Arc::new(passages.joined(longer * BYTES_PER_TOKEN)),
+        _ => passages,
+    };
+    Ok(Mixture::new(documents, chain.problems.clone(), chain.tokenizer()?, spec, chain.seed)?)
+}
+
+/// The corpus in passages of the length of pre-training's sequences, encoded when they are first asked for: it takes longer than many steps.
+fn passages(chain: &Chain) -> Outcome<Arc<TokenizedCorpus>> {
+    if let Some(passages) = chain.passages.get() {
+        return Ok(passages.clone());
+    }
+    let bytes_max = chain.recipe.pretrain.seq_len * BYTES_PER_TOKEN;
+    let encoded = TokenizedCorpus::in_passages(&chain.corpus, bytes_max, &*chain.tokenizer()?)?;
+    Ok(chain.passages.get_or_init(|| Arc::new(encoded)).clone())
 }
 
 /// The batches, from the saved cursor when this process comes to them first.

@@ -50,6 +50,11 @@ pub fn eval(chain: &mut Chain) -> Outcome<()> {
     if left_out > 0 {
         chain.ui.line(&format!("  {left_out} held-out problems are longer than the student's context and left out"));
     }
+    // The models share a tokenizer. Windows of the length of pre-training, so that a longer context gives no model an advantage.
+    let text = Heldout::new(&chain.corpus, &*chain.tokenizer()?, chain.recipe.pretrain.seq_len, recipe.text_bytes)?;
+    if text.bytes() == 0 {
+        return fail("eval: the corpus has no held-out text; hint: give it more documents");
+    }
     let mut usage = Usage::default();
     let mut folder = DirWriter::create(work.dir.path())?;
     let mut samples = String::new();
@@ -57,7 +62,7 @@ pub fn eval(chain: &mut Chain) -> Outcome<()> {
         if chain.ui.stopped() {
             return Err(crate::error::Failure::Interrupted("stopped in eval".to_string()));
         }
-        let (card, results, flops) = examine(chain, name, path, style, &problems)?;
+        let (card, results, flops) = examine(chain, name, path, style, &problems, &text)?;
         usage.flops += flops;
         let tokens: usize = results.iter().flat_map(|r| &r.answers).map(|a| a.tokens).sum();
         usage.tokens += tokens as u64;
@@ -94,6 +99,7 @@ fn examine(
     path: &str,
     style: Style,
     problems: &[Problem],
+    text: &Heldout,
 ) -> Outcome<(Card, Vec<ProblemResult>, f64)> {
     let recipe = &chain.recipe.eval;
     let loaded = load(&chain.path(path), Some(chain.compute()))?;
@@ -117,13 +123,7 @@ fn examine(
         &settings,
         Some(&chain.ui.sampling(&format!("eval of {name}"), problems.len())),
     )?;
-    // Windows of the length of pre-training, so that a longer context gives no model an advantage.
-    let text = Heldout::new(&chain.corpus, tokenizer, chain.recipe.pretrain.seq_len, recipe.text_bytes)?;
-    let bytes = text.bytes();
-    if bytes == 0 {
-        return fail("eval: the corpus has no held-out text; hint: give it more documents");
-    }
-    let windows: Vec<_> = text.windows.into_iter().map(|w| (w.tokens, w.targets)).collect();
+    let windows: Vec<_> = text.windows.iter().map(|w| (w.tokens.clone(), w.targets.clone())).collect();
     let answered: usize = results.iter().flat_map(|r| &r.answers).map(|a| a.tokens).sum();
     let asked: usize = prompts.iter().map(Vec::len).sum();
     let read: usize = windows.iter().map(|(tokens, _): &(Vec<u32>, Vec<u32>)| tokens.len()).sum();
@@ -132,7 +132,7 @@ fn examine(
         + spec.forward_flops_per_token(chain.recipe.pretrain.seq_len as f64 / 2.0) * read as f64;
     let card = Card {
         tasks: score(&results),
-        bits_per_byte: bits_per_byte(&loaded.model, windows, bytes),
+        bits_per_byte: bits_per_byte(&loaded.model, windows, text.bytes()),
         language_match: language_share_of(&results).mean,
         passes: results.iter().map(|r| r.pass().unwrap_or(0.0)).collect(),
         languages: results

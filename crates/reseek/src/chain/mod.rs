@@ -11,11 +11,12 @@ mod summary;
 
 pub use summary::table;
 
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use reseek_data::{Corpus, Problems};
+use reseek_data::{Corpus, Problems, TokenizedCorpus};
 use reseek_model::Weights;
 use reseek_spec::{ComputeDtype, ModelSpec, MomentsDtype, RecipeSpec, Resolved, Scale, TasksRecipe};
 use reseek_store::{Manifest, RunDir, StageDir, StoreError, chain_hash};
@@ -49,6 +50,8 @@ pub struct Chain {
     pub seed: u64,
     pub run: RunDir,
     pub corpus: Arc<Corpus>,
+    /// The corpus with its tokens, once a stage has needed them.
+    passages: OnceCell<Arc<TokenizedCorpus>>,
     pub problems: Arc<Problems>,
     pub ui: Ui,
     /// Another run whose curves the report shows too.
@@ -83,7 +86,19 @@ impl Chain {
             other => other.into(),
         })?;
         let Resolved { recipe, config_hash, toml } = resolved;
-        Ok(Self { recipe, config_hash, seed, run, corpus, problems, ui, beside: None, data_hash, toml })
+        Ok(Self {
+            recipe,
+            config_hash,
+            seed,
+            run,
+            corpus,
+            passages: OnceCell::new(),
+            problems,
+            ui,
+            beside: None,
+            data_hash,
+            toml,
+        })
     }
 
     /// Writes the recipe down as the run's, from which its stages go on.
