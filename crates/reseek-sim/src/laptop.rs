@@ -59,20 +59,21 @@ pub fn predict(model: &ModelSpec, student: &ModelSpec, recipe: &RecipeSpec, rate
     let length = p.seq_len as f64;
     let pretrain = |cost: &Cost, tokens: u64| {
         let steps = tokens as f64 / (p.sequences * p.seq_len) as f64;
-        tokens as f64 * cost.train_s(length / 2.0, true) + steps * cost.update_s(p.lanes)
+        tokens as f64 * cost.train_s(length / 2.0, p.mtp_share) + steps * cost.update_s(p.lanes)
     };
     let extend = {
         let (e, longest) = (&recipe.extend, length * recipe.extend.factor as f64);
         let tokens = (e.steps * e.batch_tokens) as f64;
-        let phase =
-            |length: f64| tokens * teacher.train_s(length / 2.0, true) + e.steps as f64 * teacher.update_s(p.lanes);
+        let phase = |length: f64| {
+            tokens * teacher.train_s(length / 2.0, p.mtp_share) + e.steps as f64 * teacher.update_s(p.lanes)
+        };
         phase(longest / 2.0) + phase(longest)
     };
     let r1 = &recipe.r1;
     let answer = ANSWER_SHARE * r1.rl.max_new_tokens as f64;
     let tune = |cost: &Cost, examples: f64, sft: &SftRecipe| {
         let epochs = examples * sft.epochs as f64;
-        epochs * (PROMPT + answer) * cost.train_s((PROMPT + answer) / 2.0, false)
+        epochs * (PROMPT + answer) * cost.train_s((PROMPT + answer) / 2.0, 0.0)
             + epochs / sft.sequences as f64 * cost.update_s(p.lanes)
     };
     let cold_start = SftRecipe { epochs: r1.cold_start_epochs, ..r1.sft.clone() };
@@ -206,14 +207,13 @@ impl<'a> Cost<'a> {
         (self.forward_s + self.attention_s(context) + self.elementwise_s(self.values)) / self.rates.threads as f64
     }
 
-    /// A row forward and backward, with the MTP module or without.
-    fn train_s(&self, context: f64, with_mtp: bool) -> f64 {
+    /// A row forward and backward, of which `mtp_share` pass through the MTP module too.
+    fn train_s(&self, context: f64, mtp_share: f64) -> f64 {
         let backward = self.recomputed_s
             + self.backward_s
             + BACKWARD_ATTENTION * self.attention_s(context)
             + self.elementwise_s(BACKWARD_VALUES * self.values);
-        let mtp = if with_mtp { self.mtp_s } else { 0.0 };
-        self.read_s(context) + (backward + mtp) / self.rates.threads as f64
+        self.read_s(context) + (backward + mtp_share * self.mtp_s) / self.rates.threads as f64
     }
 
     /// An optimizer step: each lane's gradients cleared and summed, AdamW reading four values and writing three, weights packed twice.
@@ -240,7 +240,7 @@ impl<'a> Cost<'a> {
             |row: &dyn Fn(f64) -> f64| minibatches * asked * row(PROMPT / 2.0) + answered * row(PROMPT + answer / 2.0);
         let reference = if recipe.kl_beta > 0.0 { pass(&|context| self.read_s(context)) } else { 0.0 };
         let prompts = asked * self.read_s(PROMPT / 2.0);
-        let update = pass(&|context| self.train_s(context, false)) + minibatches * self.update_s(lanes);
+        let update = pass(&|context| self.train_s(context, 0.0)) + minibatches * self.update_s(lanes);
         recipe.steps as f64 * (prompts + self.sample_s(samples, answer) + reference + update)
     }
 }

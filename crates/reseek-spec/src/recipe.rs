@@ -92,6 +92,8 @@ pub struct PretrainRecipe {
     pub mtp_lambda: f64,
     pub mtp_lambda_late: f64,
     pub mtp_switch_fraction: f64,
+    /// Share of a batch's rows that the MTP module learns from. V3 has all: there the module is 2 % of the training, at nano a third.
+    pub mtp_share: f64,
     pub fim_rate: f64,
     /// Share of tokens from problems with worked solutions.
     pub problem_share: f64,

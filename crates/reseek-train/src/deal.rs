@@ -26,19 +26,33 @@ pub fn chunk_rows(parameters: usize) -> usize {
 
 /// Sequences (tokens and targets) dealt to `lanes` neighbouring shares of about equal rows, each cut into chunks of at most `chunk_rows`
 /// rows unless one sequence alone is longer. Rows are numbered in the order of the sequences.
-pub fn deal(sequences: &[Sequence], lanes: usize, mtp: bool, chunk_rows: usize) -> Vec<Vec<Chunk>> {
+///
+/// The MTP module learns from the first chunks of each lane, until they hold `mtp_share` of its rows: whole chunks, so that the lanes
+/// stay even and nothing is split for it.
+pub fn deal(sequences: &[Sequence], lanes: usize, mtp_share: f32, chunk_rows: usize) -> Vec<Vec<Chunk>> {
     let groups: Vec<Group> = sequences.chunks(1).map(|sequences| Group { prefix: &[], sequences }).collect();
-    deal_all(&groups, lanes, mtp, chunk_rows)
+    let mut lanes = deal_all(&groups, lanes, chunk_rows);
+    lanes.iter_mut().for_each(|chunks| mark_mtp(chunks, mtp_share));
+    lanes
 }
 
 /// The sequences of groups dealt likewise, those of a group sharing the rows of its prefix. Where a group does not fit into one chunk or
 /// crosses into another lane, the prefix is repeated; rows are numbered in the order of the chunks, repetitions included. The MTP module
 /// learns nothing.
 pub fn deal_groups(groups: &[Group], lanes: usize) -> Vec<Vec<Chunk>> {
-    deal_all(groups, lanes, false, ROWS_OF_GROUPS)
+    deal_all(groups, lanes, ROWS_OF_GROUPS)
 }
 
-fn deal_all(groups: &[Group], lanes: usize, mtp: bool, chunk_rows: usize) -> Vec<Vec<Chunk>> {
+fn mark_mtp(chunks: &mut [Chunk], share: f32) {
+    let rows: usize = chunks.iter().map(|chunk| chunk.targets.len()).sum();
+    let mut before = 0;
+    for chunk in chunks {
+        chunk.mtp = (before as f64) < share as f64 * rows as f64;
+        before += chunk.targets.len();
+    }
+}
+
+fn deal_all(groups: &[Group], lanes: usize, chunk_rows: usize) -> Vec<Vec<Chunk>> {
     let total: usize = groups.iter().map(Group::rows).sum();
     let mut out: Vec<Vec<Chunk>> = vec![Vec::new(); lanes.max(1)];
     // Rows dealt so far: of the groups, and with repeated prefixes.
@@ -55,7 +69,7 @@ fn deal_all(groups: &[Group], lanes: usize, mtp: bool, chunk_rows: usize) -> Vec
             // A group is not torn where it fits into a chunk of its own.
             let needed = if i == 0 { group.rows() } else { tokens.len() };
             if lane.last().is_none_or(|chunk| chunk.targets.len() + needed > chunk_rows) {
-                lane.push(Chunk { first: row, rows: Rows::new(&[], &[]), targets: Vec::new(), mtp });
+                lane.push(Chunk { first: row, rows: Rows::new(&[], &[]), targets: Vec::new(), mtp: false });
                 prefix = None;
             }
             let chunk = lane.last_mut().expect("an open chunk");

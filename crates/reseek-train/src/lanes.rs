@@ -46,6 +46,8 @@ pub struct LaneStats {
     pub balance: f64,
     /// Rows.
     pub rows: usize,
+    /// Rows of all mixtures: one row of the batch counts for each that it passed.
+    pub mixture_rows: usize,
     /// Σ of the entropies of the predicted distributions at the targets.
     pub entropy: f64,
     /// Tokens of each expert of each mixture.
@@ -113,14 +115,15 @@ impl LaneStats {
             total.mtp_targets += lane.mtp_targets;
             total.balance += lane.balance;
             total.rows += lane.rows;
+            total.mixture_rows += lane.mixture_rows;
             total.entropy += lane.entropy;
             total.logprobs.extend(lane.logprobs);
-            if total.expert_counts.is_empty() {
-                total.expert_counts = lane.expert_counts;
-                continue;
-            }
-            for (total, counts) in total.expert_counts.iter_mut().zip(lane.expert_counts) {
-                total.iter_mut().zip(counts).for_each(|(t, c)| *t += c);
+            // The MTP module's mixture, the last, is not in every part.
+            for (mixture, counts) in lane.expert_counts.into_iter().enumerate() {
+                match total.expert_counts.get_mut(mixture) {
+                    Some(total) => total.iter_mut().zip(counts).for_each(|(t, c)| *t += c),
+                    None => total.expert_counts.push(counts),
+                }
             }
         }
         total
@@ -138,9 +141,11 @@ fn chunk_gradients(
     let segments = rows.segments.clone();
     let next = mtp.then(|| targets.iter().map(|&t| if t == IGNORE { 0 } else { t }).collect());
     let pass = model.forward(rows, next);
+    let expert_counts = pass.expert_counts(model);
     let mut stats = LaneStats {
         rows: targets.len(),
-        expert_counts: pass.expert_counts(model),
+        mixture_rows: targets.len() * expert_counts.len(),
+        expert_counts,
         balance: if weights.balance == 0.0 { 0.0 } else { pass.balance(model) },
         ..LaneStats::default()
     };

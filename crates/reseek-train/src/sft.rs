@@ -54,7 +54,7 @@ pub fn sft_settings(recipe: &SftRecipe, step: u64, steps: u64, lanes: usize) -> 
         cosine(recipe.lr, recipe.lr_final, (step - warmup) as f64 / (steps - warmup).max(1) as f64)
     };
     let hyper = Hyper { lr, beta1: 0.9, beta2: 0.95, weight_decay: 0.0, clip: 1.0 };
-    StepSettings { hyper, mtp_lambda: 0.0, balance_alpha: 0.0, bias_speed: 0.0, lanes }
+    StepSettings { hyper, mtp_lambda: 0.0, mtp_share: 0.0, balance_alpha: 0.0, bias_speed: 0.0, lanes }
 }
 
 #[cfg(test)]

@@ -29,6 +29,8 @@ pub struct StepSettings {
     pub hyper: Hyper,
     /// λ of the MTP loss; at 0 the module does not run.
     pub mtp_lambda: f32,
+    /// Share of the rows that the MTP module learns from, 1 for all of them as in V3. Its loss is the mean over these.
+    pub mtp_share: f32,
     /// α of the sequence-wise balance loss.
     pub balance_alpha: f32,
     /// γ of the correction biases.
@@ -80,21 +82,23 @@ impl Learner {
         let targets = |targets: &[u32]| targets.iter().filter(|&&t| t != IGNORE).count();
         let n: usize = sequences.iter().map(|(_, t)| targets(t)).sum();
         assert!(n > 0, "a batch without a target");
-        let n_mtp: usize = sequences.iter().map(|(_, t)| targets(&mtp_targets(t, &[t.len()]))).sum();
+        let mtp_share = if mtp { settings.mtp_share } else { 0.0 };
+        let lanes = deal(sequences, settings.lanes, mtp_share, chunk_rows(self.weights.data.len()));
+        let chunks = lanes.iter().flatten().filter(|chunk| chunk.mtp);
+        let n_mtp: usize = chunks.map(|chunk| targets(&mtp_targets(&chunk.targets, &chunk.rows.segments))).sum();
         let rows: usize = sequences.iter().map(|(tokens, _)| tokens.len()).sum();
         let weights = LossWeights {
             mtp: settings.mtp_lambda / n_mtp.max(1) as f32,
             balance: settings.balance_alpha / rows as f32,
         };
         let share = -1.0 / n as f32;
-        let lanes = deal(sequences, settings.lanes, mtp, chunk_rows(self.weights.data.len()));
         let (grads, stats) = self.gradients.compute(&self.model, lanes, weights, |_, _| share);
 
-        let mixtures = stats.expert_counts.len().max(1) as f64;
+        let mixtures = stats.mixture_rows as f64 / rows as f64;
         let mut report = StepReport {
             loss_main: stats.nll / n as f64,
             loss_mtp: if mtp { stats.mtp_nll / stats.mtp_targets.max(1) as f64 } else { 0.0 },
-            loss_balance: stats.balance / (rows as f64 * mixtures),
+            loss_balance: stats.balance / stats.mixture_rows.max(1) as f64,
             rows,
             ..StepReport::default()
         };

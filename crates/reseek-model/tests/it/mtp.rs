@@ -45,7 +45,7 @@ fn gradients_of_the_whole_loss() {
     let [n, n_mtp, rows] = sizes(&sequences).map(|size| size as f64);
     let of = LossWeights { mtp: (LAMBDA / n_mtp) as f32, balance: (ALPHA / rows) as f32 };
     let mut gradients = Gradients::default();
-    let (grads, stats) = gradients.compute(&model, deal(&sequences, 2, true, 1024), of, |_, _| (-1.0 / n) as f32);
+    let (grads, stats) = gradients.compute(&model, deal(&sequences, 2, 1.0, 1024), of, |_, _| (-1.0 / n) as f32);
     let loss = stats.nll / n + LAMBDA * stats.mtp_nll / n_mtp + ALPHA * stats.balance / rows;
 
     let mut reference = Reference::new(&weights);

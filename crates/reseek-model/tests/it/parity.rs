@@ -29,7 +29,7 @@ fn gradients_of_every_parameter() {
         let n = fixture.sequences.iter().map(|(tokens, _)| tokens.len() - 1).sum::<usize>();
         let mut gradients = Gradients::default();
         let none = LossWeights { mtp: 0.0, balance: 0.0 };
-        let batch = deal(&fixture.sequences, 2, false, 1024);
+        let batch = deal(&fixture.sequences, 2, 0.0, 1024);
         let (grads, stats) = gradients.compute(&model, batch, none, |_, _| -1.0 / n as f32);
         let loss = fixture.expected("loss")[0] as f64;
         assert!((stats.nll / n as f64 / loss - 1.0).abs() < 1e-6, "{case}: loss {} for {loss}", stats.nll / n as f64);
@@ -73,5 +73,5 @@ fn ten_steps_of_training() {
 /// The settings that the fixtures were trained with.
 pub fn settings() -> StepSettings {
     let hyper = Hyper { lr: 1e-3, beta1: 0.9, beta2: 0.95, weight_decay: 0.1, clip: 1.0 };
-    StepSettings { hyper, mtp_lambda: 0.0, balance_alpha: 0.0, bias_speed: 0.0, lanes: 2 }
+    StepSettings { hyper, mtp_lambda: 0.0, mtp_share: 1.0, balance_alpha: 0.0, bias_speed: 0.0, lanes: 2 }
 }

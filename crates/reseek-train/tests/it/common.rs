@@ -23,6 +23,7 @@ pub fn learner(spec: ModelSpec) -> Learner {
 pub const SETTINGS: StepSettings = StepSettings {
     hyper: Hyper { lr: 3e-3, beta1: 0.9, beta2: 0.95, weight_decay: 0.1, clip: 1.0 },
     mtp_lambda: 0.3,
+    mtp_share: 1.0,
     balance_alpha: 1e-4,
     bias_speed: 1e-3,
     lanes: 2,

@@ -25,7 +25,7 @@ fn every_row_is_dealt_once_and_in_order() {
         let batch = sequences(lens, 2);
         let total: usize = lens.iter().sum();
         for lanes in [0, 1, 2, 3, 8, 500] {
-            let dealt = deal(&batch, lanes, true, 1024);
+            let dealt = deal(&batch, lanes, 1.0, 1024);
             assert_eq!(dealt.len(), lanes.max(1), "the recipe's number of lanes, empty ones too");
             let (mut tokens, mut targets, mut segments) = (Vec::new(), Vec::new(), Vec::new());
             for chunk in dealt.iter().flatten() {
@@ -53,12 +53,26 @@ fn every_row_is_dealt_once_and_in_order() {
 #[test]
 fn equal_sequences_make_equal_lanes() {
     let rows = |n: usize, lanes: usize| -> Vec<usize> {
-        let dealt = deal(&sequences(&vec![128; n], 1), lanes, false, 1024);
+        let dealt = deal(&sequences(&vec![128; n], 1), lanes, 0.0, 1024);
         dealt.iter().map(|lane| lane.iter().map(|chunk| chunk.rows.len() / 128).sum()).collect()
     };
     assert_eq!(rows(8, 2), [4, 4]);
     assert_eq!(rows(16, 4), [4; 4]);
     assert_eq!(rows(3, 3), [1; 3]);
+}
+
+#[test]
+fn the_mtp_module_learns_from_whole_chunks_of_every_lane() {
+    let marks = |lens: &[usize], lanes: usize, share: f32| -> Vec<Vec<bool>> {
+        let dealt = deal(&sequences(lens, 1), lanes, share, 256);
+        dealt.iter().map(|lane| lane.iter().map(|chunk| chunk.mtp).collect()).collect()
+    };
+    assert_eq!(marks(&[256; 8], 2, 0.5), [[true, true, false, false]; 2]);
+    assert_eq!(marks(&[256; 8], 2, 0.0), [[false; 4]; 2]);
+    // Too few chunks for a part: rather more than less, and never none.
+    assert_eq!(marks(&[256; 6], 2, 0.5), [[true, true, false]; 2]);
+    assert_eq!(marks(&[128; 4], 2, 0.1), [[true]; 2]);
+    assert_eq!(marks(&[10], 3, 0.5), [vec![], vec![true], vec![]]);
 }
 
 /// Every sequence once and in order behind its own prefix, which a chunk holds once.
@@ -117,7 +131,7 @@ fn groups_share_their_prefixes() {
 #[test]
 fn threads_change_no_bit_and_lanes_only_rounding() {
     let batch = sequences(&[40, 90, 7, 64, 64, 33], 4);
-    for (what, spec, mtp) in [("v3", v3(), true), ("student", student(), false)] {
+    for (what, spec, mtp) in [("v3", v3(), 1.0), ("student", student(), 0.0)] {
         let model = learner(spec).model;
         let with = |lanes: usize, threads: usize| {
             set_threads(threads);
@@ -151,7 +165,7 @@ fn buffers_of_a_wider_batch_leave_nothing_behind() {
     let model = learner(v3()).model;
     let mut used = Gradients::default();
     let run = |gradients: &mut Gradients, lanes: usize| {
-        let batch = deal(&sequences(&[30, 30, 30, 30], 7), lanes, true, 1024);
+        let batch = deal(&sequences(&[30, 30, 30, 30], 7), lanes, 1.0, 1024);
         bits(gradients.compute(&model, batch, LossWeights { mtp: 0.01, balance: 0.0 }, |_, _| -0.01).0)
     };
     run(&mut used, 4);

@@ -1,6 +1,6 @@
 //! One step of learning: the loss falls, correction biases move towards an even load, and divergence is an error.
 
-use reseek_train::{Hyper, StepSettings, TrainError, expert_load_max};
+use reseek_train::{Hyper, Sequence, StepSettings, TrainError, expert_load_max};
 
 use crate::common::{SETTINGS, VOCAB, bits, learner, moment_bits, sequences, student, v3};
 
@@ -57,6 +57,24 @@ fn correction_biases_move_against_the_load() {
     let before = bits(&learner.weights.buffers);
     learner.step(&sequences(&[50; 4], 4), &StepSettings { bias_speed: 0.0, ..SETTINGS }).unwrap();
     assert_eq!(bits(&learner.weights.buffers), before);
+}
+
+#[test]
+fn the_mtp_loss_is_the_mean_over_its_share_of_the_rows() {
+    let all = sequences(&[256; 4], 3);
+    let of = |batch: &[Sequence], mtp_share: f32| {
+        let settings = StepSettings { mtp_share, lanes: 2, ..SETTINGS };
+        learner(v3()).step(batch, &settings).unwrap()
+    };
+    // The first of each lane's two sequences.
+    let (part, alone) = (of(&all, 0.5), of(&[all[0].clone(), all[2].clone()], 1.0));
+    assert_eq!(part.loss_mtp, alone.loss_mtp);
+    assert_eq!(part.loss_main, of(&all, 1.0).loss_main);
+    let rows_of = |counts: &[Vec<u32>]| counts.iter().map(|counts| counts.iter().sum::<u32>()).collect::<Vec<_>>();
+    let [main, mtp] = rows_of(&part.expert_counts)[..] else { panic!("a mixture and the module's") };
+    assert_eq!(main, 2 * mtp);
+    let terms = SETTINGS.mtp_lambda as f64 * part.loss_mtp + SETTINGS.balance_alpha as f64 * 1.5 * part.loss_balance;
+    assert!((part.loss - part.loss_main - terms).abs() < 1e-9, "{part:?}");
 }
 
 #[test]

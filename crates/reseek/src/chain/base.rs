@@ -84,7 +84,7 @@ pub fn pretrain_model(
     let mut learner = chain.learner(weights);
     let mut extra = Extra { cursor: json!(Cursor::default()), ..Extra::default() };
     let mut batches: Option<PackedBatches> = None;
-    let flops = train_flops(&spec, recipe.seq_len);
+    let flops = train_flops(&spec, recipe.seq_len, recipe.mtp_share);
     let usage = run(&work.dir, &mut learner, &mut extra, plan.len() as u64, &mut chain.ui, |learner, extra, step| {
         let batches = resume(&mut batches, &mixture, recipe.seq_len, extra).map_err(TextStepError::Data)?;
         let (sequences, tokens_done) = plan[step as usize];
@@ -93,6 +93,7 @@ pub fn pretrain_model(
         let settings = StepSettings {
             hyper: hyper(recipe, schedule.lr(done)),
             mtp_lambda: schedule.mtp_lambda(done),
+            mtp_share: recipe.mtp_share as f32,
             balance_alpha: recipe.balance_alpha as f32,
             bias_speed: schedule.bias_speed(done),
             lanes: recipe.lanes,
@@ -152,6 +153,7 @@ pub fn extend(chain: &mut Chain) -> Outcome<()> {
         let settings = StepSettings {
             hyper: hyper(&pretrain, recipe.lr * ((step % steps + 1) as f64 / 5.0).min(1.0)),
             mtp_lambda: pretrain.mtp_lambda_late as f32,
+            mtp_share: pretrain.mtp_share as f32,
             balance_alpha: pretrain.balance_alpha as f32,
             bias_speed: 0.0,
             lanes: pretrain.lanes,
@@ -274,9 +276,9 @@ fn hyper(recipe: &PretrainRecipe, lr: f64) -> Hyper {
     Hyper { lr, beta1: recipe.beta1, beta2: recipe.beta2, weight_decay: recipe.weight_decay, clip: recipe.clip }
 }
 
-/// Operations of a token's training, the MTP module included.
-fn train_flops(spec: &ModelSpec, seq_len: usize) -> f64 {
-    spec.train_flops_per_token(seq_len).causal + spec.mtp_train_flops_per_token(seq_len)
+/// Operations of a token's training, the MTP module's share included.
+fn train_flops(spec: &ModelSpec, seq_len: usize, mtp_share: f64) -> f64 {
+    spec.train_flops_per_token(seq_len).causal + mtp_share * spec.mtp_train_flops_per_token(seq_len)
 }
 
 /// Steps between rows that show the load of every expert.

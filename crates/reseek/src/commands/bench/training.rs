@@ -114,6 +114,7 @@ impl Step {
         let settings = StepSettings {
             hyper: Hyper { lr: 1e-3, beta1: 0.9, beta2: 0.999, weight_decay: 0.01, clip: f64::MAX },
             mtp_lambda: if has_mtp { 0.3 } else { 0.0 },
+            mtp_share: 1.0,
             balance_alpha: 0.0,
             bias_speed: 0.001,
             lanes: threads(),
