@@ -46,7 +46,7 @@ pub fn preset(name: &str) -> Result<ModelSpec, SpecError> {
 pub enum Scale {
     /// Seconds: for checks that the chain holds together.
     Smoke,
-    /// Eight minutes on two cores.
+    /// Six minutes on two cores.
     Nano,
     Micro,
     Mini,
