@@ -10,7 +10,7 @@ use super::pairing::{Pairing, Plain};
 use super::{KEY_TILE, ROW_BLOCK};
 use crate::dtype::Dtype;
 #[cfg(target_arch = "x86_64")]
-use crate::dtype::makes_pairs_natively;
+use crate::dtype::x86;
 use crate::exp::{exp2, ln};
 #[cfg(target_arch = "x86_64")]
 use crate::simd::Avx512;
@@ -66,7 +66,7 @@ pub(super) fn online_softmax(
     match dtype {
         Dtype::F32 => softmax_in_values(scores, visible, state, o, width),
         #[cfg(target_arch = "x86_64")]
-        Dtype::Bf16 if makes_pairs_natively() => {
+        Dtype::Bf16 if x86::is_supported() => {
             // SAFETY: the machine has the instructions.
             unsafe { softmax_in_native_pairs(scores, visible, state, o, width) }
         }
@@ -278,7 +278,7 @@ pub(super) fn softmax_gradient_pairs(
     out: GradientPairs,
 ) {
     #[cfg(target_arch = "x86_64")]
-    if makes_pairs_natively() {
+    if x86::is_supported() {
         // SAFETY: the machine has the instructions.
         return unsafe { gradient_in_native_pairs(scores, gradients, rows, visible, out) };
     }
