@@ -233,11 +233,10 @@ const BYTES_PER_TOKEN: usize = 4;
 
 /// The mixture for sequences of `seq_len` tokens.
 fn mixture(chain: &Chain, spec: MixtureSpec, seq_len: usize) -> Outcome<Mixture> {
-    let passages = passages(chain)?;
-    let documents = match seq_len {
-        longer if longer > chain.recipe.pretrain.seq_len => Arc::new(passages.joined(longer * BYTES_PER_TOKEN)),
-        _ => passages,
-    };
+    let mut documents = passages(chain)?;
+    if seq_len > chain.recipe.pretrain.seq_len {
+        documents = Arc::new(documents.joined(seq_len * BYTES_PER_TOKEN));
+    }
     Ok(Mixture::new(documents, chain.problems.clone(), chain.tokenizer()?, spec, chain.seed)?)
 }
 
