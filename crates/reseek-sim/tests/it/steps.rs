@@ -219,6 +219,7 @@ fn a_machine_twice_as_fast_takes_half_the_time() {
     for (slow, fast) in slow.iter().zip(&fast) {
         assert!(slow.seconds > 0.0 && (slow.seconds / fast.seconds - 2.0).abs() < 1e-9, "{slow:?} {fast:?}");
     }
-    let longer = resolve(Scale::Nano, &[], &["pretrain.tokens=10000000".to_string()]).unwrap().recipe;
+    let twice = format!("pretrain.tokens={}", 2 * recipe.pretrain.tokens);
+    let longer = resolve(Scale::Nano, &[], &[twice]).unwrap().recipe;
     assert!((predict(&model, &student, &longer, &of(1.0))[0].seconds / slow[0].seconds - 2.0).abs() < 1e-9);
 }
