@@ -216,14 +216,13 @@ fn pair_rows_body<V: Lanes>(to: &mut [f32], even: &[f32], odd: &[f32]) {
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod x86 {
     use std::arch::x86_64::{
-        __m512, __m512bh, __m512i, _mm256_maskz_loadu_epi16, _mm512_castsi512_ps, _mm512_cvtepu16_epi32,
-        _mm512_cvtne2ps_pbh, _mm512_loadu_ps, _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps, _mm512_or_si512,
-        _mm512_permutexvar_epi16, _mm512_set_epi16, _mm512_slli_epi32, _mm512_storeu_ps,
+        _mm256_maskz_loadu_epi16, _mm512_castsi512_ps, _mm512_cvtepu16_epi32, _mm512_loadu_ps, _mm512_mask_storeu_ps,
+        _mm512_maskz_loadu_ps, _mm512_or_si512, _mm512_slli_epi32, _mm512_storeu_ps,
     };
-    use std::mem::transmute;
     use std::ops::Range;
 
     use crate::dispatch::{SimdLevel, level};
+    use crate::simd::{pair_lanes, pair_neighbouring_lanes};
 
     const LANES: usize = 16;
 
@@ -277,7 +276,7 @@ pub(crate) mod x86 {
             // SAFETY: `from` has two vectors, `to` one for each of them.
             unsafe {
                 let (low, high) = (_mm512_loadu_ps(from.as_ptr()), _mm512_loadu_ps(from.as_ptr().add(LANES)));
-                _mm512_storeu_ps(to.as_mut_ptr().add(i * LANES), neighbours(low, high));
+                _mm512_storeu_ps(to.as_mut_ptr().add(i * LANES), pair_neighbouring_lanes(low, high));
             }
         }
         if !rest.is_empty() {
@@ -287,7 +286,7 @@ pub(crate) mod x86 {
                 let of_high = mask(rest.len().saturating_sub(LANES));
                 let high = _mm512_maskz_loadu_ps(of_high, rest.as_ptr().wrapping_add(LANES));
                 let at = whole.len() * LANES;
-                _mm512_mask_storeu_ps(to.as_mut_ptr().add(at), mask(to.len() - at), neighbours(low, high));
+                _mm512_mask_storeu_ps(to.as_mut_ptr().add(at), mask(to.len() - at), pair_neighbouring_lanes(low, high));
             }
         }
     }
@@ -301,30 +300,8 @@ pub(crate) mod x86 {
         lanes(to.len(), |at, mask| unsafe {
             let even = _mm512_maskz_loadu_ps(mask, even.as_ptr().add(at));
             let odd = _mm512_maskz_loadu_ps(mask, odd.as_ptr().add(at));
-            _mm512_mask_storeu_ps(to.as_mut_ptr().add(at), mask, rows(even, odd));
+            _mm512_mask_storeu_ps(to.as_mut_ptr().add(at), mask, pair_lanes(even, odd));
         });
-    }
-
-    /// The values of `low` followed by those of `high`, rounded, two a lane.
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bf16")]
-    pub(crate) fn neighbours(low: __m512, high: __m512) -> __m512 {
-        // SAFETY: both are 512 bits.
-        unsafe { transmute::<__m512bh, __m512>(_mm512_cvtne2ps_pbh(high, low)) }
-    }
-
-    /// The lanes of both rounded, that of `even` in the low half.
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
-    pub(crate) fn rows(even: __m512, odd: __m512) -> __m512 {
-        // Word 2i of the result is word i, word 2i + 1 is word 16 + i.
-        let order = _mm512_set_epi16(
-            31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7, 22, 6, 21, 5, 20, 4, 19, 3, 18, 2, 17,
-            1, 16, 0,
-        );
-        // SAFETY: both are 512 bits.
-        let halves = unsafe { transmute::<__m512bh, __m512i>(_mm512_cvtne2ps_pbh(odd, even)) };
-        _mm512_castsi512_ps(_mm512_permutexvar_epi16(order, halves))
     }
 
     /// Calls `f(place, mask)` for each vector of `len` values: all lanes but for the last one's.

@@ -13,7 +13,7 @@ mod x86;
 #[cfg(target_arch = "aarch64")]
 pub(crate) use neon::Neon;
 #[cfg(target_arch = "x86_64")]
-pub(crate) use x86::{Avx2, Avx512};
+pub(crate) use x86::{Avx2, Avx512, pair_lanes, pair_neighbouring_lanes};
 
 /// Lanes in a vector.
 pub(crate) const LANES: usize = 16;

@@ -7,7 +7,6 @@
 use std::arch::x86_64::*;
 
 use super::Lanes;
-use crate::dtype::x86 as pairs;
 
 /// Two 256-bit registers.
 #[derive(Clone, Copy)]
@@ -36,7 +35,7 @@ impl Avx512 {
     /// Inlined into a function with AVX-512 BF16 enabled.
     #[inline(always)]
     pub(crate) unsafe fn pair_neighbours(low: Self, high: Self) -> Self {
-        unsafe { Self(pairs::neighbours(low.0, high.0)) }
+        unsafe { Self(pair_neighbouring_lanes(low.0, high.0)) }
     }
 
     /// The lanes of both rounded to bf16, that of `even` in the low half.
@@ -45,8 +44,28 @@ impl Avx512 {
     /// Inlined into a function with AVX-512 BF16 and BW enabled.
     #[inline(always)]
     pub(crate) unsafe fn pair_rows(even: Self, odd: Self) -> Self {
-        unsafe { Self(pairs::rows(even.0, odd.0)) }
+        unsafe { Self(pair_lanes(even.0, odd.0)) }
     }
+}
+
+/// The values of `low` followed by those of `high`, rounded to bf16, two a lane.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bf16")]
+pub(crate) fn pair_neighbouring_lanes(low: __m512, high: __m512) -> __m512 {
+    unsafe { std::mem::transmute::<__m512bh, __m512>(_mm512_cvtne2ps_pbh(high, low)) }
+}
+
+/// The lanes of both rounded to bf16, that of `even` in the low half.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+pub(crate) fn pair_lanes(even: __m512, odd: __m512) -> __m512 {
+    // Word 2i of the result is word i, word 2i + 1 is word 16 + i.
+    let order = _mm512_set_epi16(
+        31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7, 22, 6, 21, 5, 20, 4, 19, 3, 18, 2, 17, 1,
+        16, 0,
+    );
+    let halves = unsafe { std::mem::transmute::<__m512bh, __m512i>(_mm512_cvtne2ps_pbh(odd, even)) };
+    _mm512_castsi512_ps(_mm512_permutexvar_epi16(order, halves))
 }
 
 /// Methods of two operands that are one intrinsic a register.
