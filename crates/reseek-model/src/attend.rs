@@ -7,7 +7,7 @@ use reseek_tensor::attention::{
 };
 use reseek_tensor::buffer::Buffer;
 
-use crate::block::add;
+use crate::part::add;
 use crate::rows::Rows;
 
 /// Outputs [n, h, d_v] and log-sum-exps [n, h] of queries [n, h, d_qk] over keys [n, g, d_qk] and values [n, g, d_v].

@@ -11,7 +11,7 @@ use crate::cache::{CacheMode, LayerCache};
 use crate::gqa::{Gqa, GqaSaved};
 use crate::mla::{Mla, MlaSaved};
 use crate::moe::{Mlp, MlpSaved, Moe, MoeSaved};
-use crate::part::Norm;
+use crate::part::{Norm, add};
 use crate::rows::Pass;
 use crate::weights::Source;
 
@@ -191,8 +191,4 @@ impl BlockSaved {
             FfnSaved::Dense(_) => None,
         }
     }
-}
-
-pub(crate) fn add(y: &mut [f32], x: &[f32]) {
-    y.iter_mut().zip(x).for_each(|(y, x)| *y += x);
 }

@@ -218,3 +218,8 @@ impl Norm {
         rmsnorm_wgrad(&mut grads[self.range.clone()], dy, x, self.eps);
     }
 }
+
+/// y += x.
+pub(crate) fn add(y: &mut [f32], x: &[f32]) {
+    y.iter_mut().zip(x).for_each(|(y, x)| *y += x);
+}
