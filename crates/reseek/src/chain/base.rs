@@ -159,12 +159,8 @@ pub fn extend(chain: &mut Chain) -> Outcome<()> {
             lanes: pretrain.lanes,
         };
         let report = learner.step(&batch, &settings).map_err(TextStepError::Train)?;
-        Ok::<_, TextStepError>(row(
-            &report,
-            &settings,
-            step,
-            train_flops(&learner.weights.spec, length, pretrain.mtp_share),
-        ))
+        let flops = train_flops(&learner.weights.spec, length, pretrain.mtp_share);
+        Ok::<_, TextStepError>(row(&report, &settings, step, flops))
     })
     .map_err(ended)?;
     let after = needles(chain, &tokenizer, &haystack, &learner.weights, seq_len)?;
