@@ -9,7 +9,7 @@ use reseek_tensor::linear::linear_forward;
 use reseek_tensor::pool::{map_lanes, threads};
 use reseek_tensor::random::Stream;
 
-use crate::sample::Distribution;
+use crate::sample::{Distribution, DistributionScratch, Drawn};
 use crate::{EngineError, Sampling};
 
 /// A prompt and how many samples to draw from it.
@@ -48,8 +48,21 @@ pub struct Completion {
     pub tokens: Vec<u32>,
     /// log p of each token under the model itself, without temperature or truncation.
     pub logprobs: Vec<f32>,
+    /// log p of each token under the distribution that it was drawn from, with both: the behaviour policy of an importance ratio.
+    pub behaviour_logprobs: Vec<f32>,
     /// Why it ended.
     pub finish: Finish,
+}
+
+impl Completion {
+    fn new(drawn: &[Drawn], finish: Finish) -> Self {
+        Self {
+            tokens: drawn.iter().map(|d| d.token).collect(),
+            logprobs: drawn.iter().map(|d| d.logprob).collect(),
+            behaviour_logprobs: drawn.iter().map(|d| d.behaviour).collect(),
+            finish,
+        }
+    }
 }
 
 /// How a call decodes.
@@ -149,7 +162,7 @@ struct Lane<'a> {
     free: Vec<usize>,
     active: Vec<Active>,
     logits: Vec<f32>,
-    weights: Vec<f32>,
+    scratch: DistributionScratch,
 }
 
 /// A computed prompt, in the slot behind those of the samples.
@@ -164,8 +177,7 @@ struct Active {
     sample: usize,
     slot: usize,
     stream: Stream,
-    tokens: Vec<u32>,
-    logprobs: Vec<f32>,
+    drawn: Vec<Drawn>,
     finish: Option<Finish>,
 }
 
@@ -192,7 +204,7 @@ impl<'a> Lane<'a> {
             free,
             active: Vec::new(),
             logits: Vec::new(),
-            weights: Vec::new(),
+            scratch: DistributionScratch::default(),
         }
     }
 
@@ -246,8 +258,7 @@ impl<'a> Lane<'a> {
             }
             let index = ((request as u64) << 32) | sample as u64;
             let stream = Stream::new(self.stream.seed, &self.stream.purpose, self.stream.step, index);
-            let (tokens, logprobs) = (Vec::new(), Vec::new());
-            self.active.push(Active { request, sample, slot, stream, tokens, logprobs, finish: None });
+            self.active.push(Active { request, sample, slot, stream, drawn: Vec::new(), finish: None });
         }
         if let Some(&(request, slot)) = first.last() {
             self.hold(request, slot, &hidden[hidden.len() - d..], queue);
@@ -300,7 +311,7 @@ impl<'a> Lane<'a> {
         if self.active.is_empty() {
             return Ok(());
         }
-        let tokens: Vec<u32> = self.active.iter().map(|a| *a.tokens.last().expect("a first token")).collect();
+        let tokens: Vec<u32> = self.active.iter().map(|a| a.drawn.last().expect("a first token").token).collect();
         let slots: Vec<usize> = self.active.iter().map(|a| a.slot).collect();
         let hidden = self.model.decode(&mut self.cache, &tokens, &vec![1; tokens.len()], &slots);
         self.draw(&hidden, 0)
@@ -312,21 +323,19 @@ impl<'a> Lane<'a> {
         let context = self.model.spec().max_position_embeddings;
         let active = &mut self.active[from..];
         self.logits.resize(active.len() * vocab, 0.0);
-        self.weights.resize(vocab, 0.0);
         linear_forward(&mut self.logits, hidden, self.model.head());
         for (active, logits) in active.iter_mut().zip(self.logits.chunks_exact_mut(vocab)) {
             let position = self.cache.len(active.slot);
-            let token = Distribution::new(logits, &mut self.weights)
+            let drawn = Distribution::new(logits, self.sampling.temperature, &mut self.scratch)
                 .pick(self.sampling, active.stream.uniform())
                 .ok_or(EngineError::NotFinite { position })?;
-            active.tokens.push(token);
-            active.logprobs.push(logits[token as usize]);
+            active.drawn.push(drawn);
             if let Some(see) = self.options.on_token {
-                see(active.request, active.sample, token);
+                see(active.request, active.sample, drawn.token);
             }
-            if self.sampling.stop.contains(&token) {
+            if self.sampling.stop.contains(&drawn.token) {
                 active.finish = Some(Finish::Stop);
-            } else if active.tokens.len() >= self.sampling.max_new_tokens || position + 1 >= context {
+            } else if active.drawn.len() >= self.sampling.max_new_tokens || position + 1 >= context {
                 active.finish = Some(Finish::Length);
             }
         }
@@ -341,10 +350,10 @@ impl<'a> Lane<'a> {
                 i += 1;
                 continue;
             };
-            let Active { request, sample, slot, tokens, logprobs, .. } = self.active.remove(i);
+            let Active { request, sample, slot, drawn, .. } = self.active.remove(i);
             self.cache.clear(slot);
             self.free.push(slot);
-            done.push((request, sample, Completion { tokens, logprobs, finish }));
+            done.push((request, sample, Completion::new(&drawn, finish)));
         }
     }
 }

@@ -8,7 +8,7 @@ mod sample;
 mod score;
 
 pub use generate::{Completion, Finish, GenerateOptions, Request, StreamName, generate};
-pub use sample::{Distribution, Sampling};
+pub use sample::Sampling;
 pub use score::{logprobs, score};
 
 /// Why a request cannot be served.

@@ -1,7 +1,6 @@
 //! Drawing a token: temperature, then top-k, then top-p, in the order that Hugging Face applies them.
 
-use reseek_tensor::cross_entropy::log_softmax_row;
-use reseek_tensor::elementwise::exp_scaled;
+use reseek_tensor::cross_entropy::{log_softmax_row, temper};
 
 use crate::EngineError;
 
@@ -48,43 +47,73 @@ impl Sampling {
     }
 }
 
-/// One token's distribution, as [`log_softmax_row`] leaves it.
+/// One token's distribution: the model's own, and at the temperature that is drawn from.
 pub struct Distribution<'a> {
-    /// Of every token of the vocabulary.
-    pub logprobs: &'a [f32],
-    /// Probabilities over the greatest; overwritten where the temperature is not 1.
-    pub weights: &'a mut [f32],
+    /// log softmax(logits), of every token of the vocabulary.
+    logprobs: &'a [f32],
+    /// log softmax(logits / T), with the bits that a trainer at that temperature finds; the model's own at T = 1 and where 0 is greedy.
+    tempered: &'a [f32],
+    /// Probabilities at T over the greatest.
+    weights: &'a [f32],
     /// The greatest of the log-probabilities; not a number where the logits are not.
-    pub greatest: f32,
+    greatest: f32,
+}
+
+/// Memory for a [`Distribution`], kept from token to token.
+#[derive(Default)]
+pub struct DistributionScratch {
+    tempered: Vec<f32>,
+    weights: Vec<f32>,
+}
+
+/// A token that was drawn.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Drawn {
+    /// The token.
+    pub token: u32,
+    /// Its log-probability under the model itself.
+    pub logprob: f32,
+    /// Its log-probability under what it was drawn from: temperature, top-k and top-p included; 0 where that is greedy.
+    pub behaviour: f32,
 }
 
 impl<'a> Distribution<'a> {
     /// Of one row of logits, which become log-probabilities.
-    pub fn new(logits: &'a mut [f32], weights: &'a mut [f32]) -> Self {
-        let greatest = log_softmax_row(logits, weights);
-        Self { logprobs: logits, weights, greatest }
+    pub fn new(logits: &'a mut [f32], temperature: f32, scratch: &'a mut DistributionScratch) -> Self {
+        let DistributionScratch { tempered, weights } = scratch;
+        weights.resize(logits.len(), 0.0);
+        if temperature == 0.0 || temperature == 1.0 {
+            let greatest = log_softmax_row(logits, weights);
+            let logprobs: &[f32] = logits;
+            return Self { logprobs, tempered: logprobs, weights, greatest };
+        }
+        tempered.clear();
+        tempered.extend_from_slice(logits);
+        temper(tempered, temperature);
+        log_softmax_row(logits, weights);
+        let greatest = log_softmax_row(tempered, weights);
+        Self { logprobs: logits, tempered, weights, greatest }
     }
 
     /// The token that `uniform` in [0, 1) draws, or nothing where the logits were not numbers.
     ///
-    /// At temperature 1 without truncation the vocabulary is walked in order, so the draw costs one pass.
-    pub fn pick(&mut self, sampling: &Sampling, uniform: f64) -> Option<u32> {
+    /// Without truncation the vocabulary is walked in order, so the draw costs one pass.
+    pub fn pick(&self, sampling: &Sampling, uniform: f64) -> Option<Drawn> {
         if !self.greatest.is_finite() {
             return None;
         }
+        let drawn = |token: usize, behaviour| Drawn { token: token as u32, logprob: self.logprobs[token], behaviour };
         if sampling.temperature == 0.0 {
-            return self.logprobs.iter().position(|&l| l == self.greatest).map(|best| best as u32);
-        }
-        if sampling.temperature != 1.0 {
-            exp_scaled(self.weights, self.logprobs, self.greatest, 1.0 / sampling.temperature);
+            return self.logprobs.iter().position(|&l| l == self.greatest).map(|best| drawn(best, 0.0));
         }
         let whole = sampling.top_p >= 1.0 && (sampling.top_k == 0 || sampling.top_k >= self.weights.len());
         if whole {
-            return walk(self.weights, uniform).map(|token| token as u32);
+            return walk(self.weights, uniform).map(|token| drawn(token, self.tempered[token]));
         }
         let candidates = nucleus(self.weights, sampling);
         let weights: Vec<f32> = candidates.iter().map(|&(_, w)| w).collect();
-        walk(&weights, uniform).map(|i| candidates[i].0)
+        let mass = sum(&candidates);
+        walk(&weights, uniform).map(|i| drawn(candidates[i].0 as usize, (candidates[i].1 as f64 / mass).ln() as f32))
     }
 }
 
@@ -144,8 +173,9 @@ mod tests {
     }
 
     fn pick(logits: &[f32], sampling: &Sampling, uniform: f64) -> Option<u32> {
-        let (mut logits, mut weights) = (logits.to_vec(), vec![0.0; logits.len()]);
-        Distribution::new(&mut logits, &mut weights).pick(sampling, uniform)
+        let (mut logits, mut scratch) = (logits.to_vec(), DistributionScratch::default());
+        let drawn = Distribution::new(&mut logits, sampling.temperature, &mut scratch).pick(sampling, uniform);
+        drawn.map(|drawn| drawn.token)
     }
 
     fn shares(logprobs: &[f32], sampling: &Sampling) -> Vec<f64> {
@@ -172,6 +202,32 @@ mod tests {
         check(sampling(1.0, 1, 0.9), [0.0, 1.0, 0.0, 0.0]);
         let squares: f64 = p.iter().map(|&p| (p * p) as f64).sum();
         check(sampling(0.5, 0, 1.0), [0.01 / squares, 0.25 / squares, 0.0625 / squares, 0.0225 / squares]);
+    }
+
+    /// What is recorded beside a token is how often it is drawn, whatever the settings: an importance ratio divides by it.
+    #[test]
+    fn the_recorded_probability_is_that_of_the_draw() {
+        let logprobs: Vec<f32> = [0.1f32, 0.5, 0.25, 0.15].iter().map(|p| p.ln()).collect();
+        for settings in [
+            sampling(1.0, 0, 1.0),
+            sampling(0.7, 0, 1.0),
+            sampling(1.4, 3, 1.0),
+            sampling(0.7, 0, 0.8),
+            sampling(0.0, 0, 1.0),
+        ] {
+            let shares = shares(&logprobs, &settings);
+            for i in 0..200 {
+                let (mut logits, mut scratch) = (logprobs.clone(), DistributionScratch::default());
+                let distribution = Distribution::new(&mut logits, settings.temperature, &mut scratch);
+                let drawn = distribution.pick(&settings, (i as f64 + 0.5) / 200.0).unwrap();
+                let share = shares[drawn.token as usize];
+                assert!(
+                    (drawn.behaviour.exp() as f64 - share).abs() < 2e-4,
+                    "{settings:?}: {drawn:?}, drawn in {share}"
+                );
+                assert!((drawn.logprob - logprobs[drawn.token as usize]).abs() < 1e-6);
+            }
+        }
     }
 
     #[test]

@@ -24,16 +24,17 @@ pub fn score(model: &Model, tokens: &[u32]) -> Result<Vec<f32>, EngineError> {
     }
     let mut targets = tokens[1..].to_vec();
     targets.push(IGNORE);
-    let mut out = logprobs(model, vec![(Rows::new(tokens, &[tokens.len()]), targets)]).remove(0);
+    let mut out = logprobs(model, vec![(Rows::new(tokens, &[tokens.len()]), targets)], 1.0).remove(0);
     out.pop();
     Ok(out)
 }
 
-/// log p of the targets of every lane's rows, [n] each; 0 where the target is ignored. The bits are those of training.
-pub fn logprobs(model: &Model, lanes: Vec<(Rows, Vec<u32>)>) -> Vec<Vec<f32>> {
+/// log p of the targets of every lane's rows under softmax(logits / `temperature`), [n] each; 0 where the target is ignored. The bits are
+/// those of training.
+pub fn logprobs(model: &Model, lanes: Vec<(Rows, Vec<u32>)>, temperature: f32) -> Vec<Vec<f32>> {
     map_lanes(lanes, |(rows, targets)| {
         let mut out = vec![0.0; targets.len()];
-        lm_logprobs(&model.hidden(&rows), model.head(), &targets, &mut out);
+        lm_logprobs(&model.hidden(&rows), model.head(), &targets, temperature, &mut out);
         out
     })
 }

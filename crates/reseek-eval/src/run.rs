@@ -89,6 +89,6 @@ fn judge(problem: &Problem, completion: String, tokens: usize) -> Answer {
 pub fn bits_per_byte(model: &Model, windows: Vec<(Vec<u32>, Vec<u32>)>, bytes: usize) -> f64 {
     let lanes: Vec<(Rows, Vec<u32>)> =
         windows.into_iter().map(|(tokens, targets)| (Rows::new(&tokens, &[tokens.len()]), targets)).collect();
-    let nats: f64 = logprobs(model, lanes).iter().flatten().map(|&logp| -(logp as f64)).sum();
+    let nats: f64 = logprobs(model, lanes, 1.0).iter().flatten().map(|&logp| -(logp as f64)).sum();
     nats / std::f64::consts::LN_2 / bytes.max(1) as f64
 }

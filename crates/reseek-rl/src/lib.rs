@@ -1,7 +1,7 @@
 //! Reinforcement learning: problems → rollouts → rewards → advantages → loss → update, in small files that mirror the formulas.
 //!
-//! On-policy is checked, not corrected: before the first update of a batch the trainer must find the sampler's log-probabilities
-//! (ratio 1) and no distance to a reference copied just now (KL 0).
+//! On-policy is checked, not corrected: before the first update of a batch the trainer must find the log-probabilities of the
+//! distribution that was sampled from, temperature included (ratio 1), and no distance to a reference copied just now (KL 0).
 
 pub mod advantage;
 pub mod loss;

@@ -1,12 +1,13 @@
 //! GRPO's loss of a token (DeepSeekMath, equation 3; R1 report, equation 1).
 //!
 //! With w = π/π_old, the token's term is −min(w·A, clip(w, 1 − ε, 1 + ε)·A) + β·k3, k3 = exp(log π_ref − log π) − (log π_ref − log π) − 1.
+//! π is softmax(z/T) at the rollout's temperature T in all three: what the samples were drawn from is what is trained, as in TRL.
 //! A sequence's terms are averaged over its tokens, then sequences over the batch ("grpo" in TRL).
 
 /// What the loss needs beside the policy's own log-probability.
 #[derive(Clone, Copy, Debug)]
 pub struct TokenContext {
-    /// log π_old of the sampler.
+    /// log π_old: of the distribution that the token was drawn from.
     pub old: f32,
     /// log π_ref of the reference.
     pub reference: f32,

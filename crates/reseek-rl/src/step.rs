@@ -6,13 +6,14 @@ use reseek_spec::RlRecipe;
 use reseek_tensor::cross_entropy::IGNORE;
 use reseek_tensor::pool::map_lanes;
 use reseek_tensor::random::Stream;
-use reseek_train::{Chunk, Group, Hyper, Learner, LossWeights, Sequence, deal_groups};
+use reseek_train::{Chunk, Group, Hyper, Learner, LossParts, Sequence, deal_groups};
 
 use crate::RlError;
 use crate::advantage::{advantages, mean_std};
 use crate::loss::{LossSettings, TokenContext, TokenLoss, token_loss};
 
-/// Largest difference between the sampler's and the trainer's log-probability of a token that is still the same policy.
+/// Largest difference between the log-probability of a token under what it was drawn from and under the trainer's policy at the rollout's
+/// temperature that still is the same policy.
 pub const ON_POLICY_TOLERANCE: f32 = 1e-5;
 
 /// What a verifier says of one completion.
@@ -105,10 +106,7 @@ where
     for (i, minibatch) in samples.chunks_mut(size).enumerate() {
         // Completions of a prompt side by side: they share its rows.
         minibatch.sort_by_key(|sample| sample.prompt);
-        let terms = update(policy, reference, prompts, minibatch, recipe, name, &mut report)?;
-        if i == 0 {
-            check_on_policy(&terms, name, &mut report)?;
-        }
+        let terms = update(policy, reference, prompts, minibatch, recipe, name, i == 0, &mut report)?;
         sums.add(&terms);
     }
     sums.finish(&mut report, samples.chunks(size).len());
@@ -160,7 +158,8 @@ fn lanes(prompts: &[Vec<u32>], minibatch: &[Sample], lanes: usize) -> Vec<Vec<Ch
     deal_groups(&groups.collect::<Vec<_>>(), lanes)
 }
 
-/// One optimizer step on a mini-batch; the loss terms of its tokens, as they were before the step.
+/// One optimizer step on a mini-batch; the loss terms of its tokens, as they were before the step. The `first` of a batch is taken only
+/// where the samples are the policy's own.
 fn update(
     policy: &mut Learner,
     reference: Option<&Model>,
@@ -168,33 +167,39 @@ fn update(
     minibatch: &[Sample],
     recipe: &RlRecipe,
     name: &StepName,
+    first: bool,
     report: &mut StepReport,
 ) -> Result<Vec<TokenLoss>, RlError> {
     let lanes = lanes(prompts, minibatch, name.lanes);
     let reference: Option<Vec<f32>> = reference.map(|model| {
         let chunks: Vec<(Rows, Vec<u32>)> =
             lanes.iter().flatten().map(|chunk| (chunk.rows.clone(), chunk.targets.clone())).collect();
-        logprobs(model, chunks).concat()
+        logprobs(model, chunks, recipe.temperature as f32).concat()
     });
     let contexts = contexts(&lanes, minibatch, reference.as_deref());
     let settings = LossSettings { clip_epsilon: recipe.clip_epsilon as f32, kl_beta: recipe.kl_beta as f32 };
-    let weights = LossWeights { mtp: 0.0, balance: 0.0 };
+    let parts = LossParts { temperature: recipe.temperature as f32, ..LossParts::default() };
     let (grads, stats) = policy
         .gradients
-        .compute(&policy.model, lanes, weights, |row, logp| token_loss(logp, &contexts[row], &settings).gradient);
+        .compute(&policy.model, lanes, parts, |row, logp| token_loss(logp, &contexts[row], &settings).gradient);
+    let terms: Vec<TokenLoss> =
+        stats.logprobs.iter().map(|&(row, logp)| token_loss(logp, &contexts[row], &settings)).collect();
+    if first {
+        check_on_policy(&terms, name, report)?;
+    }
     let hyper = Hyper { lr: name.lr, beta1: 0.9, beta2: 0.95, weight_decay: 0.0, clip: 1.0 };
     report.grad_norm += policy.optimizer.update(&mut policy.weights, grads, &hyper)?;
     policy.model.repack(&policy.weights);
     report.entropy += stats.entropy / stats.targets.max(1) as f64;
     report.trained_rows += stats.rows;
-    Ok(stats.logprobs.iter().map(|&(row, logp)| token_loss(logp, &contexts[row], &settings)).collect())
+    Ok(terms)
 }
 
 /// What the loss needs at each row of the lanes, whose targets are the completions in order; rows of prompts have no share.
 fn contexts(lanes: &[Vec<Chunk>], minibatch: &[Sample], reference: Option<&[f32]>) -> Vec<TokenContext> {
     let mut tokens = minibatch.iter().flat_map(|sample| {
         let share = 1.0 / (minibatch.len() * sample.completion.tokens.len()) as f32;
-        sample.completion.logprobs.iter().map(move |&old| (old, sample.advantage, share))
+        sample.completion.behaviour_logprobs.iter().map(move |&old| (old, sample.advantage, share))
     });
     let targets = lanes.iter().flatten().flat_map(|chunk| &chunk.targets);
     let context = |(row, &target): (usize, &u32)| {
@@ -207,7 +212,7 @@ fn contexts(lanes: &[Vec<Chunk>], minibatch: &[Sample], reference: Option<&[f32]
     targets.enumerate().map(context).collect()
 }
 
-/// Before the first update the sampler's policy, the trainer's and a fresh reference are one.
+/// Before the first update the distribution that was sampled from, the trainer's and a fresh reference are one.
 fn check_on_policy(terms: &[TokenLoss], name: &StepName, report: &mut StepReport) -> Result<(), RlError> {
     let gap = terms.iter().map(|t| (t.ratio - 1.0).abs()).fold(0.0, f32::max);
     report.first_ratio_gap = gap as f64;

@@ -3,8 +3,8 @@
 //! scratch, so that rows × vocabulary never exists.
 //!
 //! **Invariant:** a row's log-probability has the same bits in [`lm_loss`], [`lm_logprobs`] and
-//! [`log_softmax_row`] of the logits that [`crate::linear::linear_forward`] gives, whatever the
-//! other rows are: sums run over 16 lanes in the order of the vocabulary and then a tree.
+//! [`log_softmax_row`] of the logits that [`crate::linear::linear_forward`] gives and [`temper`]
+//! divides, whatever the other rows are: sums run over 16 lanes in the order of the vocabulary and then a tree.
 
 use std::cell::Cell;
 
@@ -31,20 +31,35 @@ pub struct LmGrads<'a> {
     pub dhead: &'a mut [f32],
 }
 
-/// For every row with a target, in order: computes `logp`, the log-probability of its target, and
-/// the entropy of its distribution (both natural), and calls `dlogp(row, logp, entropy)`, which
-/// returns the derivative of the loss by `logp`. With `grads`, goes on to the gradients of
-/// `hidden [rows, hidden_size]` and of the head.
-///
-/// Mean cross-entropy is `dlogp = |_, logp, _| { loss -= logp / n; -1.0 / n }`. Values that are
-/// not finite come out as NaN.
+/// Divides logits by `temperature`. Trainer and sampler both do it by this function, before the softmax, so that both see the same bits;
+/// 1 changes none.
 ///
 /// # Panics
-/// If a target is neither in the vocabulary nor [`IGNORE`], or if lengths do not fit.
+/// If `temperature` is not above 0.
+pub fn temper(logits: &mut [f32], temperature: f32) {
+    assert!(temperature > 0.0, "a softmax at temperature {temperature}");
+    if temperature != 1.0 {
+        let factor = 1.0 / temperature;
+        logits.iter_mut().for_each(|logit| *logit *= factor);
+    }
+}
+
+/// For every row with a target, in order: computes `logp`, the log-probability of its target under
+/// softmax(logits / `temperature`), and the entropy of that distribution (both natural), and calls
+/// `dlogp(row, logp, entropy)`, which returns the derivative of the loss by `logp`. With `grads`,
+/// goes on to the gradients of `hidden [rows, hidden_size]` and of the head.
+///
+/// Mean cross-entropy is `dlogp = |_, logp, _| { loss -= logp / n; -1.0 / n }` at temperature 1.
+/// Values that are not finite come out as NaN.
+///
+/// # Panics
+/// If a target is neither in the vocabulary nor [`IGNORE`], if `temperature` is not above 0, or if
+/// lengths do not fit.
 pub fn lm_loss(
     hidden: &[f32],
     head: &Linear,
     targets: &[u32],
+    temperature: f32,
     dlogp: &mut dyn FnMut(usize, f32, f32) -> f32,
     mut grads: Option<LmGrads<'_>>,
 ) {
@@ -72,6 +87,7 @@ pub fn lm_loss(
         gather_rows(x, hidden, chunk, width);
         let x = Operand::of(x, width, dtype);
         linear_forward(logits, &x, head);
+        temper(logits, temperature);
         let mut softmax_of = |row: u32, logits: &mut [f32]| {
             let softmax = Softmax::of(logits, targets[row as usize] as usize);
             let slope = dlogp(row as usize, softmax.logp, softmax.entropy);
@@ -88,7 +104,8 @@ pub fn lm_loss(
             let logits = logits[rows.start * vocab..rows.end * vocab].chunks_exact_mut(vocab);
             for ((&row, logits), out) in chunk[rows].iter().zip(logits).zip(out.chunks_exact_mut(vocab)) {
                 let (softmax, slope) = softmax_of(row, logits);
-                // dlogp/dlogits = onehot − softmax
+                // dlogp/dlogits = (onehot − softmax) / temperature
+                let slope = slope / temperature;
                 scale(out, logits, -slope / softmax.sum);
                 out[targets[row as usize] as usize] += slope;
             }
@@ -103,18 +120,18 @@ pub fn lm_loss(
     SCRATCH.set(scratch);
 }
 
-/// Log-probabilities of the targets, 0 for rows with [`IGNORE`].
+/// Log-probabilities of the targets under softmax(logits / `temperature`), 0 for rows with [`IGNORE`].
 ///
 /// # Panics
 /// As [`lm_loss`], and if `out` has not one value a row.
-pub fn lm_logprobs(hidden: &[f32], head: &Linear, targets: &[u32], out: &mut [f32]) {
+pub fn lm_logprobs(hidden: &[f32], head: &Linear, targets: &[u32], temperature: f32, out: &mut [f32]) {
     assert_eq!(out.len(), targets.len(), "out has {} values for {} rows", out.len(), targets.len());
     out.fill(0.0);
     let mut keep = |row: usize, logp, _| {
         out[row] = logp;
         0.0
     };
-    lm_loss(hidden, head, targets, &mut keep, None);
+    lm_loss(hidden, head, targets, temperature, &mut keep, None);
 }
 
 /// Turns one row of logits into log-probabilities, and leaves in `weights` the probabilities divided by the greatest. Returns the

@@ -22,13 +22,22 @@ pub struct Chunk {
     pub mtp: bool,
 }
 
-/// How the parts of the loss are weighted.
+/// What the loss is made of: the weights of its parts, and the temperature of the distribution that it sees.
 #[derive(Clone, Copy, Debug)]
-pub struct LossWeights {
+pub struct LossParts {
     /// λ of the MTP loss divided by the batch's MTP targets, a weight a token.
     pub mtp: f32,
     /// α of the balance loss divided by the batch's rows.
     pub balance: f32,
+    /// T of softmax(logits / T), whose log-probabilities the loss sees: 1, and in RL what the samples were drawn at.
+    pub temperature: f32,
+}
+
+impl Default for LossParts {
+    /// The language-model loss alone, of the model's own distribution.
+    fn default() -> Self {
+        Self { mtp: 0.0, balance: 0.0, temperature: 1.0 }
+    }
 }
 
 /// What a lane saw.
@@ -70,7 +79,7 @@ impl Gradients {
         &mut self,
         model: &Model,
         batch: Vec<Vec<Chunk>>,
-        weights: LossWeights,
+        parts: LossParts,
         token_loss: F,
     ) -> (&[f32], LaneStats)
     where
@@ -82,7 +91,7 @@ impl Gradients {
         let stats = map_lanes(jobs, |(chunks, grads)| {
             grads.clear();
             grads.resize(model.parameters(), 0.0);
-            let run = |chunk| chunk_gradients(model, chunk, weights, &token_loss, grads);
+            let run = |chunk| chunk_gradients(model, chunk, parts, &token_loss, grads);
             LaneStats::sum(chunks.into_iter().map(run).collect())
         });
         self.sum(n);
@@ -133,7 +142,7 @@ impl LaneStats {
 fn chunk_gradients(
     model: &Model,
     chunk: Chunk,
-    weights: LossWeights,
+    parts: LossParts,
     token_loss: &dyn Fn(usize, f32) -> f32,
     grads: &mut [f32],
 ) -> LaneStats {
@@ -146,7 +155,7 @@ fn chunk_gradients(
         rows: targets.len(),
         mixture_rows: targets.len() * expert_counts.len(),
         expert_counts,
-        balance: if weights.balance == 0.0 { 0.0 } else { pass.balance(model) },
+        balance: if parts.balance == 0.0 { 0.0 } else { pass.balance(model) },
         ..LaneStats::default()
     };
     let head_range = model.head_range();
@@ -159,7 +168,7 @@ fn chunk_gradients(
         stats.logprobs.push((first + row, logp));
         token_loss(first + row, logp)
     };
-    lm_loss(pass.hidden(), model.head(), &targets, &mut observe, Some(head_grads));
+    lm_loss(pass.hidden(), model.head(), &targets, parts.temperature, &mut observe, Some(head_grads));
 
     let mtp_hidden = pass.mtp_hidden().map(|hidden| {
         let mut dhidden = Buffer::new(hidden.len());
@@ -167,12 +176,12 @@ fn chunk_gradients(
         let mut observe = |_: usize, logp: f32, _: f32| {
             stats.mtp_nll -= logp as f64;
             stats.mtp_targets += 1;
-            -weights.mtp
+            -parts.mtp
         };
-        lm_loss(hidden, model.head(), &mtp_targets(&targets, &segments), &mut observe, Some(head_grads));
+        lm_loss(hidden, model.head(), &mtp_targets(&targets, &segments), 1.0, &mut observe, Some(head_grads));
         dhidden
     });
-    model.backward(&pass, OutputGradients { hidden, mtp_hidden, balance: weights.balance }, grads);
+    model.backward(&pass, OutputGradients { hidden, mtp_hidden, balance: parts.balance }, grads);
     stats
 }
 

@@ -10,7 +10,7 @@ mod sft;
 mod step;
 
 pub use deal::{Group, chunk_rows, deal, deal_groups};
-pub use lanes::{Chunk, Gradients, LaneStats, LossWeights, mtp_targets};
+pub use lanes::{Chunk, Gradients, LaneStats, LossParts, mtp_targets};
 pub use optimizer::{Hyper, Moments, Optimizer};
 pub use schedule::{PretrainSchedule, cosine};
 pub use session::{Control, Extra, Observer, Progress, SessionError, StepRow, Usage, run};

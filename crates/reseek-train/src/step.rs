@@ -4,7 +4,7 @@ use reseek_model::{Model, Weights};
 use reseek_tensor::cross_entropy::IGNORE;
 use reseek_tensor::dtype::Dtype;
 
-use crate::{Gradients, Hyper, LossWeights, Optimizer, TrainError, chunk_rows, deal, mtp_targets};
+use crate::{Gradients, Hyper, LossParts, Optimizer, TrainError, chunk_rows, deal, mtp_targets};
 
 /// A sequence: its tokens, and the token after each or [`IGNORE`].
 pub type Sequence = (Vec<u32>, Vec<u32>);
@@ -87,12 +87,13 @@ impl Learner {
         let chunks = lanes.iter().flatten().filter(|chunk| chunk.mtp);
         let n_mtp: usize = chunks.map(|chunk| targets(&mtp_targets(&chunk.targets, &chunk.rows.segments))).sum();
         let rows: usize = sequences.iter().map(|(tokens, _)| tokens.len()).sum();
-        let weights = LossWeights {
+        let parts = LossParts {
             mtp: settings.mtp_lambda / n_mtp.max(1) as f32,
             balance: settings.balance_alpha / rows as f32,
+            ..LossParts::default()
         };
         let share = -1.0 / n as f32;
-        let (grads, stats) = self.gradients.compute(&self.model, lanes, weights, |_, _| share);
+        let (grads, stats) = self.gradients.compute(&self.model, lanes, parts, |_, _| share);
 
         let mixtures = stats.mixture_rows as f64 / rows as f64;
         let mut report = StepReport {

@@ -39,10 +39,11 @@ fn tokens_are_drawn_as_often_as_the_model_says() {
         }
         let (mean, sd) = (cells - 1.0, (2.0 * (cells - 1.0f64)).sqrt());
         assert!((chi - mean).abs() < 4.0 * sd, "T {temperature}: χ² is {chi} for {mean} ± {sd}");
-        // Log-probabilities are the model's own at every temperature.
+        // Log-probabilities are the model's own at every temperature; those of the behaviour are of what was drawn from.
         for completion in &completions[..50] {
-            let expected = p[completion.tokens[0] as usize].ln();
-            assert!((completion.logprobs[0] as f64 - expected).abs() < 1e-5);
+            let token = completion.tokens[0] as usize;
+            assert!((completion.logprobs[0] as f64 - p[token].ln()).abs() < 1e-5);
+            assert!((completion.behaviour_logprobs[0] as f64 - (weights[token] / total).ln()).abs() < 1e-5);
         }
     }
 }
@@ -76,6 +77,7 @@ fn a_completion_ends_with_its_first_stop_token_or_at_its_length() {
     let mut seen = [0, 0];
     for completion in drawn.iter().flatten() {
         assert_eq!(completion.tokens.len(), completion.logprobs.len());
+        assert_eq!(completion.behaviour_logprobs, completion.logprobs, "at temperature 1 they are the model's own");
         let (last, before) = completion.tokens.split_last().unwrap();
         assert!(before.iter().all(|token| !stop.contains(token)), "{completion:?}");
         match completion.finish {

@@ -2,7 +2,7 @@
 
 use reseek_model::{Model, Rows};
 use reseek_tensor::linear::linear_forward;
-use reseek_train::{Gradients, Hyper, Learner, LossWeights, StepSettings, deal};
+use reseek_train::{Gradients, Hyper, Learner, LossParts, StepSettings, deal};
 
 use crate::fixture::{CASES, Fixture, errors};
 
@@ -28,7 +28,7 @@ fn gradients_of_every_parameter() {
         let model = Model::new(&fixture.weights);
         let n = fixture.sequences.iter().map(|(tokens, _)| tokens.len() - 1).sum::<usize>();
         let mut gradients = Gradients::default();
-        let none = LossWeights { mtp: 0.0, balance: 0.0 };
+        let none = LossParts::default();
         let batch = deal(&fixture.sequences, 2, 0.0, 1024);
         let (grads, stats) = gradients.compute(&model, batch, none, |_, _| -1.0 / n as f32);
         let loss = fixture.expected("loss")[0] as f64;

@@ -8,7 +8,7 @@ use reseek_tensor::compute::Compute;
 use reseek_tensor::pool::set_threads;
 use reseek_train::{Learner, TrainError};
 
-use crate::common::{grade, policy, recipe, specs, step, weights};
+use crate::common::{VOCAB, grade, policy, prompts, recipe, specs, step, weights};
 
 fn bits(values: &[f32]) -> Vec<u32> {
     values.iter().map(|value| value.to_bits()).collect()
@@ -35,6 +35,39 @@ fn before_the_first_update_all_three_policies_are_one() {
             }
         }
     }
+}
+
+/// At a temperature the policy is softmax(z/T): its entropy, its ratio and its gradient, not those of a softmax that nothing was drawn from.
+#[test]
+fn the_policy_that_learns_is_the_one_that_was_sampled() {
+    for (what, spec) in specs() {
+        let mut peaked = weights(spec);
+        let head = peaked.layout.range("lm_head.weight");
+        peaked.data[head].iter_mut().for_each(|w| *w *= 12.0);
+        for temperature in [0.7, 1.0, 1.5] {
+            let mut policy = Learner::new(peaked.clone());
+            let recipe = RlRecipe { temperature, max_new_tokens: 1, ..recipe() };
+            let entropies =
+                prompts().iter().map(|prompt| entropy(&policy.model, prompt, temperature)).collect::<Vec<_>>();
+            let expected = entropies.iter().sum::<f64>() / entropies.len() as f64;
+            let reference = Model::new(&policy.weights);
+            let report = step(&mut policy, Some(&reference), &recipe, 0, parity).unwrap();
+            assert!(
+                (report.entropy - expected).abs() < 1e-4,
+                "{what}, T {temperature}: {} for {expected}",
+                report.entropy
+            );
+            assert_eq!((report.first_ratio_gap, report.kl), (0.0, 0.0), "{what}, T {temperature}");
+        }
+    }
+}
+
+/// Of the next token's distribution at `temperature`, by scoring every token.
+fn entropy(model: &Model, prompt: &[u32], temperature: f64) -> f64 {
+    let score = |token: u32| *reseek_engine::score(model, &[prompt, &[token]].concat()).unwrap().last().unwrap() as f64;
+    let weights: Vec<f64> = (0..VOCAB as u32).map(|token| (score(token) / temperature).exp()).collect();
+    let total: f64 = weights.iter().sum();
+    -weights.iter().map(|w| w / total * (w / total).ln()).sum::<f64>()
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! The language-model head with its loss.
 
-use reseek_tensor::cross_entropy::{IGNORE, LmGrads, lm_logprobs, lm_loss, log_softmax_row};
+use reseek_tensor::cross_entropy::{IGNORE, LmGrads, lm_logprobs, lm_loss, log_softmax_row, temper};
 use reseek_tensor::dtype::Dtype;
 use reseek_tensor::linear::{Linear, linear_forward};
 use reseek_tensor::numeric::{assert_close, assert_same_bits};
@@ -11,6 +11,7 @@ struct Case {
     rows: usize,
     width: usize,
     vocab: usize,
+    temperature: f32,
 }
 
 /// Results of one call, for a loss that is a nonlinear function of every log-probability.
@@ -48,7 +49,7 @@ impl Case {
             (logp[row], entropy[row]) = (row_logp, row_entropy);
             slope(f64::from(row_logp)) as f32
         };
-        lm_loss(hidden, &head, targets, &mut dlogp, Some(LmGrads { dhidden, dhead }));
+        lm_loss(hidden, &head, targets, self.temperature, &mut dlogp, Some(LmGrads { dhidden, dhead }));
         outcome
     }
 
@@ -58,7 +59,8 @@ impl Case {
             if target == IGNORE {
                 return (0.0, 0.0);
             }
-            let logits: Vec<f64> = head.chunks(self.width).map(|w| x.iter().zip(w).map(|(x, w)| x * w).sum()).collect();
+            let logit = |w: &[f64]| x.iter().zip(w).map(|(x, w)| x * w).sum::<f64>() / f64::from(self.temperature);
+            let logits: Vec<f64> = head.chunks(self.width).map(logit).collect();
             let max = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
             let lse = max + logits.iter().map(|l| (l - max).exp()).sum::<f64>().ln();
             let entropy = -logits.iter().map(|l| (l - lse).exp() * (l - lse)).sum::<f64>();
@@ -80,8 +82,16 @@ fn slope(logp: f64) -> f64 {
 
 #[test]
 fn agrees_with_the_reference_and_its_differences() {
-    for (rows, width, vocab) in [(1, 1, 1), (1, 8, 33), (5, 3, 17), (7, 16, 64)] {
-        let case = Case { rows, width, vocab };
+    for (rows, width, vocab, temperature) in [
+        (1, 1, 1, 1.0),
+        (1, 8, 33, 1.0),
+        (5, 3, 17, 1.0),
+        (7, 16, 64, 1.0),
+        (5, 3, 17, 0.7),
+        (7, 16, 64, 0.5),
+        (4, 8, 33, 1.6),
+    ] {
+        let case = Case { rows, width, vocab, temperature };
         let (hidden, targets) = (case.hidden(), case.targets());
         let (wide_hidden, wide_head) = (widen(&hidden), widen(&case.head()));
         let (logp, entropy) = case.reference(&wide_hidden, &wide_head);
@@ -100,20 +110,23 @@ fn agrees_with_the_reference_and_its_differences() {
 /// log-softmax of the same logits.
 #[test]
 fn every_way_to_a_log_probability_has_the_same_bits() {
-    for (rows, width, vocab) in [(1, 32, 100), (200, 24, 77), (130, 16, 256)] {
-        let case = Case { rows, width, vocab };
+    for (rows, width, vocab, temperature) in
+        [(1, 32, 100, 1.0), (200, 24, 77, 1.0), (130, 16, 256, 1.0), (130, 24, 77, 0.7), (3, 16, 100, 1.3)]
+    {
+        let case = Case { rows, width, vocab, temperature };
         let (hidden, targets) = (case.hidden(), case.targets());
         for level in levels() {
             reseek_tensor::dispatch::with_level(level, || {
                 let head = Linear::pack(&case.head(), vocab, width, Dtype::F32);
                 let outcome = case.run(&hidden, &targets);
                 let mut logp = vec![f32::NAN; rows];
-                lm_logprobs(&hidden, &head, &targets, &mut logp);
+                lm_logprobs(&hidden, &head, &targets, temperature, &mut logp);
                 assert_same_bits("lm_logprobs", &logp, &outcome.logp, &[rows]);
                 for (row, &target) in targets.iter().enumerate().filter(|(_, target)| **target != IGNORE) {
                     let x = &hidden[row * width..][..width];
                     let mut logits = vec![0.0; vocab];
                     linear_forward(&mut logits, x, &head);
+                    temper(&mut logits, temperature);
                     log_softmax_row(&mut logits, &mut vec![0.0; vocab]);
                     let alone = case.run(x, &[target]);
                     let got = [logits[target as usize], alone.logp[0]];
@@ -132,7 +145,7 @@ fn every_way_to_a_log_probability_has_the_same_bits() {
 
 #[test]
 fn rows_without_a_target_cost_and_give_nothing() {
-    let case = Case { rows: 4, width: 8, vocab: 10 };
+    let case = Case { rows: 4, width: 8, vocab: 10, temperature: 1.0 };
     let mut hidden = case.hidden();
     hidden[..8].fill(f32::NAN);
     hidden[16..].fill(f32::INFINITY);
@@ -142,12 +155,12 @@ fn rows_without_a_target_cost_and_give_nothing() {
 
     let nothing = case.run(&hidden, &[IGNORE; 4]);
     assert!(nothing.dhidden.iter().all(|&x| x == 0.0) && nothing.dhead.iter().all(|&x| x == 1.0));
-    lm_logprobs(&[], &Linear::pack(&case.head(), 10, 8, Dtype::F32), &[], &mut []);
+    lm_logprobs(&[], &Linear::pack(&case.head(), 10, 8, Dtype::F32), &[], 1.0, &mut []);
 }
 
 #[test]
 fn extreme_logits() {
-    let case = Case { rows: 3, width: 8, vocab: 40 };
+    let case = Case { rows: 3, width: 8, vocab: 40, temperature: 1.0 };
     let mut hidden = case.hidden();
     hidden[..8].iter_mut().for_each(|x| *x *= 1e4);
     hidden[8..16].fill(0.0);
@@ -176,22 +189,28 @@ fn log_softmax_of_impossible_tokens() {
 
 #[test]
 fn the_callback_may_ask_for_log_probabilities() {
-    let case = Case { rows: 3, width: 4, vocab: 9 };
+    let case = Case { rows: 3, width: 4, vocab: 9, temperature: 1.0 };
     let (hidden, head) = (case.hidden(), Linear::pack(&case.head(), 9, 4, Dtype::F32));
     let mut calls = 0;
     let mut dlogp = |row: usize, logp: f32, _| {
         let mut out = [0.0];
-        lm_logprobs(&hidden[row * 4..][..4], &head, &[row as u32], &mut out);
+        lm_logprobs(&hidden[row * 4..][..4], &head, &[row as u32], 1.0, &mut out);
         assert_eq!(out, [logp]);
         calls += 1;
         0.0
     };
-    lm_loss(&hidden, &head, &[0, 1, 2], &mut dlogp, None);
+    lm_loss(&hidden, &head, &[0, 1, 2], 1.0, &mut dlogp, None);
     assert_eq!(calls, 3);
 }
 
 #[test]
 #[should_panic(expected = "target 10 is outside the vocabulary of 10")]
 fn names_a_target_outside_the_vocabulary() {
-    Case { rows: 1, width: 2, vocab: 10 }.run(&[0.0; 2], &[10]);
+    Case { rows: 1, width: 2, vocab: 10, temperature: 1.0 }.run(&[0.0; 2], &[10]);
+}
+
+#[test]
+#[should_panic(expected = "a softmax at temperature 0")]
+fn a_temperature_of_zero_has_no_softmax() {
+    Case { rows: 1, width: 2, vocab: 10, temperature: 0.0 }.run(&[0.0; 2], &[1]);
 }

@@ -2,7 +2,7 @@
 
 use reseek_tensor::cross_entropy::IGNORE;
 use reseek_tensor::pool::set_threads;
-use reseek_train::{Gradients, Group, LossWeights, deal, deal_groups, mtp_targets};
+use reseek_train::{Gradients, Group, LossParts, deal, deal_groups, mtp_targets};
 
 use crate::common::{bits, learner, sequences, student, v3};
 
@@ -136,9 +136,9 @@ fn threads_change_no_bit_and_lanes_only_rounding() {
         let with = |lanes: usize, threads: usize| {
             set_threads(threads);
             let mut gradients = Gradients::default();
-            let weights = LossWeights { mtp: 0.3 / 200.0, balance: 1e-3 / 298.0 };
-            let (grads, stats) = gradients
-                .compute(&model, deal(&batch, lanes, mtp, 1024), weights, |row, _| -1.0 / (200.0 + row as f32));
+            let parts = LossParts { mtp: 0.3 / 200.0, balance: 1e-3 / 298.0, ..LossParts::default() };
+            let (grads, stats) =
+                gradients.compute(&model, deal(&batch, lanes, mtp, 1024), parts, |row, _| -1.0 / (200.0 + row as f32));
             (grads.to_vec(), stats)
         };
         let (reference, stats) = with(2, 1);
@@ -166,7 +166,7 @@ fn buffers_of_a_wider_batch_leave_nothing_behind() {
     let mut used = Gradients::default();
     let run = |gradients: &mut Gradients, lanes: usize| {
         let batch = deal(&sequences(&[30, 30, 30, 30], 7), lanes, 1.0, 1024);
-        bits(gradients.compute(&model, batch, LossWeights { mtp: 0.01, balance: 0.0 }, |_, _| -0.01).0)
+        bits(gradients.compute(&model, batch, LossParts { mtp: 0.01, ..LossParts::default() }, |_, _| -0.01).0)
     };
     run(&mut used, 4);
     assert!(run(&mut used, 2) == run(&mut Gradients::default(), 2));
