@@ -75,6 +75,7 @@ pub fn render(run: &Path, beside: Option<&Path>) -> Result<String, ReportError> 
         dots => summary.as_ref().map(|s| intervals("Held-out pass@1", &dots(s))),
         samples => samples(run),
         totals => summary.as_ref().map(totals),
+        student_flops => summary.as_ref().and_then(Summary::student_flops),
         needle => needle(run),
         profiles,
         is_above_peak,

@@ -114,6 +114,13 @@ pub struct Gflops {
 }
 
 impl Summary {
+    /// Operations that distillation took (the teacher's samples and the student's fine-tuning), and those of the same student by RL alone:
+    /// comparing the two students means something only beside both. Nothing where one of them never ran.
+    pub fn student_flops(&self) -> Option<(f64, f64)> {
+        let of = |name: &str| self.stages.iter().find(|stage| stage.name == name).map(|stage| stage.flops);
+        Some((of("r1_rejection")? + of("student")?, of("student_rl")?))
+    }
+
     /// Writes summary.json to `path`.
     ///
     /// # Errors

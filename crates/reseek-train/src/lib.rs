@@ -13,7 +13,7 @@ pub use deal::{Group, chunk_rows, deal, deal_groups};
 pub use lanes::{Chunk, Gradients, LaneStats, LossParts, mtp_targets};
 pub use optimizer::{Hyper, Moments, Optimizer};
 pub use schedule::{PretrainSchedule, cosine};
-pub use session::{Control, Extra, Observer, Progress, SessionError, StepRow, Usage, run};
+pub use session::{Control, Extra, Length, Observer, Progress, SessionError, StepRow, Usage, run};
 pub use sft::{Example, sft_batch, sft_settings, sft_steps};
 pub use step::{Learner, Sequence, StepReport, StepSettings, expert_load_max};
 

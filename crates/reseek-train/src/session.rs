@@ -36,7 +36,7 @@ pub struct StepRow {
 pub struct Progress<'a> {
     /// The stage.
     pub stage: &'a str,
-    /// Steps done and steps in all.
+    /// Steps done and steps in all, which is an estimate where operations end the stage.
     pub step: u64,
     pub steps: u64,
     /// Tokens so far, and since this process began with the stage in that many seconds.
@@ -60,6 +60,47 @@ pub struct Usage {
     pub seconds: f64,
     pub tokens: u64,
     pub flops: f64,
+}
+
+/// How long a stage runs.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Length {
+    /// So many steps.
+    Steps(u64),
+    /// As many steps as have so many floating-point operations, `most` of them at most. A step is begun only where it fits if it takes what
+    /// the steps before it took on average; the first always is.
+    Operations { budget: f64, most: u64 },
+}
+
+impl Length {
+    /// Whether the stage is over after `done` steps that used `usage`.
+    fn is_over(self, done: u64, usage: &Usage) -> bool {
+        match self {
+            Length::Steps(steps) => done >= steps,
+            Length::Operations { budget, most } => {
+                done >= most || done > 0 && usage.flops + usage.flops / done as f64 > budget
+            }
+        }
+    }
+
+    /// Whether at least half of it is done.
+    fn is_half_done(self, done: u64, usage: &Usage) -> bool {
+        match self {
+            Length::Steps(steps) => done >= steps / 2,
+            Length::Operations { budget, most } => done >= most / 2 || usage.flops >= budget / 2.0,
+        }
+    }
+
+    /// Steps in all, as far as they can be known after `done` of them.
+    fn steps(self, done: u64, usage: &Usage) -> u64 {
+        match self {
+            Length::Steps(steps) => steps,
+            Length::Operations { .. } if self.is_over(done, usage) => done,
+            Length::Operations { budget, most } => {
+                ((done as f64 * budget / usage.flops.max(1.0)) as u64).clamp(done + 1, most)
+            }
+        }
+    }
 }
 
 /// Why a stage ended early.
@@ -90,7 +131,7 @@ const SAVE_EVERY: Duration = Duration::from_secs(20);
 /// Name of the routers' correction biases in a state.
 const BIASES: &str = "biases";
 
-/// Runs `steps` steps in `stage`, from the newest saved state if there is one. `step(learner, extra, i)` does step i. The step in the middle,
+/// Runs `stage` for `length`, from the newest saved state if there is one. `step(learner, extra, i)` does step i. The step in the middle,
 /// when buffers are warm and batches full, is recorded op by op.
 ///
 /// # Errors
@@ -99,7 +140,7 @@ pub fn run<E, F>(
     stage: &StageDir,
     learner: &mut Learner,
     extra: &mut Extra,
-    steps: u64,
+    length: Length,
     observer: &mut dyn Observer,
     mut step: F,
 ) -> Result<Usage, SessionError<E>>
@@ -118,9 +159,11 @@ where
     let mut metrics = StepLog::open(&stage.path().join("metrics.jsonl"), done)?;
     let mut timing = StepLog::open(&stage.path().join("timing.jsonl"), done)?;
     let (before, start, mut saved) = (usage, Instant::now(), Instant::now());
-    while done < steps {
+    let mut profiled = stage.path().join(PROFILE).exists();
+    while !length.is_over(done, &usage) {
         let began = Instant::now();
-        let row = if done == steps / 2 {
+        let row = if !profiled && length.is_half_done(done, &usage) {
+            profiled = true;
             recorded(stage, done, || step(learner, extra, done))?
         } else {
             step(learner, extra, done)
@@ -138,20 +181,21 @@ where
         let progress = Progress {
             stage: stage.name(),
             step: done,
-            steps,
+            steps: length.steps(done, &usage),
             tokens: usage.tokens,
             tokens_here,
             seconds_here,
             metrics: &row.metrics,
         };
         let stop = observer.step(&progress) == Control::Stop;
-        if stop || done == steps || saved.elapsed() > SAVE_EVERY {
+        let over = length.is_over(done, &usage);
+        if stop || over || saved.elapsed() > SAVE_EVERY {
             metrics.sync()?;
             timing.sync()?;
             save(&states, learner, extra, done, &usage)?;
             saved = Instant::now();
         }
-        if stop && done < steps {
+        if stop && !over {
             return Err(SessionError::Interrupted { stage: stage.name().to_string(), step: done });
         }
     }

@@ -8,7 +8,9 @@ use reseek_model::Weights;
 use reseek_store::{PROFILE, RunDir, StageDir};
 use reseek_tensor::dtype::Dtype;
 use reseek_tensor::random::Stream;
-use reseek_train::{Control, Extra, Learner, Observer, Progress, SessionError, StepRow, TrainError, Usage, run};
+use reseek_train::{
+    Control, Extra, Learner, Length, Observer, Progress, SessionError, StepRow, TrainError, Usage, run,
+};
 use serde_json::{Value, json};
 
 use crate::common::{SETTINGS, bits, learner, moment_bits, sequences, v3};
@@ -44,13 +46,23 @@ struct StopAfter {
     step: Option<u64>,
     /// The format in which its learner keeps moments.
     moments: Dtype,
+    /// Operations that end the stage, instead of its steps.
+    budget: Option<f64>,
     seen: Vec<u64>,
     warnings: Vec<String>,
 }
 
+impl StopAfter {
+    fn length(&self) -> Length {
+        self.budget.map_or(Length::Steps(STEPS), |budget| Length::Operations { budget, most: 100 })
+    }
+}
+
 impl Observer for StopAfter {
     fn step(&mut self, progress: &Progress) -> Control {
-        assert_eq!((progress.stage, progress.steps), ("stage", STEPS));
+        assert_eq!(progress.stage, "stage");
+        // A budget of operations knows its steps in the end, and before that an estimate of them.
+        assert!(progress.steps == STEPS || self.budget.is_some() && progress.step < progress.steps);
         assert!(progress.tokens_here <= progress.tokens && progress.metrics.contains_key("loss"));
         self.seen.push(progress.step);
         if self.step == Some(progress.step) { Control::Stop } else { Control::Continue }
@@ -84,14 +96,16 @@ fn work(scratch: &Scratch, observer: &mut StopAfter, fails: Option<u64>) -> Resu
         let metrics = json!({"loss": report.loss, "grad_norm": report.grad_norm}).as_object().unwrap().clone();
         Ok(StepRow { metrics, tokens: report.rows as u64, flops: 10.5 })
     };
-    let usage = run(&stage, &mut learner, &mut extra, STEPS, observer, step).map_err(|error| match error {
-        SessionError::Interrupted { .. } => "interrupted".to_string(),
-        other => other.to_string(),
-    })?;
+    let usage =
+        run(&stage, &mut learner, &mut extra, observer.length(), observer, step).map_err(|error| match error {
+            SessionError::Interrupted { .. } => "interrupted".to_string(),
+            other => other.to_string(),
+        })?;
     let metrics = fs::read_to_string(stage.path().join("metrics.jsonl")).unwrap();
     // Wherever it was cut, the middle step was recorded.
     let profile: Value = serde_json::from_slice(&fs::read(stage.path().join(PROFILE)).unwrap()).unwrap();
-    assert_eq!(profile["step"], STEPS / 2);
+    let late = u64::from(observer.budget.is_some());
+    assert!((STEPS / 2..=STEPS / 2 + late).contains(&profile["step"].as_u64().unwrap()));
     assert!(profile["ops"].as_array().unwrap().iter().any(|op| op["op"] == "adamw" && op["calls"] != 0));
     let (w, o) = (&learner.weights, &learner.optimizer);
     assert_eq!(o.step, STEPS);
@@ -208,6 +222,26 @@ fn a_finished_stage_does_nothing_and_one_without_steps_is_finished() {
         Err(TrainError::Diverged { what: "loss", value: 0.0, step: 0 })
     };
     let (mut learner, mut extra) = (learner(v3()), Extra::default());
-    let usage = run(&scratch.stage(), &mut learner, &mut extra, 0, &mut StopAfter::default(), step).unwrap();
+    let usage =
+        run(&scratch.stage(), &mut learner, &mut extra, Length::Steps(0), &mut StopAfter::default(), step).unwrap();
     assert!(!called.get() && usage == Usage::default());
+}
+
+/// Steps take 10.5 operations each: six of them fit into 66.5, and where the stage was stopped makes no difference.
+#[test]
+fn a_budget_of_operations_is_spent_and_not_exceeded() {
+    let (expect, usage) = undisturbed("budget");
+    for budget in [6.0 * 10.5, 66.5, 7.0 * 10.5 - 0.1] {
+        for stop in [None, Some(1), Some(3), Some(5)] {
+            let scratch = Scratch::new("budget");
+            let mut observer = StopAfter { step: stop, budget: Some(budget), ..StopAfter::default() };
+            if stop.is_some() {
+                assert_eq!(work(&scratch, &mut observer, None).unwrap_err(), "interrupted");
+            }
+            let mut observer = StopAfter { budget: Some(budget), ..StopAfter::default() };
+            let (left, used) = work(&scratch, &mut observer, None).unwrap();
+            assert!(left == expect, "budget {budget}, stopped after {stop:?}");
+            assert_eq!((used.flops, used.tokens), (63.0, usage.tokens));
+        }
+    }
 }

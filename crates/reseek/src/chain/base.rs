@@ -13,8 +13,8 @@ use reseek_store::DirWriter;
 use reseek_tasks::FormMix;
 use reseek_text::{ChatTemplate, Tokenizer};
 use reseek_train::{
-    Extra, Hyper, PretrainSchedule, Sequence, StepReport, StepRow, StepSettings, TrainError, Usage, expert_load_max,
-    run,
+    Extra, Hyper, Length, PretrainSchedule, Sequence, StepReport, StepRow, StepSettings, TrainError, Usage,
+    expert_load_max, run,
 };
 use serde_json::{Map, Value, json};
 
@@ -85,22 +85,29 @@ pub fn pretrain_model(
     let mut extra = Extra { cursor: json!(Cursor::default()), ..Extra::default() };
     let mut batches: Option<PackedBatches> = None;
     let flops = train_flops(&spec, recipe.seq_len, recipe.mtp_share);
-    let usage = run(&work.dir, &mut learner, &mut extra, plan.len() as u64, &mut chain.ui, |learner, extra, step| {
-        let batches = resume(&mut batches, &mixture, recipe.seq_len, extra).map_err(TextStepError::Data)?;
-        let (sequences, tokens_done) = plan[step as usize];
-        let batch = next(batches, sequences, extra).map_err(TextStepError::Data)?;
-        let done = tokens_done as f64 / recipe.tokens as f64;
-        let settings = StepSettings {
-            hyper: hyper(recipe, schedule.lr(done)),
-            mtp_lambda: schedule.mtp_lambda(done),
-            mtp_share: recipe.mtp_share as f32,
-            balance_alpha: recipe.balance_alpha as f32,
-            bias_speed: schedule.bias_speed(done),
-            lanes: recipe.lanes,
-        };
-        let report = learner.step(&batch, &settings).map_err(TextStepError::Train)?;
-        Ok::<_, TextStepError>(row(&report, &settings, step, flops))
-    })
+    let usage = run(
+        &work.dir,
+        &mut learner,
+        &mut extra,
+        Length::Steps(plan.len() as u64),
+        &mut chain.ui,
+        |learner, extra, step| {
+            let batches = resume(&mut batches, &mixture, recipe.seq_len, extra).map_err(TextStepError::Data)?;
+            let (sequences, tokens_done) = plan[step as usize];
+            let batch = next(batches, sequences, extra).map_err(TextStepError::Data)?;
+            let done = tokens_done as f64 / recipe.tokens as f64;
+            let settings = StepSettings {
+                hyper: hyper(recipe, schedule.lr(done)),
+                mtp_lambda: schedule.mtp_lambda(done),
+                mtp_share: recipe.mtp_share as f32,
+                balance_alpha: recipe.balance_alpha as f32,
+                bias_speed: schedule.bias_speed(done),
+                lanes: recipe.lanes,
+            };
+            let report = learner.step(&batch, &settings).map_err(TextStepError::Train)?;
+            Ok::<_, TextStepError>(row(&report, &settings, step, flops))
+        },
+    )
     .map_err(ended)?;
     Ok((learner.weights, usage))
 }
@@ -141,28 +148,29 @@ pub fn extend(chain: &mut Chain) -> Outcome<()> {
     let mut extra = Extra { cursor: json!(Cursor::default()), ..Extra::default() };
     let mut batches: [Option<PackedBatches>; 2] = [None, None];
     let steps = recipe.steps as u64;
-    let usage = run(&work.dir, &mut learner, &mut extra, 2 * steps, &mut chain.ui, |learner, extra, step| {
-        let phase = (step / steps) as usize;
-        if step == steps {
-            extra.cursor = json!(Cursor::default());
-        }
-        let length = phases[phase];
-        let batches = resume(&mut batches[phase], &mixtures[phase], length, extra).map_err(TextStepError::Data)?;
-        let sequences = (recipe.batch_tokens / length).max(1);
-        let batch = next(batches, sequences, extra).map_err(TextStepError::Data)?;
-        let settings = StepSettings {
-            hyper: hyper(&pretrain, recipe.lr * ((step % steps + 1) as f64 / 5.0).min(1.0)),
-            mtp_lambda: pretrain.mtp_lambda_late as f32,
-            mtp_share: pretrain.mtp_share as f32,
-            balance_alpha: pretrain.balance_alpha as f32,
-            bias_speed: 0.0,
-            lanes: pretrain.lanes,
-        };
-        let report = learner.step(&batch, &settings).map_err(TextStepError::Train)?;
-        let flops = train_flops(&learner.weights.spec, length, pretrain.mtp_share);
-        Ok::<_, TextStepError>(row(&report, &settings, step, flops))
-    })
-    .map_err(ended)?;
+    let usage =
+        run(&work.dir, &mut learner, &mut extra, Length::Steps(2 * steps), &mut chain.ui, |learner, extra, step| {
+            let phase = (step / steps) as usize;
+            if step == steps {
+                extra.cursor = json!(Cursor::default());
+            }
+            let length = phases[phase];
+            let batches = resume(&mut batches[phase], &mixtures[phase], length, extra).map_err(TextStepError::Data)?;
+            let sequences = (recipe.batch_tokens / length).max(1);
+            let batch = next(batches, sequences, extra).map_err(TextStepError::Data)?;
+            let settings = StepSettings {
+                hyper: hyper(&pretrain, recipe.lr * ((step % steps + 1) as f64 / 5.0).min(1.0)),
+                mtp_lambda: pretrain.mtp_lambda_late as f32,
+                mtp_share: pretrain.mtp_share as f32,
+                balance_alpha: pretrain.balance_alpha as f32,
+                bias_speed: 0.0,
+                lanes: pretrain.lanes,
+            };
+            let report = learner.step(&batch, &settings).map_err(TextStepError::Train)?;
+            let flops = train_flops(&learner.weights.spec, length, pretrain.mtp_share);
+            Ok::<_, TextStepError>(row(&report, &settings, step, flops))
+        })
+        .map_err(ended)?;
     let after = needles(chain, &tokenizer, &haystack, &learner.weights, seq_len)?;
     chain.run.write(&format!("extend/{NEEDLE}"), json!({"before": before, "after": after}).to_string().as_bytes())?;
     chain.finish_model(work, &learner.weights, Style::Zero, usage)

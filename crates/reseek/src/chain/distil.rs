@@ -1,4 +1,5 @@
-//! Distillation (R1 report, 2.4): a dense student fine-tuned on R1's samples, and the same student trained by RL alone for the same compute.
+//! Distillation (R1 report, 2.4): a dense student fine-tuned on R1's samples, and the same student trained by RL alone for the same
+//! operations.
 
 use reseek_spec::{ModelSpec, PretrainRecipe};
 

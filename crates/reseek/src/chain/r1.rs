@@ -13,7 +13,7 @@ use reseek_tasks::{
     zero_completion,
 };
 use reseek_text::{Special, Tokenizer};
-use reseek_train::{Example, Extra, Usage, run, sft_batch, sft_settings, sft_steps};
+use reseek_train::{Example, Extra, Length, Usage, run, sft_batch, sft_settings, sft_steps};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -220,12 +220,13 @@ pub fn fine_tune(
     let purpose = format!("{}/order", work.dir.name());
     let spec = weights.spec.clone();
     let mut learner = chain.learner(weights);
-    let usage = run(&work.dir, &mut learner, &mut Extra::default(), steps, &mut chain.ui, |learner, _, step| {
-        let batch = sft_batch(&examples, recipe, seed, &purpose, step);
-        let settings = sft_settings(recipe, step, steps, lanes);
-        learner.step(&batch, &settings).map(|report| sft_row(&report, &settings, &spec))
-    })
-    .map_err(ended)?;
+    let usage =
+        run(&work.dir, &mut learner, &mut Extra::default(), Length::Steps(steps), &mut chain.ui, |learner, _, step| {
+            let batch = sft_batch(&examples, recipe, seed, &purpose, step);
+            let settings = sft_settings(recipe, step, steps, lanes);
+            learner.step(&batch, &settings).map(|report| sft_row(&report, &settings, &spec))
+        })
+        .map_err(ended)?;
     Ok((learner.weights, usage))
 }
 

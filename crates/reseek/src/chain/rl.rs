@@ -7,7 +7,7 @@ use reseek_spec::{ModelSpec, RlRecipe};
 use reseek_tasks::{Language, Problem, accuracy, format, general, language_share_quoting, reasoning};
 use reseek_tensor::random::Stream;
 use reseek_text::{Special, Tokenizer};
-use reseek_train::{Extra, Learner, StepRow, Usage, run};
+use reseek_train::{Extra, Learner, Length, StepRow, Usage, run};
 use serde_json::{Map, json};
 
 use super::{Chain, Work, ended};
@@ -31,7 +31,7 @@ pub fn zero(chain: &mut Chain) -> Outcome<()> {
     chain.finish_model(work, &weights, Style::Zero, usage)
 }
 
-/// Runs a stage of RL on `weights`; with `budget`, only as many steps as have that many operations.
+/// Runs a stage of RL on `weights`; with `budget`, for that many operations and the recipe's steps at most.
 pub fn reinforce(
     chain: &mut Chain,
     work: &Work,
@@ -46,11 +46,12 @@ pub fn reinforce(
     let stage = work.dir.name().to_string();
     let (seed, lanes, problems) = (chain.seed, chain.recipe.pretrain.lanes, chain.problems.clone());
     let spec = weights.spec.clone();
-    let steps = budget.map_or(recipe.steps, |budget| steps_within(budget, &spec, recipe).min(recipe.steps));
+    let most = recipe.steps as u64;
+    let length = budget.map_or(Length::Steps(most), |budget| Length::Operations { budget, most });
     let mut learner = chain.learner(weights);
     let mut extra = Extra::default();
     let mut reference: Option<Model> = None;
-    let usage = run(&work.dir, &mut learner, &mut extra, steps as u64, &mut chain.ui, |learner, extra, step| {
+    let usage = run(&work.dir, &mut learner, &mut extra, length, &mut chain.ui, |learner, extra, step| {
         let fresh = step.is_multiple_of(recipe.reference_interval as u64);
         if fresh {
             extra.buffers.insert(REFERENCE.to_string(), learner.weights.data.clone());
@@ -109,13 +110,6 @@ fn reference_model(learner: &Learner, extra: &Extra) -> Model {
         weights.buffers.copy_from_slice(biases);
     }
     Model::forward_only(&weights)
-}
-
-/// Steps whose operations fit into `budget`, at the longest completions; each mini-batch reads its prompts once.
-fn steps_within(budget: f64, spec: &ModelSpec, recipe: &RlRecipe) -> usize {
-    let rows = (recipe.questions * (recipe.group * recipe.max_new_tokens + recipe.minibatches * 48)) as f64;
-    let forward = spec.forward_flops_per_token(64.0);
-    ((budget / (5.0 * forward * rows)).floor() as usize).max(1)
 }
 
 fn ask(

@@ -205,6 +205,15 @@ pub fn table(summary: &Summary) -> String {
     for (name, c) in &summary.comparisons {
         let _ = writeln!(out, "{name:<20} {:+.3} ({:+.3} to {:+.3})  {}", c.difference, c.ci_low, c.ci_high, c.verdict);
     }
+    if let Some((distilled, by_rl)) = summary.student_flops() {
+        let share = 100.0 * by_rl / distilled;
+        let (distilled, by_rl) = (distilled / 1e12, by_rl / 1e12);
+        let _ = writeln!(
+            out,
+            "{:<20} {by_rl:.2} TFLOP by RL, {distilled:.2} by distillation: {share:.0} %",
+            "student's operations"
+        );
+    }
     if let Some(n) = &summary.needle {
         let _ = writeln!(out, "{:<20} {:.2} before, {:.2} after the extension", "needles found", n.before, n.after);
     }
