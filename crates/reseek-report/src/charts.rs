@@ -18,7 +18,17 @@ const TEXT: [Chart; 4] = [
 ];
 
 const RL: [Chart; 6] = [
-    ("Reward", "", &[("reward", "mean"), ("accuracy", "correct"), ("format", "well formed")]),
+    (
+        "Reward",
+        "",
+        &[
+            ("reward", "mean"),
+            ("reward_verified", "of what rules grade"),
+            ("reward_learned", "of what the reward model grades"),
+            ("accuracy", "correct"),
+            ("format", "well formed"),
+        ],
+    ),
     ("Response length", "tokens", &[("response_length", "mean")]),
     ("Entropy", "nats a token", &[("entropy", "mean")]),
     ("KL to the reference", "k3, nats a token", &[("kl", "mean")]),

@@ -21,7 +21,7 @@ pub const ON_POLICY_TOLERANCE: f32 = 1e-5;
 pub struct Grade {
     /// The weighted sum of the rewards; nothing where the answer could not be verified.
     pub reward: Option<f64>,
-    /// 1 for a correct answer, 0 for a wrong one; nothing where it could not be verified.
+    /// 1 for a correct answer, 0 for a wrong one; nothing where it could not be verified, or where a reward model graded it.
     pub accuracy: Option<f64>,
     /// 1 if the completion has the asked-for form.
     pub format: f64,
@@ -50,6 +50,10 @@ pub struct StepName<'a> {
 #[derive(Clone, Debug, Default)]
 pub struct StepReport {
     pub reward: f64,
+    /// Mean reward of the samples that a rule graded, and of those that a reward model did; nothing where there are none. A batch of both has
+    /// a mean that moves with their shares.
+    pub reward_verified: Option<f64>,
+    pub reward_learned: Option<f64>,
     pub reward_std: f64,
     pub accuracy: f64,
     pub format: f64,
@@ -237,8 +241,15 @@ fn describe(samples: &[Sample], group: usize) -> StepReport {
         .map(|group| mean_std(&group.iter().map(|s| s.grade.reward).collect::<Vec<_>>()))
         .collect();
     let over_groups = |f: &dyn Fn(&(f64, f64)) -> f64| groups.iter().map(f).sum::<f64>() / groups.len().max(1) as f64;
+    let rewards = |verified: bool| {
+        let of = samples.iter().filter(|s| s.grade.accuracy.is_some() == verified).filter_map(|s| s.grade.reward);
+        let rewards: Vec<f64> = of.collect();
+        (!rewards.is_empty()).then(|| rewards.iter().sum::<f64>() / rewards.len() as f64)
+    };
     StepReport {
         reward: over_groups(&|g| g.0),
+        reward_verified: rewards(true),
+        reward_learned: rewards(false),
         reward_std: over_groups(&|g| g.1),
         frac_reward_zero_std: over_groups(&|g| f64::from(g.1 == 0.0)),
         accuracy: graded.iter().sum::<f64>() / graded.len().max(1) as f64,

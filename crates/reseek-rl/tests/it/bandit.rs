@@ -78,6 +78,7 @@ fn the_report_counts_what_happened() {
     })
     .unwrap();
     let samples = (PROMPTS * recipe.group) as f64;
+    assert_eq!((report.reward_verified, report.reward_learned.map(|r| r >= 0.5)), (None, Some(true)));
     assert_eq!((report.format, report.language, report.accuracy), (0.5, 0.25, 0.0));
     assert!(report.frac_reward_zero_std >= 0.25, "prompt 0's rewards are all the same");
     assert!(report.reward >= 0.5 && report.reward_std > 0.0);
@@ -89,4 +90,18 @@ fn the_report_counts_what_happened() {
     assert!([2 * PROMPTS, 2 * PROMPTS + 2].contains(&prompt_rows), "{prompt_rows} rows of prompts");
     assert!((report.entropy - (crate::common::VOCAB as f64).ln()).abs() < 0.2);
     assert_eq!((report.kl, report.clip_fraction), (0.0, 0.0));
+}
+
+/// Half of the prompts are graded by a rule that gives 3, half by a model that gives 1: the mean of 2 is that of neither.
+#[test]
+fn rewards_of_rules_and_of_a_reward_model_are_reported_apart() {
+    let (_, spec) = specs().into_iter().next().unwrap();
+    let graded = |prompt: usize, _: &Completion| {
+        let (reward, accuracy) = if prompt.is_multiple_of(2) { (3.0, Some(1.0)) } else { (1.0, None) };
+        reseek_rl::Grade { reward: Some(reward), accuracy, format: 1.0, language: 1.0 }
+    };
+    let report = step(&mut policy(spec.clone()), None, &recipe(), 0, graded).unwrap();
+    assert_eq!((report.reward, report.reward_verified, report.reward_learned), (2.0, Some(3.0), Some(1.0)));
+    let report = step(&mut policy(spec), None, &recipe(), 0, |_, _| grade(None)).unwrap();
+    assert_eq!((report.reward_verified, report.reward_learned), (None, None), "an outage has no reward");
 }

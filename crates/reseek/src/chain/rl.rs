@@ -193,6 +193,11 @@ fn row(report: &StepReport, name: &StepName, spec: &ModelSpec, prompt_tokens: us
     numbers.into_iter().for_each(|(key, value)| {
         metrics.insert(key.into(), json!(value));
     });
+    // Where a reward model grades a part, the mean moves with that part's share: each kind is a curve of its own.
+    if let Some(learned) = report.reward_learned {
+        metrics.insert("reward_learned".into(), json!(learned));
+        metrics.insert("reward_verified".into(), json!(report.reward_verified));
+    }
     // Sampling and the reference are one forward pass each, an update is three.
     let forward = spec.forward_flops_per_token(64.0);
     let flops = forward * (report.sampled_tokens + prompt_tokens + 4 * report.trained_rows) as f64;
