@@ -18,6 +18,9 @@ use crate::problems::Problems;
 use crate::stream::{Stream, permutation};
 use crate::tokenized::TokenizedCorpus;
 
+/// The stage whose problems a mixture has where no other is named.
+const PRETRAIN: &str = "pretrain";
+
 /// Problems whose mean length stands for all.
 const PROBLEMS_MEASURED: u64 = 512;
 
@@ -127,6 +130,8 @@ pub struct Mixture {
     haystack: Option<Haystack>,
     spec: MixtureSpec,
     seed: u64,
+    /// The stage that reads it, by which its problems are drawn.
+    stage: String,
     /// Corpus documents among all items.
     corpus_items: Interleave,
     /// Needle documents among the other items.
@@ -161,12 +166,19 @@ impl Mixture {
             haystack,
             spec,
             seed,
+            stage: PRETRAIN.to_string(),
             corpus_items: Interleave::new(1.0),
             needle_items: Interleave::new(0.0),
             epoch: (0, order),
         };
         (mixture.corpus_items, mixture.needle_items) = mixture.item_shares()?;
         Ok(mixture)
+    }
+
+    /// The same mixture with the problems of another stage than pre-training: what was learnt there does not come again.
+    pub fn of_stage(mut self, stage: &str) -> Self {
+        self.stage = stage.to_string();
+        self
     }
 
     /// Items per token of each kind, and from them the shares of items.
@@ -246,7 +258,7 @@ impl Mixture {
     }
 
     fn problem(&self, index: u64) -> Result<Vec<u32>, DataError> {
-        let problem = self.problems.train(self.seed, index);
+        let problem = self.problems.train(self.seed, &self.stage, index);
         let text = document(&plain(problem, &self.tokenizer), self.seed, index, &self.spec.forms);
         self.enclosed(self.tokenizer.encode_with_special(&text)?)
     }
@@ -303,7 +315,7 @@ pub fn tokenizer_texts<'c>(
     };
     let mut problem_bytes = 0;
     for index in 0.. {
-        let text = document(&problems.train(seed, index), seed, index, &spec.forms);
+        let text = document(&problems.train(seed, "tokenizer", index), seed, index, &spec.forms);
         problem_bytes += text.len();
         if problem_bytes as f64 > problem_bytes_max {
             break;

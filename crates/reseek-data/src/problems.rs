@@ -6,13 +6,13 @@ use crate::corpus::Corpus;
 use crate::error::DataError;
 use crate::stream::permutation;
 
-/// The problems of a run, training and held out apart.
+/// The problems of a run: to train on, to choose settings by, to test by.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Problems {
-    /// Made by the generators; there is no end of them.
+    /// Made by the generators; there is no end of those to train on.
     Generated(TaskMix),
     /// A user's own.
-    Listed { train: Vec<Problem>, heldout: Vec<Problem> },
+    Listed { train: Vec<Problem>, development: Vec<Problem>, test: Vec<Problem> },
 }
 
 impl Default for Problems {
@@ -24,8 +24,8 @@ impl Default for Problems {
 impl Problems {
     /// The corpus's own problems if it has any, else generated ones of the mixture.
     ///
-    /// A hash of its question decides on which side a problem lies. Where that leaves one side empty, as it may with a
-    /// handful of problems, the last problem changes sides.
+    /// A hash of its question decides to which split a problem belongs. Where that leaves nothing to train on or nothing
+    /// to test by, as it may with a handful of problems, the last problem of the largest split is for that.
     ///
     /// # Errors
     /// A mixture from which nothing can be drawn; a single problem.
@@ -34,38 +34,48 @@ impl Problems {
             mix.validate()?;
             return Ok(Self::Generated(mix));
         }
-        let is_train = |problem: &Problem| problem.split == Split::Train;
-        let (mut train, mut heldout): (Vec<_>, Vec<_>) = corpus.problems.iter().cloned().partition(is_train);
-        if train.len() + heldout.len() < 2 {
-            return Err(DataError::TooFewProblems { problems: train.len() + heldout.len() });
+        if corpus.problems.len() < 2 {
+            return Err(DataError::TooFewProblems { problems: corpus.problems.len() });
         }
-        if heldout.is_empty() {
-            heldout.extend(train.pop().map(|problem| Problem { split: Split::HeldOut, ..problem }));
-        } else if train.is_empty() {
-            train.extend(heldout.pop().map(|problem| Problem { split: Split::Train, ..problem }));
+        let [mut train, mut development, mut test] = Split::ALL
+            .map(|split| corpus.problems.iter().filter(|p| p.split == split).cloned().collect::<Vec<Problem>>());
+        let moved = |from: &mut Vec<Problem>, split| from.pop().map(|problem| Problem { split, ..problem });
+        if test.is_empty() {
+            let from = if train.len() >= development.len() { &mut train } else { &mut development };
+            test.extend(moved(from, Split::Test));
         }
-        Ok(Self::Listed { train, heldout })
+        if train.is_empty() {
+            let from = if test.len() > development.len() { &mut test } else { &mut development };
+            train.extend(moved(from, Split::Train));
+        }
+        Ok(Self::Listed { train, development, test })
     }
 
-    /// Training problem `index`, a function of seed and index. A user's problems come round again in another order.
-    pub fn train(&self, seed: u64, index: u64) -> Problem {
+    /// Training problem `index` of `purpose`, a stage's name: a function of seed, purpose and index. A user's problems
+    /// come round again in another order.
+    pub fn train(&self, seed: u64, purpose: &str, index: u64) -> Problem {
         match self {
-            Self::Generated(mix) => sample(seed, index, Split::Train, mix),
+            Self::Generated(mix) => sample(seed, purpose, index, Split::Train, mix),
             Self::Listed { train, .. } => {
                 let n = train.len() as u64;
-                let order = permutation(seed, "problems", index / n, train.len());
+                let order = permutation(seed, &format!("problems/{purpose}"), index / n, train.len());
                 train[order[(index % n) as usize]].clone()
             }
         }
     }
 
-    /// `n` held-out problems, or as many as there are.
-    pub fn heldout(&self, seed: u64, n: usize) -> Vec<Problem> {
+    /// `n` problems of `split`, or as many as there are: to choose settings by, or to test by.
+    pub fn heldout(&self, seed: u64, split: Split, n: usize) -> Vec<Problem> {
         match self {
-            Self::Generated(mix) => heldout_set(seed, n, mix),
-            Self::Listed { heldout, .. } => {
-                let order = permutation(seed, "problems held out", 0, heldout.len());
-                order.into_iter().take(n).map(|i| heldout[i].clone()).collect()
+            Self::Generated(mix) => heldout_set(seed, n, split, mix),
+            Self::Listed { train, development, test } => {
+                let all = match split {
+                    Split::Train => train,
+                    Split::Development => development,
+                    Split::Test => test,
+                };
+                let order = permutation(seed, "problems held out", 0, all.len());
+                order.into_iter().take(n).map(|i| all[i].clone()).collect()
             }
         }
     }

@@ -31,13 +31,14 @@ pub fn mean_of_shares(shares: &[f64]) -> Interval {
     Interval { mean, low: (centre - half).clamp(0.0, mean), high: (centre + half).clamp(mean, 1.0) }
 }
 
-/// The mean of a − b over problems that both were given, so that the problems' difficulty cancels.
+/// The mean of a − b over problems that both were given, so that the problems' difficulty cancels. A problem that could not be judged of
+/// one of them says nothing of the difference and stays out.
 ///
 /// # Panics
 /// If the two have different lengths.
-pub fn paired_difference(a: &[f64], b: &[f64]) -> Interval {
+pub fn paired_difference(a: &[Option<f64>], b: &[Option<f64>]) -> Interval {
     assert_eq!(a.len(), b.len(), "{} problems against {}", a.len(), b.len());
-    mean_of(&a.iter().zip(b).map(|(a, b)| a - b).collect::<Vec<_>>())
+    mean_of(&a.iter().zip(b).filter_map(|(a, b)| Some((*a)? - (*b)?)).collect::<Vec<_>>())
 }
 
 fn mean_of(values: &[f64]) -> Interval {
@@ -73,10 +74,19 @@ mod tests {
 
     #[test]
     fn pairing_cancels_difficulty() {
-        let hard: Vec<f64> = (0..60).map(|i| (i % 10) as f64 / 10.0).collect();
-        let easier: Vec<f64> = hard.iter().map(|s| s + 0.05).collect();
+        let hard: Vec<Option<f64>> = (0..60).map(|i| Some((i % 10) as f64 / 10.0)).collect();
+        let easier: Vec<Option<f64>> = hard.iter().map(|s| s.map(|s| s + 0.05)).collect();
         let got = paired_difference(&easier, &hard);
         assert!((got.mean - 0.05).abs() < 1e-9 && got.high - got.low < 1e-6);
+    }
+
+    #[test]
+    fn what_could_not_be_judged_of_one_is_in_no_pair() {
+        let a = [Some(1.0), None, Some(0.5), Some(1.0)];
+        let b = [Some(0.5), Some(1.0), None, Some(0.5)];
+        let got = paired_difference(&a, &b);
+        assert_eq!((got.mean, got.low, got.high), (0.5, 0.5, 0.5), "an outage looks like a wrong answer");
+        assert_eq!(paired_difference(&a, &[None; 4]).mean, 0.0);
     }
 
     /// The interval holds the truth in about 95 of 100 draws.

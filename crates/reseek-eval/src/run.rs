@@ -45,8 +45,21 @@ pub struct ProblemResult {
 impl ProblemResult {
     /// Share of correct samples among those that could be judged; nothing where none could.
     pub fn pass(&self) -> Option<f64> {
-        let judged: Vec<f64> = self.answers.iter().filter_map(|a| a.outcome.reward()).map(f64::from).collect();
-        (!judged.is_empty()).then(|| judged.iter().sum::<f64>() / judged.len() as f64)
+        self.pass_at(1)
+    }
+
+    /// The chance that one of `k` samples is correct: 1 − C(n−c, k)/C(n, k) with c correct ones among the n that could be judged, which
+    /// is unbiased (Chen et al. 2021, "Evaluating Large Language Models Trained on Code", equation 1). Nothing where fewer than `k`
+    /// could be judged.
+    pub fn pass_at(&self, k: usize) -> Option<f64> {
+        let judged: Vec<f32> = self.answers.iter().filter_map(|a| a.outcome.reward()).collect();
+        let (n, wrong) = (judged.len(), judged.iter().filter(|&&reward| reward == 0.0).count());
+        if k == 0 || k > n {
+            return None;
+        }
+        // C(w, k)/C(n, k) = Π (w − i)/(n − i), 0 as soon as k is above w.
+        let miss: f64 = (0..k).map(|i| wrong.saturating_sub(i) as f64 / (n - i) as f64).product();
+        Some(1.0 - miss)
     }
 }
 

@@ -14,7 +14,7 @@ pub struct TaskScore {
     /// Its 95 % interval, clustered by problem.
     pub ci_low: f64,
     pub ci_high: f64,
-    /// Share of problems whose most frequent answer is correct.
+    /// Share of problems of whose `k` samples the most frequent answer is correct.
     pub cons_at_k: f64,
     /// Samples a problem.
     pub k: usize,
@@ -22,6 +22,26 @@ pub struct TaskScore {
     pub n: usize,
     /// Mean tokens of a completion.
     pub mean_tokens: f64,
+}
+
+/// The mean chance that one of `k` samples is correct, with its 95 % interval, clustered by problem.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PassAtK {
+    pub k: usize,
+    pub mean: f64,
+    pub ci_low: f64,
+    pub ci_high: f64,
+}
+
+/// pass@k of all problems for k from 1 to the samples of a problem.
+pub fn pass_at_k(results: &[ProblemResult]) -> Vec<PassAtK> {
+    let samples = results.iter().map(|r| r.answers.len()).max().unwrap_or(0);
+    let of = |k| {
+        let chances: Vec<f64> = results.iter().filter_map(|r| r.pass_at(k)).collect();
+        let Interval { mean, low, high } = mean_of_shares(&chances);
+        (!chances.is_empty()).then_some(PassAtK { k, mean, ci_low: low, ci_high: high })
+    };
+    (1..=samples).filter_map(of).collect()
 }
 
 /// Scores of all problems ("heldout") and of each family.
@@ -102,6 +122,33 @@ mod tests {
         assert_eq!((a.pass_at_1, a.cons_at_k, a.n, a.k), (0.375, 0.5, 2, 4));
         assert_eq!(scores["heldout"].n, 3);
         assert_eq!(scores["b"].cons_at_k, 0.5, "a tie counts by its share");
+    }
+
+    /// With every choice of k of the samples counted out.
+    #[test]
+    fn pass_at_k_is_the_share_of_all_choices_of_k_samples_that_hold_a_right_one() {
+        for right in 0..=6usize {
+            let votes: Vec<(&str, bool)> = (0..6).map(|i| ("1", i < right)).collect();
+            let got = pass_at_k(&[result("a", &votes)]);
+            assert_eq!(got.len(), 6);
+            for k in 1..=6u32 {
+                let choices: Vec<u32> = (0..64u32).filter(|set| set.count_ones() == k).collect();
+                let hits = choices.iter().filter(|&&set| set & ((1 << right) - 1) != 0).count();
+                let expected = hits as f64 / choices.len() as f64;
+                let at = &got[k as usize - 1];
+                assert!(at.k == k as usize && (at.mean - expected).abs() < 1e-12, "{right} of 6, {k}: {at:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn pass_at_k_is_of_the_problems_with_k_judged_samples() {
+        let mut results = [result("a", &[("1", true), ("2", false)]), result("a", &[("1", false), ("2", false)])];
+        results[1].answers[0].outcome = Outcome::Unverifiable("no gold".to_string());
+        let got = pass_at_k(&results);
+        assert_eq!((got[0].mean, got[1].mean), (0.25, 1.0));
+        assert!(got.iter().all(|at| at.ci_low <= at.mean && at.mean <= at.ci_high));
+        assert_eq!(score(&results)["a"].pass_at_1, got[0].mean);
     }
 
     #[test]

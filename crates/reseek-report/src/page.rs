@@ -8,7 +8,7 @@ use reseek_store::{PROFILE, Summary};
 use serde_json::{Value, json};
 
 use crate::charts;
-use crate::svg::{Dot, intervals};
+use crate::svg::{Dot, Series, chances, intervals};
 
 /// Why there is no page.
 #[derive(Debug, thiserror::Error)]
@@ -72,7 +72,8 @@ pub fn render(run: &Path, beside: Option<&Path>) -> Result<String, ReportError> 
         curves,
         models => models(summary.as_ref()),
         families => families(summary.as_ref()),
-        dots => summary.as_ref().map(|s| intervals("Held-out pass@1", &dots(s))),
+        dots => summary.as_ref().map(|s| intervals("Pass@1", &dots(s))),
+        passes => summary.as_ref().map(passes),
         samples => samples(run),
         totals => summary.as_ref().map(totals),
         student_flops => summary.as_ref().and_then(Summary::student_flops),
@@ -153,7 +154,7 @@ fn models(summary: Option<&Summary>) -> Vec<Value> {
         let model = summary.models.get(*name)?;
         let heldout = model.tasks.get("heldout")?;
         Some(json!({
-            "name": name, "what": what, "heldout": heldout, "bits_per_byte": model.bits_per_byte,
+            "name": name, "what": what, "heldout": heldout, "pass_at_4": pass_at(model, 4), "pass_at_16": pass_at(model, 16), "bits_per_byte": model.bits_per_byte,
             "language_match": model.language_match,
         }))
     };
@@ -182,6 +183,21 @@ fn dots(summary: &Summary) -> Vec<Dot> {
         Some(Dot { label: name.to_string(), mean: t.pass_at_1, low: t.ci_low, high: t.ci_high })
     };
     MODELS.iter().filter_map(of).collect()
+}
+
+fn pass_at(model: &reseek_store::summary::Model, k: u64) -> Option<&reseek_store::summary::PassAtK> {
+    model.pass_at_k.iter().find(|at| at.k == k)
+}
+
+/// pass@k against k, a line a model: where a line is high at its start and no higher at its end, training made likely what could be done
+/// before.
+fn passes(summary: &Summary) -> String {
+    let of = |(name, _): &(&str, &str)| {
+        let points = summary.models.get(*name)?.pass_at_k.iter().map(|at| (at.k as f64, at.mean)).collect();
+        Some(Series { name: name.to_string(), points })
+    };
+    let series: Vec<Series> = MODELS.iter().filter_map(of).collect();
+    chances("Pass@k", "chance that one of k samples is right, against k", &series)
 }
 
 fn totals(summary: &Summary) -> Value {

@@ -75,6 +75,47 @@ pub fn lines(title: &str, unit: &str, series: &[Series]) -> String {
     figure(title, unit, &(out + "</svg>"), &legend.join(" "))
 }
 
+/// Chances against the number of tries, which doubles from mark to mark: points (k, chance) on an axis from 0 to 1.
+pub fn chances(title: &str, unit: &str, series: &[Series]) -> String {
+    let series: Vec<Series> = series.iter().map(finite).filter(|s| !s.points.is_empty()).collect();
+    let most = series.iter().flat_map(|s| s.points.iter().map(|p| p.0)).fold(0.0, f64::max);
+    if most < 2.0 {
+        return String::new();
+    }
+    let at = |p: (f64, f64)| (LEFT + p.0.log2() / most.log2() * (WIDTH - LEFT - RIGHT), scale_y(p.1, (0.0, 1.0)));
+    let mut out = open(title, WIDTH, HEIGHT);
+    for tick in [0.0, 0.25, 0.5, 0.75, 1.0] {
+        let y = at((1.0, tick)).1;
+        let _ = write!(
+            out,
+            r#"<line class="grid" x1="{LEFT}" x2="{:.1}" y1="{y:.1}" y2="{y:.1}"/><text class="tick" x="{:.1}" y="{:.1}" text-anchor="end">{tick}</text>"#,
+            WIDTH - RIGHT,
+            LEFT - 5.0,
+            y + 3.5
+        );
+    }
+    for tick in (0..=most.log2() as u32).map(|power| 1u32 << power) {
+        let x = at((tick.into(), 0.0)).0;
+        let _ = write!(
+            out,
+            r#"<text class="tick" x="{x:.1}" y="{:.1}" text-anchor="middle">{tick}</text>"#,
+            HEIGHT - BOTTOM + 14.0
+        );
+    }
+    let mut legend = Vec::new();
+    for (i, s) in series.iter().enumerate() {
+        let _ = write!(out, r#"<path class="line c{i}" d="{}"/>"#, path(&s.points, at));
+        let (first, last) = (s.points[0].1, s.points[s.points.len() - 1].1);
+        legend.push(format!(
+            r#"<span class="key c{i}">{} {} → {}</span>"#,
+            escape(&s.name),
+            number(first),
+            number(last)
+        ));
+    }
+    figure(title, unit, &(out + "</svg>"), &legend.join(" "))
+}
+
 /// Means with intervals on a common axis from 0 to 1.
 pub fn intervals(title: &str, dots: &[Dot]) -> String {
     let rows = 24.0;
@@ -260,12 +301,24 @@ mod tests {
     }
 
     #[test]
+    fn tries_double_from_mark_to_mark() {
+        let points = |n: u32| (1..=n).map(|k| (f64::from(k), 0.5)).collect();
+        let svg = chances("pass@k", "", &[Series { name: "base".to_string(), points: points(16) }]);
+        let marks: Vec<&str> =
+            svg.split(r#"text-anchor="middle">"#).skip(1).filter_map(|rest| rest.split('<').next()).collect();
+        assert_eq!(marks, ["1", "2", "4", "8", "16"]);
+        // From one try no curve can be drawn.
+        assert_eq!(chances("pass@k", "", &[Series { name: "base".to_string(), points: points(1) }]), "");
+    }
+
+    #[test]
     fn hostile_values_and_names_do_no_harm() {
         let points = vec![(0.0, f64::NAN), (1.0, 2.0), (2.0, f64::INFINITY), (3.0, -1e300)];
         let svg = lines("a <b>", "", &[Series { name: "</svg><script>".to_string(), points }]);
         assert!(!svg.contains("<script>") && !svg.contains("NaN") && !svg.contains("inf"), "{svg}");
         assert_eq!(lines("none", "", &[]), "");
         assert_eq!(heat("none", &[]), "");
+        assert_eq!(chances("none", "", &[]), "");
         assert!(
             !intervals("x", &[Dot { label: "<i>".to_string(), mean: f64::NAN, low: 0.0, high: 1.0 }]).contains("NaN")
         );

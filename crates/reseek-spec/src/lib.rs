@@ -27,8 +27,8 @@ pub use family::Family;
 pub use model::{MlaSpec, ModelSpec, MoeSpec, RopeScaling, Scoring, SlidingWindow};
 pub use presets::{PRESETS, Scale, preset};
 pub use recipe::{
-    ComputeDtype, DistilRecipe, EvalRecipe, ExtendRecipe, MomentsDtype, PretrainRecipe, R1Recipe, RecipeSpec, RlRecipe,
-    SftRecipe, TasksRecipe, TokenizerRecipe,
+    ComputeDtype, DistilRecipe, EvalRecipe, EvalSplit, ExtendRecipe, MomentsDtype, PretrainRecipe, R1Recipe,
+    RecipeSpec, RlRecipe, SftRecipe, TasksRecipe, TokenizerRecipe,
 };
 pub use resolve::{Layer, Resolved, nearest, resolve};
 pub use tensors::{Role, TensorSpec};

@@ -42,6 +42,16 @@ pub enum MomentsDtype {
     Bf16,
 }
 
+/// The split of the problems that the models are asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EvalSplit {
+    /// To choose settings by.
+    Development,
+    /// To report: no setting was ever chosen by these.
+    Test,
+}
+
 /// Which generated problems a run trains on and is held to.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -190,8 +200,12 @@ pub struct DistilRecipe {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EvalRecipe {
+    /// Where the problems come from.
+    pub split: EvalSplit,
+    /// Seed of the problems. It is not the run's, so that runs of several seeds are asked the same.
+    pub problems_seed: u64,
     pub problems: usize,
-    /// Samples a problem.
+    /// Samples a problem: pass@k is known for k up to it.
     pub k: usize,
     pub temperature: f64,
     pub top_p: f64,

@@ -14,7 +14,7 @@ const SHARE: &str = "it is a share";
 const COUNT: &str = "set it to a number that the machine can hold";
 const RATE: &str = "V3's learning rates lie between 7.3e-6 and 2.2e-4, small models stand ten times as much";
 
-const RULES: [Rule; 37] = [
+const RULES: [Rule; 38] = [
     ("eval.temperature", 0.0, ANY, "0 is greedy, R1 was evaluated at 0.6"),
     ("temperature", ABOVE_0, ANY, "R1-Zero samples at 1"),
     ("top_p", ABOVE_0, 1.0, "1 switches it off, R1 was evaluated at 0.95"),
@@ -31,6 +31,7 @@ const RULES: [Rule; 37] = [
     ("tokens", 1.0, 1e15, "V3 has 14.8e12"),
     ("sequences_start", 1.0, 1e6, COUNT),
     ("sequences", 1.0, 1e6, COUNT),
+    ("problems_seed", 0.0, 9e18, "a run's problems do not follow its --seed, so that runs can be compared"),
     ("lanes", 1.0, 4096.0, "as many as there are threads will do"),
     ("lr_peak", 0.0, ANY, RATE),
     ("lr_decay", 0.0, ANY, RATE),

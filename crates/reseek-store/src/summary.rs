@@ -35,6 +35,10 @@ pub struct Summary {
     pub gflops: Gflops,
     /// In the order in which they ran.
     pub stages: Vec<Stage>,
+    /// The split of the problems that the models were asked: `test`, or `development` while settings are chosen. Summaries of earlier
+    /// versions have none: what they held out is the development split of today.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub split: Option<String>,
     /// By name, each of [`MODELS`].
     pub models: BTreeMap<String, Model>,
     /// Differences between two models, by a name such as `zero-base`.
@@ -62,6 +66,9 @@ pub struct Stage {
 pub struct Model {
     /// [`HELDOUT`] and each family.
     pub tasks: BTreeMap<String, TaskScore>,
+    /// pass@k over all families, for k from 1 to the samples of a problem.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pass_at_k: Vec<PassAtK>,
     /// On held-out text.
     pub bits_per_byte: f64,
     /// Share of answers in their question's language.
@@ -84,6 +91,16 @@ pub struct TaskScore {
     pub n: u64,
     /// Mean length of an answer.
     pub mean_tokens: f64,
+}
+
+/// The chance that one of `k` samples is right, with its 95 % interval, clustered by problem.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PassAtK {
+    pub k: u64,
+    pub mean: f64,
+    pub ci_low: f64,
+    pub ci_high: f64,
 }
 
 /// A difference of two scores with its 95 % interval.
@@ -187,6 +204,14 @@ impl Check<'_> {
         self.share(place, "language_match", model.language_match)?;
         if !model.tasks.contains_key(HELDOUT) {
             return Err(self.error(&format!("{place}.tasks.{HELDOUT}"), "absent", "there"));
+        }
+        for (i, at) in model.pass_at_k.iter().enumerate() {
+            let place = format!("{place}.pass_at_k[{i}]");
+            if at.k != i as u64 + 1 {
+                return Err(self.error(&format!("{place}.k"), at.k, "one more than before, from 1"));
+            }
+            self.share(&place, "mean", at.mean)?;
+            self.interval(&place, at.ci_low, at.mean, at.ci_high)?;
         }
         for (task, score) in &model.tasks {
             let place = format!("{place}.tasks.{task}");

@@ -1,4 +1,4 @@
-//! From (family, level, language, split, seed, index) to a problem; mixtures of families; the held-out set.
+//! From (family, level, language, split, seed, index) to a problem; mixtures of families; sets to measure on.
 
 use std::collections::BTreeSet;
 
@@ -14,32 +14,47 @@ use crate::stream::Stream;
 /// Share of problems in Chinese where nothing else is said.
 pub const CHINESE_SHARE: f64 = 0.3;
 
-/// Draws after which a generator is taken to have no problem on the asked side of the split. One draw in eight is held
-/// out, so a family that has any there misses all of them with a probability below 1e-500.
+/// Draws after which a generator is taken to have no problem in the asked split. One draw in eight belongs to the
+/// smallest, so a family that has any there misses all of them with a probability below 1e-500.
 const DRAWS_MAX: usize = 10_000;
 
 /// Makes the problem `index` of a family, a level, a language and a side of the split under `seed`. It depends on these
 /// six alone: no other item is made, and none is remembered.
 ///
-/// Parameters are drawn again, from the item's own stream, until they lie on the asked side (see [`Split::of`]).
-/// Small levels have few parameters (`extreme` has millions, `chain_sum` level 1 has 165 sums of three digits), so
-/// different indices repeat parameters, in other wordings or the same: by the pigeonhole principle about an eighth of a
-/// level's parameters is all that its held-out problems can be. Over all levels every family has more than 200.
+/// Parameters are drawn again, from the item's own stream, until they lie in the asked split (see [`Split::of`]).
+/// Small levels have few parameters ([`space`](crate::space()) counts them: `chain_sum` level 1 has 165 sums of three
+/// digits), so different indices repeat parameters, in other wordings or the same, and about an eighth of a level's
+/// parameters is all that its test problems can be.
 ///
 /// # Panics
 /// If `level` is not in `1..=LEVELS`.
 pub fn generate(family: Family, level: u8, language: Language, split: Split, seed: u64, index: u64) -> Problem {
+    made((family, level, language), split, seed, "", index).1
+}
+
+/// Problem `index` of `purpose` with its key: every purpose has streams of its own, and its name in the problems' ids.
+fn made(
+    (family, level, language): (Family, u8, Language),
+    split: Split,
+    seed: u64,
+    purpose: &str,
+    index: u64,
+) -> (String, Problem) {
     assert!((1..=LEVELS).contains(&level), "{family} has the levels 1 to {LEVELS}, not {level}");
-    let name = format!("{family}/{level}/{}/{}", language.code(), split.name());
+    let mut name = format!("{family}/{level}/{}/{}", language.code(), split.name());
+    if !purpose.is_empty() {
+        name = format!("{name}/{purpose}");
+    }
     let mut stream = Stream::new(seed, &name, index);
     for _ in 0..DRAWS_MAX {
         let drawn = families::draw(family, level, &mut stream);
         if Split::of(family.name(), &drawn.key) == split {
             let wording = stream.pick(drawn.questions.wordings(language));
-            return worded(&drawn, wording, family, level, language, split, format!("{name}/{index}"));
+            let problem = worded(&drawn, wording, family, level, language, split, format!("{name}/{index}"));
+            return (drawn.key, problem);
         }
     }
-    panic!("{family} at level {level} has no problem on the {} side of the split", split.name())
+    panic!("{family} at level {level} has no problem in the {} split", split.name())
 }
 
 /// The drawn problem in one of its wordings.
@@ -133,27 +148,29 @@ impl TaskMix {
     }
 }
 
-/// Problem `index` of the mixture: family, level and language are drawn from the item's own stream.
+/// Problem `index` of the mixture for `purpose`, a stage's name: family, level and language are drawn from the item's
+/// own stream. Two purposes share no stream, so that no stage is given another one's problems but by chance.
 ///
 /// # Panics
 /// If the mixture is not valid (see [`TaskMix::validate`]).
-pub fn sample(seed: u64, index: u64, split: Split, mix: &TaskMix) -> Problem {
-    let mut stream = Stream::new(seed, &format!("sample/{}", split.name()), index);
+pub fn sample(seed: u64, purpose: &str, index: u64, split: Split, mix: &TaskMix) -> Problem {
+    let mut stream = Stream::new(seed, &format!("sample/{}/{purpose}", split.name()), index);
     let family = *stream.pick(&mix.families);
     let level = stream.weighted(&mix.levels) as u8 + 1;
     let language = if stream.chance(mix.chinese_share) { Language::Chinese } else { Language::English };
-    generate(family, level, language, split, seed, index)
+    made((family, level, language), split, seed, purpose, index).1
 }
 
-/// `n` held-out problems with different questions, balanced: the families in turn, and within each the languages of the
-/// mixture in turn (both alike, unless its Chinese share is 0 or 1); levels are drawn by their weights.
+/// `n` problems of `split` that all ask something else, balanced: the families in turn, and within each the languages of
+/// the mixture in turn (both alike, unless its Chinese share is 0 or 1); levels are drawn by their weights. What is asked
+/// once is not asked again in other words or in the other language, so that each is an observation of its own.
 ///
-/// A family that runs out of new questions leaves its turns to the others. Fewer than `n` come back only where the whole
+/// A family that runs out of new problems leaves its turns to the others. Fewer than `n` come back only where the whole
 /// mixture holds fewer.
 ///
 /// # Panics
 /// If the mixture is not valid (see [`TaskMix::validate`]).
-pub fn heldout_set(seed: u64, n: usize, mix: &TaskMix) -> Vec<Problem> {
+pub fn heldout_set(seed: u64, n: usize, split: Split, mix: &TaskMix) -> Vec<Problem> {
     // Draws in vain after which a family in a language is taken to have run out.
     const MISSES_MAX: u32 = 200;
     let families: BTreeSet<Family> = mix.families.iter().copied().collect();
@@ -176,9 +193,9 @@ pub fn heldout_set(seed: u64, n: usize, mix: &TaskMix) -> Vec<Problem> {
             }
             for _ in 0..MISSES_MAX {
                 let level = stream.weighted(&mix.levels) as u8 + 1;
-                let problem = generate(*family, level, *language, Split::HeldOut, seed, *next);
+                let (key, problem) = made((*family, level, *language), split, seed, "", *next);
                 *next += 1;
-                if seen.insert(problem.question.clone()) {
+                if seen.insert((*family, key)) {
                     problems.push(problem);
                     return true;
                 }
@@ -202,13 +219,13 @@ mod tests {
     }
 
     #[test]
-    fn every_family_has_two_hundred_held_out_parameter_sets() {
+    fn every_family_has_two_hundred_parameter_sets_to_choose_by_and_as_many_to_test_by() {
         for family in Family::ALL {
-            let keys: BTreeSet<String> = draws(family)
-                .map(|drawn| drawn.key)
-                .filter(|key| Split::of(family.name(), key) == Split::HeldOut)
-                .collect();
-            assert!(keys.len() >= 200, "{family} has {}", keys.len());
+            for split in [Split::Development, Split::Test] {
+                let keys: BTreeSet<String> =
+                    draws(family).map(|drawn| drawn.key).filter(|key| Split::of(family.name(), key) == split).collect();
+                assert!(keys.len() >= 200, "{family} has {} for {}", keys.len(), split.name());
+            }
         }
     }
 

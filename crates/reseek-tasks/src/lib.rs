@@ -1,7 +1,8 @@
 //! Problems that can be checked by rule: seeded generators, their renderings, and verification.
 //!
-//! Item `i` comes from (family, level, language, split, seed, `i`) alone. Held-out problems are disjoint from training
-//! ones by construction: a hash of the canonical parameters decides, whatever the wording, language, level or seed.
+//! Item `i` comes from (family, level, language, split, seed, `i`) alone. Problems to train on, to choose settings by and
+//! to test by are disjoint by construction: a hash of the canonical parameters decides, whatever the wording, language,
+//! level or seed.
 //! This room reads no file, prints nothing and knows no model.
 //!
 //! ```
@@ -25,6 +26,7 @@ mod language;
 mod number;
 mod problem;
 mod render;
+mod space;
 mod stream;
 mod user;
 mod verify;
@@ -36,6 +38,7 @@ pub use generate::{CHINESE_SHARE, MixError, TaskMix, generate, heldout_set, samp
 pub use language::{Language, language_share, language_share_quoting, repetition};
 pub use problem::{Problem, Split};
 pub use render::{FormMix, TEXTBOOK_FORMS, document, long_readable, textbook, zero_completion, zero_prompt};
+pub use space::{Space, space, spaces};
 pub use user::{UserProblemError, parse_problems};
 pub use verify::{
     ANSWER_BYTES_MAX, COMPLETION_BYTES_MAX, FormatError, JudgeFailure, Outcome, accuracy, accuracy_lenient, compare,

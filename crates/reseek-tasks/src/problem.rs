@@ -1,4 +1,4 @@
-//! A problem, and the rule that decides on which side of the split it lies.
+//! A problem, and the rule that decides to which split it belongs.
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -6,28 +6,36 @@ use sha2::{Digest, Sha256};
 use crate::answer::AnswerKind;
 use crate::language::Language;
 
-/// Training or held out.
+/// What a problem is for. Each has its own part of the space of problems.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Split {
+    /// To train on.
     Train,
-    HeldOut,
+    /// To choose settings by.
+    Development,
+    /// To score the models of a finished run; nothing is ever chosen by them.
+    Test,
 }
 
 impl Split {
-    /// `train` or `held_out`.
+    pub const ALL: [Split; 3] = [Split::Train, Split::Development, Split::Test];
+
+    /// `train`, `development` or `test`.
     pub fn name(self) -> &'static str {
         match self {
             Split::Train => "train",
-            Split::HeldOut => "held_out",
+            Split::Development => "development",
+            Split::Test => "test",
         }
     }
 
-    /// The side on which a problem of `family` with the canonical parameters `key` lies: held out where the first
-    /// eight bytes of SHA-256(family, key), read as a little-endian number, are a multiple of 8.
+    /// The split to which a problem of `family` with the canonical parameters `key` belongs. The first eight bytes of
+    /// SHA-256(family, key), read as a little-endian number, leave a rest when divided by 8: 0 is development, 1 is
+    /// test, the others are training.
     ///
     /// Neither seed nor level, language nor wording enters, and parameters that ask the same thing (3+5 and 5+3) have
-    /// one key. So no held-out question occurs in training in other words, in the other language or under another seed.
+    /// one key. So no test question occurs in training in other words, in the other language or under another seed.
     pub fn of(family: &str, key: &str) -> Split {
         let mut hash = Sha256::new();
         hash.update(b"reseek-split/1\0");
@@ -36,7 +44,11 @@ impl Split {
         hash.update(key.as_bytes());
         let digest = hash.finalize();
         let number = u64::from_le_bytes(digest[..8].try_into().expect("a digest has 32 bytes"));
-        if number.is_multiple_of(8) { Split::HeldOut } else { Split::Train }
+        match number % 8 {
+            0 => Split::Development,
+            1 => Split::Test,
+            _ => Split::Train,
+        }
     }
 }
 

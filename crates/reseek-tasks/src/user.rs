@@ -93,7 +93,7 @@ fn problem(line: &str, place: &Place) -> Result<Problem, UserProblemError> {
             .ok_or_else(|| place.invalid("level", &value.to_string(), "a whole number from 1 to 255"))?,
     };
     let family = place.text(&fields, "family")?.unwrap_or_else(|| FAMILY.to_string());
-    // The family is left out, so that one question under two family names is on one side.
+    // The family is left out, so that one question under two family names is in one split.
     let split = Split::of(FAMILY, &normalise(&question).to_lowercase());
     Ok(Problem {
         id: format!("{family}/{level}/{}/{}/{}:{}", language.code(), split.name(), place.file, place.line),

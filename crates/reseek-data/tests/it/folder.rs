@@ -109,16 +109,35 @@ fn listed_problems_are_divided_and_come_round() {
     let lines: String = (0..40).map(|n| format!("{{\"question\": \"{n}+1?\", \"answer\": \"{}\"}}\n", n + 1)).collect();
     let folder = Folder::new(&[("p.jsonl", lines.as_bytes())]);
     let problems = Problems::of(&folder.read().unwrap(), TaskMix::default()).unwrap();
-    let Problems::Listed { train, heldout } = &problems else { panic!("the folder has problems") };
-    assert_eq!(train.len() + heldout.len(), 40);
-    assert!(!heldout.is_empty() && train.iter().all(|p| p.split == Split::Train));
+    let Problems::Listed { train, development, test } = &problems else { panic!("the folder has problems") };
+    assert_eq!(train.len() + development.len() + test.len(), 40);
+    assert!(!test.is_empty() && train.iter().all(|p| p.split == Split::Train));
+    assert!(development.iter().all(|p| p.split == Split::Development) && test.iter().all(|p| p.split == Split::Test));
     let n = train.len() as u64;
     for epoch in 0..2 {
-        let mut ids: Vec<String> = (0..n).map(|i| problems.train(3, epoch * n + i).id).collect();
+        let mut ids: Vec<String> = (0..n).map(|i| problems.train(3, "zero", epoch * n + i).id).collect();
         ids.sort_unstable();
         ids.dedup();
         assert_eq!(ids.len() as u64, n, "each once an epoch");
     }
-    assert_eq!(problems.train(3, 5), problems.train(3, 5));
-    assert_eq!(problems.heldout(3, 1000).len(), heldout.len());
+    assert_eq!(problems.train(3, "zero", 5), problems.train(3, "zero", 5));
+    let order = |purpose| (0..n).map(|i| problems.train(3, purpose, i).id).collect::<Vec<_>>();
+    assert_ne!(order("zero"), order("r1"), "each stage has an order of its own");
+    assert_eq!(problems.heldout(3, Split::Development, 1000).len(), development.len());
+    let mut tested = problems.heldout(3, Split::Test, 1000);
+    assert_eq!(tested.len(), test.len());
+    tested.sort_by(|a, b| a.id.cmp(&b.id));
+    assert!(tested.iter().all(|p| test.contains(p) && !train.contains(p) && !development.contains(p)));
+}
+
+#[test]
+fn a_handful_of_problems_leaves_something_to_train_on_and_something_to_test_by() {
+    for n in 2..9 {
+        let lines: String = (0..n).map(|i| format!("{{\"question\": \"{i}+{n}?\", \"answer\": \"1\"}}\n")).collect();
+        let folder = Folder::new(&[("p.jsonl", lines.as_bytes())]);
+        let problems = Problems::of(&folder.read().unwrap(), TaskMix::default()).unwrap();
+        let Problems::Listed { train, development, test } = &problems else { panic!("the folder has problems") };
+        assert!(!train.is_empty() && !test.is_empty(), "{n}: {train:?} {test:?}");
+        assert_eq!(train.len() + development.len() + test.len(), n);
+    }
 }

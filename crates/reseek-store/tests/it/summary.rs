@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 
-use reseek_store::summary::{Comparison, Gflops, Model, Needle, Stage, TaskScore};
+use reseek_store::summary::{Comparison, Gflops, Model, Needle, PassAtK, Stage, TaskScore};
 use reseek_store::{Machine, Summary};
 use serde_json::{Value, json};
 
@@ -11,7 +11,9 @@ fn summary() -> Summary {
     let score =
         TaskScore { pass_at_1: 0.25, ci_low: 0.2, ci_high: 0.31, cons_at_k: 0.5, k: 4, n: 64, mean_tokens: 31.5 };
     let tasks = BTreeMap::from([("heldout".to_owned(), score.clone()), ("addition".to_owned(), score)]);
-    let model = Model { tasks, bits_per_byte: 2.1, language_match: 0.9 };
+    let pass_at_k =
+        [(1, 0.25), (2, 0.5)].map(|(k, mean)| PassAtK { k, mean, ci_low: mean - 0.05, ci_high: mean + 0.06 });
+    let model = Model { tasks, pass_at_k: pass_at_k.into(), bits_per_byte: 2.1, language_match: 0.9 };
     let difference = Comparison { difference: 0.1, ci_low: 0.05, ci_high: 0.15, verdict: "zero is above base".into() };
     Summary {
         config_hash: "c0ffee".into(),
@@ -26,6 +28,7 @@ fn summary() -> Summary {
             tokens_per_s: 5e3,
             flops: 1.5e13,
         }],
+        split: Some("test".into()),
         models: BTreeMap::from([("zero".to_owned(), model.clone()), ("base".to_owned(), model)]),
         comparisons: BTreeMap::from([("zero-base".to_owned(), difference)]),
         needle: Some(Needle { before: 0.0, after: 1.0 }),
@@ -72,6 +75,8 @@ fn numbers_that_cannot_be_are_named_and_not_written() {
     refused(|s| s.gflops.peak = -1.0, &["gflops.peak", "-1"]);
     refused(|s| base(s).bits_per_byte = f64::INFINITY, &["models.base.bits_per_byte", "inf"]);
     refused(|s| base(s).language_match = 1.3, &["models.base.language_match", "1.3", "from 0 to 1"]);
+    refused(|s| s.models.get_mut("base").unwrap().pass_at_k[1].mean = 1.5, &["models.base.pass_at_k[1].mean", "1.5"]);
+    refused(|s| s.models.get_mut("base").unwrap().pass_at_k[1].k = 3, &["models.base.pass_at_k[1].k", "3"]);
     refused(|s| score(s).pass_at_1 = f64::NAN, &["models.base.tasks.heldout.pass_at_1"]);
     refused(|s| score(s).ci_low = 0.26, &["models.base.tasks.heldout.ci_low", "0.26", "not above"]);
     refused(|s| score(s).ci_high = 0.24, &["models.base.tasks.heldout.ci_high", "0.24", "not below"]);

@@ -13,11 +13,28 @@ struct Formula {
 }
 
 impl Formula {
-    /// true or false, negated in one of three draws.
-    fn literal(stream: &mut Stream, steps: &mut Sentences) -> Formula {
+    /// true, false or a comparison, negated in one of three draws.
+    fn literal(is_comparison: bool, stream: &mut Stream, steps: &mut Sentences) -> Formula {
         let value = stream.chance(0.5);
-        let plain = Formula { text: truth(value), value, key: String::from(if value { "T" } else { "F" }) };
+        let plain = if is_comparison {
+            Formula::comparison(value, stream, steps)
+        } else {
+            Formula { text: truth(value), value, key: String::from(if value { "T" } else { "F" }) }
+        };
         if stream.chance(1.0 / 3.0) { plain.negated(steps) } else { plain }
+    }
+
+    /// Two digits, of which one is the greater: without them level 1 would be 160 formulas.
+    fn comparison(value: bool, stream: &mut Stream, steps: &mut Sentences) -> Formula {
+        let digits = stream.distinct(2, 0, 9);
+        let sign = if (digits[0] > digits[1]) == value { '>' } else { '<' };
+        let text = format!("{}{sign}{}", digits[0], digits[1]);
+        let told = truth(value);
+        steps.say(format!("{text} is {}", told.english), format!("{text}是{}", told.chinese));
+        // 5>3 and 3<5 say the same.
+        let (high, low) = (digits[0].max(digits[1]), digits[0].min(digits[1]));
+        let key = if value { format!("{high}>{low}") } else { format!("{low}>{high}") };
+        Formula { text: Both::same(text), value, key }
     }
 
     fn negated(self, steps: &mut Sentences) -> Formula {
@@ -83,20 +100,27 @@ fn truth(value: bool) -> Both {
     if value { Both::new("true", "真") } else { Both::new("false", "假") }
 }
 
-/// The value of a formula, inner parts first: `not false is true. true and true is true.`
+/// The value of a formula with one comparison of digits, inner parts first: `5>3 is true. not true is false. false or
+/// true is true.`
 pub(super) fn boolean(level: u8, stream: &mut Stream) -> Drawn {
     let operators: &[Operator] =
         if level == 3 { &[Operator::And, Operator::Or, Operator::Xor] } else { &[Operator::And, Operator::Or] };
     let mut steps = Sentences::default();
-    let pair = |stream: &mut Stream, steps: &mut Sentences| {
-        let (a, b) = (Formula::literal(stream, steps), Formula::literal(stream, steps));
+    // The place of the comparison among three literals, or four.
+    let mut compared = stream.below(if level == 1 { 3 } else { 4 }) as i32;
+    let mut literal = |stream: &mut Stream, steps: &mut Sentences| {
+        compared -= 1;
+        Formula::literal(compared == -1, stream, steps)
+    };
+    let mut pair = |stream: &mut Stream, steps: &mut Sentences| {
+        let (a, b) = (literal(stream, steps), literal(stream, steps));
         a.join(*stream.pick(operators), b, steps).bracketed()
     };
     let mut left = pair(stream, &mut steps);
     if level == 3 && stream.chance(0.5) {
         left = left.negated(&mut steps);
     }
-    let right = if level == 1 { Formula::literal(stream, &mut steps) } else { pair(stream, &mut steps) };
+    let right = if level == 1 { literal(stream, &mut steps) } else { pair(stream, &mut steps) };
     let last = *stream.pick(operators);
     let (left_value, right_value) = (truth(left.value), truth(right.value));
     let (last_en, last_zh) = last.words();

@@ -61,8 +61,9 @@ pub(crate) struct Questions {
     pub chinese: Vec<String>,
 }
 
-/// People in the problems of logic. The Chinese ones are the heavenly stems, the textbooks' A, B, C.
-pub(crate) const NAMES: [(&str, &str); 10] = [
+/// People in the problems of logic. The Chinese ones are the heavenly stems, the textbooks' A, B, C, and the earthly
+/// branches, which go on from there.
+pub(crate) const NAMES: [(&str, &str); 22] = [
     ("Tom", "甲"),
     ("Ann", "乙"),
     ("Ben", "丙"),
@@ -73,6 +74,18 @@ pub(crate) const NAMES: [(&str, &str); 10] = [
     ("Kim", "辛"),
     ("Joe", "壬"),
     ("Amy", "癸"),
+    ("Bob", "子"),
+    ("Dan", "丑"),
+    ("Fay", "寅"),
+    ("Gus", "卯"),
+    ("Ida", "辰"),
+    ("Jim", "巳"),
+    ("Leo", "午"),
+    ("Mia", "未"),
+    ("Ned", "申"),
+    ("Pam", "酉"),
+    ("Ron", "戌"),
+    ("Zoe", "亥"),
 ];
 
 /// `count` different people, by their index in [`NAMES`].

@@ -20,9 +20,14 @@ fn word(low: usize, high: usize, stream: &mut Stream) -> Vec<char> {
     }
 }
 
+/// Different letters.
+fn different_letters(count: usize, stream: &mut Stream) -> Vec<char> {
+    stream.distinct(count, 0, 25).into_iter().map(|i| char::from(b'a' + i as u8)).collect()
+}
+
 /// Three different letters.
 fn three_letters(stream: &mut Stream) -> Vec<char> {
-    stream.distinct(3, 0, 25).into_iter().map(|i| char::from(b'a' + i as u8)).collect()
+    different_letters(3, stream)
 }
 
 /// The letters of a task at `level`, and how the question names them: spelled at level 1, else as a word.
@@ -205,7 +210,15 @@ pub(super) fn letter_at(level: u8, stream: &mut Stream) -> Drawn {
 
 /// Letters into alphabetical order, taking the earliest of the rest again and again: `d o g -> d. o g -> g. o -> o.`
 pub(super) fn sort_letters(level: u8, stream: &mut Stream) -> Drawn {
-    let (letters, name) = letters_and_name(level, stream);
+    let (letters, name) = match level {
+        // Their order does not count: three letters alone would be 2,600 problems.
+        1 if stream.chance(0.5) => {
+            let letters = different_letters(4, stream);
+            let name = joined(&letters, " ");
+            (letters, name)
+        }
+        _ => letters_and_name(level, stream),
+    };
     let mut sorted = letters.clone();
     sorted.sort_unstable();
     let mut steps = Sentences::default();

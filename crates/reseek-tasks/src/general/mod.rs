@@ -48,9 +48,9 @@ pub struct PreferencePair {
     pub flaw: Flaw,
 }
 
-/// Exchange `index` under `seed`.
-pub fn general(seed: u64, index: u64) -> Exchange {
-    let mut stream = Stream::new(seed, "general", index);
+/// Exchange `index` for `purpose`, a stage's name, under `seed`.
+pub fn general(seed: u64, purpose: &str, index: u64) -> Exchange {
+    let mut stream = Stream::new(seed, &format!("general/{purpose}"), index);
     let (entry, language) = draw(&mut stream);
     let prompt = stream.pick(entry.prompts.wordings(language)).clone();
     Exchange { prompt, response: entry.response.get(language).to_string(), language }

@@ -8,8 +8,8 @@ use reseek_tasks::{Flaw, Language, general, language_share_quoting, preference_p
 fn there_are_more_than_a_hundred_exchanges_in_each_language() {
     let mut prompts: BTreeMap<Language, BTreeSet<String>> = BTreeMap::new();
     for i in 0..6000 {
-        let exchange = general(1, i);
-        assert_eq!(exchange, general(1, i));
+        let exchange = general(1, "r1", i);
+        assert_eq!(exchange, general(1, "r1", i));
         let share = language_share_quoting(&exchange.response, exchange.language, &exchange.prompt);
         assert!(share >= 0.8, "{exchange:?} has share {share}");
         prompts.entry(exchange.language).or_default().insert(exchange.prompt);

@@ -64,13 +64,17 @@ fn errors_name_file_line_and_field() {
 fn the_split_is_decided_by_the_question() {
     let lines: String = (0..800).map(|i| format!("{{\"question\":\"Name {i}?\",\"answer\":{i}}}\n")).collect();
     let problems = parse_problems(lines.as_bytes(), "a").expect("a good file");
-    let held_out: BTreeSet<&str> =
-        problems.iter().filter(|p| p.split == Split::HeldOut).map(|p| p.question.as_str()).collect();
-    assert!((60..150).contains(&held_out.len()), "{} of 800", held_out.len());
-    // Another file, other spacing, family and answer: the same side.
-    for question in held_out {
-        let line = format!("{{\"question\":\"  {} \",\"answer\":\"x\",\"family\":\"f\"}}", question.replace(' ', "  "));
-        assert_eq!(parse_problems(line.as_bytes(), "b").expect("a good file")[0].split, Split::HeldOut);
+    for split in Split::ALL {
+        let questions: BTreeSet<&str> =
+            problems.iter().filter(|p| p.split == split).map(|p| p.question.as_str()).collect();
+        let eighths = if split == Split::Train { 6 } else { 1 };
+        assert!((60 * eighths..150 * eighths).contains(&questions.len()), "{} of 800", questions.len());
+        // Another file, other spacing, family and answer: the same split.
+        for question in questions {
+            let question = question.replace(' ', "  ");
+            let line = format!("{{\"question\": \"  {question} \", \"answer\": \"x\", \"family\": \"f\"}}");
+            assert_eq!(parse_problems(line.as_bytes(), "b").expect("a good file")[0].split, split);
+        }
     }
 }
 

@@ -204,7 +204,7 @@ fn needles(
         let mut golds = Vec::new();
         for i in 0..n {
             let depth = i as f64 / n.max(2) as f64;
-            let needle = haystack.needle(tokenizer, chain.seed ^ 0x6e65_6564, i as u64, length, depth)?;
+            let needle = haystack.needle(tokenizer, chain.seed, i as u64, length, depth)?;
             requests.push(Request { prompt: needle.prompt, samples: 1 });
             golds.push(needle.answer);
         }
@@ -237,11 +237,13 @@ const BYTES_PER_TOKEN: usize = 4;
 
 /// The mixture for sequences of `seq_len` tokens.
 fn mixture(chain: &Chain, spec: MixtureSpec, seq_len: usize) -> Outcome<Mixture> {
-    let mut documents = passages(chain)?;
+    let (documents, tokenizer) = (passages(chain)?, chain.tokenizer()?);
+    let mixture = |documents| Mixture::new(documents, chain.problems.clone(), tokenizer, spec, chain.seed);
     if seq_len > chain.recipe.pretrain.seq_len {
-        documents = Arc::new(documents.joined(seq_len * BYTES_PER_TOKEN));
+        let documents = Arc::new(documents.joined(seq_len * BYTES_PER_TOKEN));
+        return Ok(mixture(documents)?.of_stage(&format!("extend/{seq_len}")));
     }
-    Ok(Mixture::new(documents, chain.problems.clone(), chain.tokenizer()?, spec, chain.seed)?)
+    Ok(mixture(documents)?)
 }
 
 /// The corpus in passages of the length of pre-training's sequences, encoded when they are first asked for: it takes longer than many steps.

@@ -5,9 +5,10 @@ use std::time::Instant;
 
 use reseek_data::Heldout;
 use reseek_engine::Sampling;
-use reseek_eval::{EvalSettings, ProblemResult, bits_per_byte, evaluate, language_share_of, score};
+use reseek_eval::{EvalSettings, PassAtK, ProblemResult, bits_per_byte, evaluate, language_share_of, pass_at_k, score};
+use reseek_spec::{EvalRecipe, EvalSplit};
 use reseek_store::DirWriter;
-use reseek_tasks::{Outcome as Verdict, Problem};
+use reseek_tasks::{Outcome as Verdict, Problem, Split};
 use reseek_text::Special;
 use reseek_train::Usage;
 use serde::{Deserialize, Serialize};
@@ -30,12 +31,14 @@ pub const MODELS: [(&str, &str, Style); 5] = [
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Card {
     pub tasks: BTreeMap<String, reseek_eval::TaskScore>,
+    /// For k from 1 to the samples of a problem.
+    pub pass_at_k: Vec<PassAtK>,
     pub bits_per_byte: f64,
     pub language_match: f64,
-    /// Share of correct samples of each problem.
-    pub passes: Vec<f64>,
+    /// Share of correct samples of each problem; nothing where none could be judged.
+    pub passes: Vec<Option<f64>>,
     /// Share of the question's language of each problem.
-    pub languages: Vec<f64>,
+    pub languages: Vec<Option<f64>>,
 }
 
 /// Samples and scores all models.
@@ -45,10 +48,21 @@ pub fn eval(chain: &mut Chain) -> Outcome<()> {
     after.push("tokenizer");
     let Some(work) = chain.begin("eval", &recipe, &after)? else { return Ok(()) };
     let start = Instant::now();
-    let problems = chain.problems.heldout(HELDOUT_SEED, recipe.problems);
+    let split = split(&recipe);
+    let problems = chain.problems.heldout(recipe.problems_seed, split, recipe.problems);
+    if problems.is_empty() {
+        return fail(format!(
+            "The data have no problems in the {0} split. Give more problems, or measure on the other split with --set eval.split=\"{1}\".",
+            split.name(),
+            if split == Split::Test { "development" } else { "test" },
+        ));
+    }
     let (problems, left_out) = room::asked_of_all(chain, &*chain.tokenizer()?, problems)?;
     if left_out > 0 {
-        chain.ui.line(&format!("  {left_out} held-out problems are longer than the student's context and left out"));
+        chain.ui.line(&format!(
+            "  {left_out} {} problems are longer than the student's context and left out",
+            split.name()
+        ));
     }
     // The models share a tokenizer. Windows of the length of pre-training, so that a longer context gives no model an advantage.
     let text = Heldout::new(&chain.corpus, &*chain.tokenizer()?, chain.recipe.pretrain.seq_len, recipe.text_bytes)?;
@@ -68,10 +82,11 @@ pub fn eval(chain: &mut Chain) -> Outcome<()> {
         usage.tokens += tokens as u64;
         let heldout = &card.tasks["heldout"];
         chain.ui.line(&format!(
-            "  {name:<11} pass@1 {:.3} ({:.3}–{:.3})  cons@{} {:.3}  {:.3} bits/byte  language {:.3}",
+            "  {name:<11} pass@1 {:.3} ({:.3}–{:.3}){}  cons@{} {:.3}  {:.3} bits/byte  language {:.3}",
             heldout.pass_at_1,
             heldout.ci_low,
             heldout.ci_high,
+            later(&card.pass_at_k),
             heldout.k,
             heldout.cons_at_k,
             card.bits_per_byte,
@@ -81,13 +96,23 @@ pub fn eval(chain: &mut Chain) -> Outcome<()> {
         show(name, &problems, &results, &mut samples)?;
     }
     folder.write("samples.jsonl", samples.as_bytes())?;
-    folder.finish(json!({"problems": problems.len(), "k": recipe.k}))?;
+    folder.finish(json!({"split": split.name(), "problems": problems.len(), "k": recipe.k}))?;
     usage.seconds = start.elapsed().as_secs_f64();
     chain.finish(work, &["."], usage)
 }
 
-/// The held-out problems are the same for every seed, so that runs can be compared.
-const HELDOUT_SEED: u64 = 0;
+/// The split that a recipe measures on.
+pub fn split(recipe: &EvalRecipe) -> Split {
+    match recipe.split {
+        EvalSplit::Development => Split::Development,
+        EvalSplit::Test => Split::Test,
+    }
+}
+
+/// pass@4 and pass@16, as far as there are samples.
+fn later(at: &[PassAtK]) -> String {
+    at.iter().filter(|at| [4, 16].contains(&at.k)).map(|at| format!("  pass@{} {:.3}", at.k, at.mean)).collect()
+}
 
 /// Problems whose samples are kept to be read.
 const SHOWN: usize = 24;
@@ -132,12 +157,13 @@ fn examine(
         + spec.forward_flops_per_token(chain.recipe.pretrain.seq_len as f64 / 2.0) * read as f64;
     let card = Card {
         tasks: score(&results),
+        pass_at_k: pass_at_k(&results),
         bits_per_byte: bits_per_byte(&loaded.model, windows, text.bytes()),
         language_match: language_share_of(&results).mean,
-        passes: results.iter().map(|r| r.pass().unwrap_or(0.0)).collect(),
+        passes: results.iter().map(ProblemResult::pass).collect(),
         languages: results
             .iter()
-            .map(|r| r.answers.iter().map(|a| a.language_share).sum::<f64>() / r.answers.len().max(1) as f64)
+            .map(|r| Some(r.answers.iter().map(|a| a.language_share).sum::<f64>() / r.answers.len().max(1) as f64))
             .collect(),
     };
     Ok((card, results, flops))

@@ -46,7 +46,7 @@ fn cold_start(chain: &mut Chain) -> Outcome<()> {
     let Some(work) = chain.begin("r1_cold_start", &section, &["extend", "tokenizer"])? else { return Ok(()) };
     let lessons: Vec<Lesson> = (0..r.cold_start_samples as u64)
         .filter_map(|i| {
-            let problem = chain.problems.train(chain.seed ^ 0xc01d, i);
+            let problem = chain.problems.train(chain.seed, "r1_cold_start", i);
             let answer = completion(&problem)?;
             Some(Lesson { question: problem.question, answer })
         })
@@ -91,7 +91,7 @@ fn rejection(chain: &mut Chain) -> Outcome<()> {
     let mut problems: Vec<Problem> = Vec::new();
     let mut requests = Vec::new();
     for i in 0..r.rejection_questions as u64 {
-        let problem = chain.problems.train(chain.seed ^ 0x4e1ec7, i);
+        let problem = chain.problems.train(chain.seed, "r1_rejection", i);
         let prompt = prompt(&teacher.tokenizer, Style::Chat, &problem.question)?;
         // A question that fills the context cannot be answered.
         if prompt.len() < teacher.model.spec().max_position_embeddings {
@@ -124,7 +124,7 @@ fn rejection(chain: &mut Chain) -> Outcome<()> {
     }
     let reasoning_lessons = lessons.len();
     lessons.extend((0..r.general_samples as u64).map(|i| {
-        let exchange = general(chain.seed, i);
+        let exchange = general(chain.seed, "r1_rejection", i);
         Lesson { question: exchange.prompt, answer: exchange.response }
     }));
     if lessons.is_empty() {

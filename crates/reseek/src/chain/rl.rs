@@ -125,12 +125,10 @@ fn ask(
     let general_turn = step as usize + recipe.preference_steps >= recipe.steps;
     let mut stream = Stream::new(seed, &format!("{stage}/ask"), step, i);
     if general_turn && stream.uniform() < recipe.general_share {
-        let exchange = general(stream.next_u64(), index);
+        let exchange = general(seed, stage, index);
         return Ask::General { prompt: exchange.prompt, language: exchange.language };
     }
-    // Each stage draws from a stretch of its own, far behind what pre-training has seen.
-    let offset = stage.bytes().fold(1u64, |h, b| h.wrapping_mul(31).wrapping_add(b.into())) % 1000 * 1_000_000_000;
-    Ask::Reasoning(Box::new(problems.train(seed ^ 0x5151, offset + index + attempt * 1_000_003)))
+    Ask::Reasoning(Box::new(problems.train(seed, &format!("{stage}/{attempt}"), index)))
 }
 
 impl Ask {

@@ -18,7 +18,7 @@ const SHARE_NEEDED: f64 = 0.25;
 pub fn check_problems(chain: &Chain, tokenizer: &Tokenizer) -> Outcome<()> {
     let context = chain.recipe.pretrain.seq_len;
     let mut lengths = (0..LOOKED_AT)
-        .map(|i| longest_prompt(tokenizer, &chain.problems.train(chain.seed, i).question))
+        .map(|i| longest_prompt(tokenizer, &chain.problems.train(chain.seed, "room", i).question))
         .collect::<Outcome<Vec<usize>>>()?;
     lengths.sort_unstable();
     let fitting = lengths.iter().filter(|length| **length < context).count();

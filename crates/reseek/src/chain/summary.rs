@@ -6,7 +6,7 @@ use std::fmt::Write;
 use reseek_eval::paired_difference;
 use reseek_store::machine::{Machine, peak_memory_bytes};
 use reseek_store::manifest::MANIFEST;
-use reseek_store::summary::{Comparison, Gflops, Model, Needle, Stage, Summary, TaskScore};
+use reseek_store::summary::{Comparison, Gflops, Model, Needle, PassAtK, Stage, Summary, TaskScore};
 use reseek_store::{Manifest, verify_dir};
 use reseek_tensor::peak::fma_peak_gflops_of_pool;
 use reseek_train::Usage;
@@ -68,8 +68,11 @@ pub fn flops_of(chain: &Chain, stage: &str) -> Outcome<f64> {
 
 fn summarise(chain: &Chain) -> Outcome<Summary> {
     // The numbers are copied from there: a flipped digit must not pass.
+    let mut split = None;
     if chain.path("eval").join(MANIFEST).exists() {
         verify_dir(&chain.path("eval"))?;
+        let meta = Manifest::read(&chain.path("eval").join(MANIFEST))?.meta;
+        split = meta["split"].as_str().map(str::to_string);
     }
     let mut cards = BTreeMap::new();
     for (name, _, _) in MODELS {
@@ -110,6 +113,7 @@ fn summarise(chain: &Chain) -> Outcome<Summary> {
             peak: fma_peak_gflops_of_pool(200, chain.compute()),
         },
         stages,
+        split,
         comparisons: compare(&cards),
         models: cards.iter().map(|(name, card)| (name.to_string(), model(card))).collect(),
         needle: needle(chain),
@@ -128,6 +132,11 @@ fn model(card: &Card) -> Model {
     };
     Model {
         tasks: card.tasks.iter().map(|(name, t)| (name.clone(), score(t))).collect(),
+        pass_at_k: card
+            .pass_at_k
+            .iter()
+            .map(|at| PassAtK { k: at.k as u64, mean: at.mean, ci_low: at.ci_low, ci_high: at.ci_high })
+            .collect(),
         bits_per_byte: card.bits_per_byte,
         language_match: card.language_match,
     }
@@ -135,7 +144,7 @@ fn model(card: &Card) -> Model {
 
 /// Paired differences on the same problems, with what they mean said either way.
 fn compare(cards: &BTreeMap<&str, Card>) -> BTreeMap<String, Comparison> {
-    let of = |name: &str, a: &str, b: &str, what: &str, pick: fn(&Card) -> &[f64]| {
+    let of = |name: &str, a: &str, b: &str, what: &str, pick: fn(&Card) -> &[Option<f64>]| {
         let d = paired_difference(pick(&cards[a]), pick(&cards[b]));
         let verdict = if d.low > 0.0 {
             format!("{a} is above {b} in {what}")
@@ -188,18 +197,28 @@ pub fn table(summary: &Summary) -> String {
     );
     let _ = writeln!(
         out,
-        "{:<12} {:>7} {:>15} {:>7} {:>8} {:>10} {:>9}",
-        "model", "pass@1", "95 % interval", "cons@k", "tokens", "bits/byte", "language"
+        "{:<12} {:>7} {:>15} {:>7} {:>7} {:>7} {:>8} {:>10} {:>9}",
+        "model", "pass@1", "95 % interval", "pass@4", "pass@16", "cons@k", "tokens", "bits/byte", "language"
     );
     for (name, _, _) in MODELS {
         let Some(m) = summary.models.get(name) else { continue };
         let Some(t) = m.tasks.get("heldout") else { continue };
         let interval = format!("{:.3}–{:.3}", t.ci_low, t.ci_high);
+        let at = |k| m.pass_at_k.iter().find(|at| at.k == k).map_or("–".to_string(), |at| format!("{:.3}", at.mean));
         let _ = writeln!(
             out,
-            "{name:<12} {:>7.3} {interval:>15} {:>7.3} {:>8.1} {:>10.3} {:>9.3}",
-            t.pass_at_1, t.cons_at_k, t.mean_tokens, m.bits_per_byte, m.language_match
+            "{name:<12} {:>7.3} {interval:>15} {:>7} {:>7} {:>7.3} {:>8.1} {:>10.3} {:>9.3}",
+            t.pass_at_1,
+            at(4),
+            at(16),
+            t.cons_at_k,
+            t.mean_tokens,
+            m.bits_per_byte,
+            m.language_match
         );
+    }
+    if let (Some(split), Some(t)) = (&summary.split, summary.models.values().find_map(|m| m.tasks.get("heldout"))) {
+        let _ = writeln!(out, "{} samples of each of {} problems of the {split} split", t.k, t.n);
     }
     out.push('\n');
     for (name, c) in &summary.comparisons {

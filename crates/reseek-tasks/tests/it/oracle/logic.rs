@@ -26,6 +26,11 @@ impl Formula {
         ];
         let (mut tokens, mut rest) = (Vec::new(), question.as_str());
         while let Some(first) = rest.chars().next() {
+            if let [a, sign @ (b'<' | b'>'), b, ..] = *rest.as_bytes() {
+                tokens.push(if (a < b) == (sign == b'<') { "T" } else { "F" });
+                rest = &rest[3..];
+                continue;
+            }
             let found = spellings.iter().find(|(word, _)| rest.starts_with(word));
             tokens.extend(found.map(|(_, token)| *token));
             rest = &rest[found.map_or(first.len_utf8(), |(word, _)| word.len())..];
