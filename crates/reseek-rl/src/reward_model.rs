@@ -66,11 +66,17 @@ impl RewardModel {
         dot(last_row(pass.hidden(), self.head.len()), &self.head)
     }
 
-    /// One optimizer step on `pairs`, in `lanes` fixed lanes.
+    /// One optimizer step on `pairs`, in `lanes` fixed lanes; the head, which begins at 0, has a learning rate of its own.
     ///
     /// # Errors
     /// If the gradient is not finite.
-    pub fn train_step(&mut self, pairs: &[Pair], lanes: usize, lr: f64) -> Result<PairReport, RlError> {
+    pub fn train_step(
+        &mut self,
+        pairs: &[Pair],
+        lanes: usize,
+        hyper: &Hyper,
+        head_lr: f64,
+    ) -> Result<PairReport, RlError> {
         let n = pairs.len();
         let per_lane = n.div_ceil(lanes.max(1)).max(1);
         self.grads.resize_with(n.div_ceil(per_lane), Vec::new);
@@ -94,9 +100,8 @@ impl RewardModel {
             report.accuracy += seen.accuracy / n as f64;
             report.rows += seen.rows;
         }
-        let hyper = Hyper { lr, beta1: 0.9, beta2: 0.95, weight_decay: 0.0, clip: 1.0 };
-        self.optimizer.update(&mut self.weights, first, &hyper)?;
-        let adam = AdamW { lr: 10.0 * lr, beta1: 0.9, beta2: 0.95, eps: 1e-8, weight_decay: 0.0 };
+        self.optimizer.update(&mut self.weights, first, hyper)?;
+        let adam = AdamW { lr: head_lr, beta1: hyper.beta1, beta2: hyper.beta2, eps: 1e-8, weight_decay: 0.0 };
         let step = self.optimizer.step;
         adamw(&mut self.head, &head_grad, &mut self.head_m, &mut self.head_v, &adam, step, 1.0);
         self.model.repack(&self.weights);

@@ -191,7 +191,8 @@ fn update(
     if first {
         check_on_policy(&terms, name, report)?;
     }
-    let hyper = Hyper { lr: name.lr, beta1: 0.9, beta2: 0.95, weight_decay: 0.0, clip: 1.0 };
+    let RlRecipe { beta1, beta2, weight_decay, clip, .. } = *recipe;
+    let hyper = Hyper { lr: name.lr, beta1, beta2, weight_decay, clip };
     report.grad_norm += policy.optimizer.update(&mut policy.weights, grads, &hyper)?;
     policy.model.repack(&policy.weights);
     report.entropy += stats.entropy / stats.targets.max(1) as f64;

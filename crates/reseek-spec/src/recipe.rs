@@ -127,6 +127,8 @@ pub struct ExtendRecipe {
     /// Tokens of a batch.
     pub batch_tokens: usize,
     pub lr: f64,
+    /// Steps of linear warm-up of each phase.
+    pub warmup_steps: usize,
     /// Share of documents with a needle to find.
     pub needle_share: f64,
     /// Needles in the check before and after.
@@ -158,6 +160,11 @@ pub struct RlRecipe {
     pub preference_weight: f64,
     pub preference_steps: usize,
     pub general_share: f64,
+    pub beta1: f64,
+    pub beta2: f64,
+    pub weight_decay: f64,
+    /// Largest norm of a gradient.
+    pub clip: f64,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -166,14 +173,28 @@ pub struct R1Recipe {
     pub cold_start_samples: usize,
     pub cold_start_epochs: usize,
     pub cold_start_lr: f64,
+    /// The last learning rate of the cold start, as a share of its first. What else it needs it has from `sft`.
+    pub cold_start_final_fraction: f64,
     pub rl: RlRecipe,
     pub rejection_questions: usize,
     pub rejection_samples: usize,
+    /// A sample is kept if more than this share of its reasoning's words is in the question's language.
+    pub rejection_language: f64,
+    /// Different samples of a question that are kept at most: one that is always answered would crowd out the others.
+    pub rejection_kept: usize,
     pub general_samples: usize,
     pub sft: SftRecipe,
     pub reward_model_pairs: usize,
     pub reward_model_steps: usize,
     pub reward_model_lr: f64,
+    /// Learning rate of the map from the last row to the score, which begins at 0.
+    pub reward_model_head_lr: f64,
+    /// Pairs a step.
+    pub reward_model_batch: usize,
+    pub reward_model_beta1: f64,
+    pub reward_model_beta2: f64,
+    pub reward_model_weight_decay: f64,
+    pub reward_model_clip: f64,
     pub rl_all: RlRecipe,
 }
 
@@ -185,6 +206,13 @@ pub struct SftRecipe {
     pub lr: f64,
     pub lr_final: f64,
     pub sequences: usize,
+    /// Share of the steps in which the learning rate rises to `lr`, one step at least.
+    pub warmup_fraction: f64,
+    pub beta1: f64,
+    pub beta2: f64,
+    pub weight_decay: f64,
+    /// Largest norm of a gradient.
+    pub clip: f64,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

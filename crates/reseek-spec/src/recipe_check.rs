@@ -14,13 +14,14 @@ const SHARE: &str = "it is a share";
 const COUNT: &str = "set it to a number that the machine can hold";
 const RATE: &str = "V3's learning rates lie between 7.3e-6 and 2.2e-4, small models stand ten times as much";
 
-const RULES: [Rule; 38] = [
+const RULES: [Rule; 39] = [
     ("eval.temperature", 0.0, ANY, "0 is greedy, R1 was evaluated at 0.6"),
     ("temperature", ABOVE_0, ANY, "R1-Zero samples at 1"),
     ("top_p", ABOVE_0, 1.0, "1 switches it off, R1 was evaluated at 0.95"),
     ("levels", 0.0, ANY, "they are weights of the levels 1, 2 and 3"),
     ("share", 0.0, 1.0, SHARE),
     ("fraction", 0.0, 1.0, SHARE),
+    ("rejection_language", 0.0, 1.0, SHARE),
     ("fim_rate", 0.0, 1.0, SHARE),
     ("vocab_size", 1.0, 1e6, "V3 has 129,280 tokens"),
     ("digit_group", 1.0, 3.0, "V3 has at most three digits in a token"),
@@ -57,7 +58,7 @@ const RULES: [Rule; 38] = [
 
 /// Sizes that may be 0, where a part of the work is left out, and sizes that may not.
 const OPTIONAL: [&str; 5] = ["steps", "general_samples", "needles", "pairs", "rejection_questions"];
-const NEEDED: [&str; 4] = ["questions", "minibatches", "problems", "samples"];
+const NEEDED: [&str; 6] = ["questions", "minibatches", "problems", "samples", "batch", "kept"];
 
 /// Holds every number of a recipe, all keys decided, against its range. Before types are: -3 is out of range, not of another type.
 ///

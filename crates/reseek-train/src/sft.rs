@@ -47,13 +47,14 @@ pub fn sft_batch(examples: &[Example], recipe: &SftRecipe, seed: u64, purpose: &
 
 /// Settings of a step: cosine from `lr` to `lr_final` after a short warm-up; no MTP and balancing at rest, as the base left it.
 pub fn sft_settings(recipe: &SftRecipe, step: u64, steps: u64, lanes: usize) -> StepSettings {
-    let warmup = (steps / 20).max(1);
+    let warmup = ((steps as f64 * recipe.warmup_fraction) as u64).max(1);
     let lr = if step < warmup {
         recipe.lr * (step + 1) as f64 / warmup as f64
     } else {
         cosine(recipe.lr, recipe.lr_final, (step - warmup) as f64 / (steps - warmup).max(1) as f64)
     };
-    let hyper = Hyper { lr, beta1: 0.9, beta2: 0.95, weight_decay: 0.0, clip: 1.0 };
+    let SftRecipe { beta1, beta2, weight_decay, clip, .. } = *recipe;
+    let hyper = Hyper { lr, beta1, beta2, weight_decay, clip };
     StepSettings { hyper, mtp_lambda: 0.0, mtp_share: 0.0, balance_alpha: 0.0, bias_speed: 0.0, lanes }
 }
 
@@ -71,7 +72,17 @@ mod tests {
     #[test]
     fn an_epoch_sees_every_example_once() {
         let examples: Vec<Example> = (0..10).map(|i| Example { prompt: vec![0], answer: vec![i, 1] }).collect();
-        let recipe = SftRecipe { epochs: 2, lr: 1.0, lr_final: 0.1, sequences: 4 };
+        let recipe = SftRecipe {
+            epochs: 2,
+            lr: 1.0,
+            lr_final: 0.1,
+            sequences: 4,
+            warmup_fraction: 0.05,
+            beta1: 0.9,
+            beta2: 0.95,
+            weight_decay: 0.0,
+            clip: 1.0,
+        };
         assert_eq!(sft_steps(10, &recipe), 6);
         for epoch in 0..2 {
             let mut seen: Vec<u32> = (0..3)

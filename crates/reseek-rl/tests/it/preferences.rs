@@ -3,6 +3,7 @@
 use reseek_rl::{Pair, RewardModel};
 use reseek_tensor::pool::set_threads;
 use reseek_tensor::random::Stream;
+use reseek_train::Hyper;
 
 use crate::common::{VOCAB, specs, weights};
 
@@ -28,6 +29,10 @@ fn in_order(model: &RewardModel, pairs: &[Pair]) -> f64 {
     right as f64 / pairs.len() as f64
 }
 
+fn hyper(lr: f64) -> Hyper {
+    Hyper { lr, beta1: 0.9, beta2: 0.95, weight_decay: 0.0, clip: 1.0 }
+}
+
 #[test]
 fn pairs_come_to_be_in_order() {
     for (what, spec) in specs() {
@@ -35,7 +40,7 @@ fn pairs_come_to_be_in_order() {
         assert_eq!(model.score(&pair(0).chosen), 0.0, "a fresh model has no opinion");
         let mut reports = Vec::new();
         for i in 0..40 {
-            reports.push(model.train_step(&pairs(16 * i, 16), 2, 3e-3).unwrap());
+            reports.push(model.train_step(&pairs(16 * i, 16), 2, &hyper(3e-3), 10.0 * 3e-3).unwrap());
         }
         assert!((reports[0].loss - std::f64::consts::LN_2).abs() < 1e-6, "{what}: {:?}", reports[0]);
         assert!(reports[39].loss < 0.2 && reports[39].accuracy > 0.9, "{what}: {:?}", reports[39]);
@@ -52,7 +57,7 @@ fn threads_change_no_bit_and_lanes_only_rounding() {
         let (_, spec) = specs().into_iter().next().unwrap();
         let mut model = RewardModel::new(weights(spec));
         for i in 0..3 {
-            model.train_step(&pairs(7 * i, 7), lanes, 1e-3).unwrap();
+            model.train_step(&pairs(7 * i, 7), lanes, &hyper(1e-3), 10.0 * 1e-3).unwrap();
         }
         model.score(&pair(99).chosen)
     };
@@ -72,5 +77,5 @@ fn a_gradient_that_is_not_finite_is_refused() {
     let norm = broken.layout.range("model.norm.weight");
     broken.data[norm].fill(f32::NAN);
     let mut model = RewardModel::new(broken);
-    assert!(model.train_step(&pairs(0, 4), 2, 1e-3).is_err());
+    assert!(model.train_step(&pairs(0, 4), 2, &hyper(1e-3), 10.0 * 1e-3).is_err());
 }

@@ -42,8 +42,8 @@ impl std::error::Error for TextStepError {}
 
 /// Byte-level BPE on the corpus and the problems.
 pub fn tokenizer(chain: &mut Chain) -> Outcome<()> {
+    let Some(work) = chain.begin("tokenizer", &[])? else { return Ok(()) };
     let recipe = chain.recipe.tokenizer.clone();
-    let Some(work) = chain.begin("tokenizer", &recipe, &[])? else { return Ok(()) };
     let start = Instant::now();
     let spec = mixture_spec(&chain.recipe.pretrain, NeedleSpec::default());
     let texts = tokenizer_texts(&chain.corpus, &chain.problems, &spec, recipe.sample_bytes, chain.seed);
@@ -59,8 +59,8 @@ pub fn tokenizer(chain: &mut Chain) -> Outcome<()> {
 
 /// V3's base model.
 pub fn pretrain(chain: &mut Chain) -> Outcome<()> {
+    let Some(work) = chain.begin("pretrain", &["tokenizer"])? else { return Ok(()) };
     let recipe = chain.recipe.pretrain.clone();
-    let Some(work) = chain.begin("pretrain", &recipe, &["tokenizer"])? else { return Ok(()) };
     let tokenizer = chain.tokenizer()?;
     room::check_problems(chain, &tokenizer)?;
     let mut spec = with_vocabulary(ModelSpec::ladder(chain.scale(), 0), &tokenizer)?;
@@ -126,8 +126,8 @@ fn batch_plan(schedule: &PretrainSchedule, recipe: &PretrainRecipe) -> Vec<(usiz
 
 /// YaRN in two phases: to half of the new length, then to all of it.
 pub fn extend(chain: &mut Chain) -> Outcome<()> {
+    let Some(work) = chain.begin("extend", &["pretrain", "tokenizer"])? else { return Ok(()) };
     let recipe = chain.recipe.extend.clone();
-    let Some(work) = chain.begin("extend", &recipe, &["pretrain", "tokenizer"])? else { return Ok(()) };
     let base = chain.load_weights("pretrain")?;
     let seq_len = base.spec.max_position_embeddings;
     let long = base.spec.extended(recipe.factor);
@@ -159,7 +159,10 @@ pub fn extend(chain: &mut Chain) -> Outcome<()> {
             let sequences = (recipe.batch_tokens / length).max(1);
             let batch = next(batches, sequences, extra).map_err(TextStepError::Data)?;
             let settings = StepSettings {
-                hyper: hyper(&pretrain, recipe.lr * ((step % steps + 1) as f64 / 5.0).min(1.0)),
+                hyper: hyper(
+                    &pretrain,
+                    recipe.lr * ((step % steps + 1) as f64 / recipe.warmup_steps.max(1) as f64).min(1.0),
+                ),
                 mtp_lambda: pretrain.mtp_lambda_late as f32,
                 mtp_share: pretrain.mtp_share as f32,
                 balance_alpha: pretrain.balance_alpha as f32,

@@ -43,10 +43,10 @@ pub struct Card {
 
 /// Samples and scores all models.
 pub fn eval(chain: &mut Chain) -> Outcome<()> {
-    let recipe = chain.recipe.eval.clone();
     let mut after: Vec<&str> = MODELS.iter().map(|(_, folder, _)| *folder).collect();
     after.push("tokenizer");
-    let Some(work) = chain.begin("eval", &recipe, &after)? else { return Ok(()) };
+    let Some(work) = chain.begin("eval", &after)? else { return Ok(()) };
+    let recipe = chain.recipe.eval.clone();
     let start = Instant::now();
     let split = split(&recipe);
     let problems = chain.problems.heldout(recipe.problems_seed, split, recipe.problems);

@@ -5,6 +5,7 @@ mod base;
 mod distil;
 mod eval;
 mod r1;
+mod reads;
 mod rl;
 mod room;
 mod summary;
@@ -45,7 +46,9 @@ const USAGE: &str = "usage.json";
 
 /// A run that is being worked on.
 pub struct Chain {
+    /// The whole recipe between stages; within one, what that reads.
     pub recipe: RecipeSpec,
+    whole: RecipeSpec,
     pub config_hash: String,
     pub seed: u64,
     pub run: RunDir,
@@ -87,6 +90,7 @@ impl Chain {
         })?;
         let Resolved { recipe, config_hash, toml } = resolved;
         Ok(Self {
+            whole: recipe.clone(),
             recipe,
             config_hash,
             seed,
@@ -153,11 +157,10 @@ impl Chain {
         self.recipe.scale
     }
 
-    /// A stage made from its section of the recipe and the outputs of `after`; nothing if it is already done.
-    fn begin(&mut self, name: &str, section: &impl serde::Serialize, after: &[&str]) -> Outcome<Option<Work>> {
-        let tasks = serde_json::to_string(&self.recipe.tasks)?;
-        let compute = self.compute().to_string();
-        let mut parts = vec![name.to_string(), serde_json::to_string(section)?, self.data_hash.clone(), tasks, compute];
+    /// A stage made from what it reads of the recipe and from the outputs of `after`; nothing if it is already done.
+    fn begin(&mut self, name: &str, after: &[&str]) -> Outcome<Option<Work>> {
+        let (visible, read) = reads::of_stage(&self.whole, name)?;
+        let mut parts = vec![name.to_string(), read, self.data_hash.clone()];
         for stage in after {
             let dir = self.run.stage(stage)?;
             let hash = dir.outputs_hash().map_err(|error| match error {
@@ -181,6 +184,7 @@ impl Chain {
         }
         dir.begin(&inputs)?;
         self.ui.begins(name);
+        self.recipe = visible;
         Ok(Some(Work { dir, inputs }))
     }
 
@@ -195,6 +199,7 @@ impl Chain {
         Manifest { files: BTreeMap::new(), meta: used }.write(&work.dir.path().join(USAGE))?;
         work.dir.mark_done(&work.inputs, outputs)?;
         work.dir.state()?.clear()?;
+        self.recipe = self.whole.clone();
         self.ui.line(&done_line(&name, usage));
         Ok(())
     }

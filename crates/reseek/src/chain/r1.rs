@@ -13,7 +13,7 @@ use reseek_tasks::{
     zero_completion,
 };
 use reseek_text::{Special, Tokenizer};
-use reseek_train::{Example, Extra, Length, Usage, run, sft_batch, sft_settings, sft_steps};
+use reseek_train::{Example, Extra, Hyper, Length, Usage, run, sft_batch, sft_settings, sft_steps};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -41,9 +41,8 @@ pub fn r1(chain: &mut Chain) -> Outcome<()> {
 
 /// Few long, readable chains on the base model.
 fn cold_start(chain: &mut Chain) -> Outcome<()> {
+    let Some(work) = chain.begin("r1_cold_start", &["extend", "tokenizer"])? else { return Ok(()) };
     let r = chain.recipe.r1.clone();
-    let section = (r.cold_start_samples, r.cold_start_epochs, r.cold_start_lr);
-    let Some(work) = chain.begin("r1_cold_start", &section, &["extend", "tokenizer"])? else { return Ok(()) };
     let lessons: Vec<Lesson> = (0..r.cold_start_samples as u64)
         .filter_map(|i| {
             let problem = chain.problems.train(chain.seed, "r1_cold_start", i);
@@ -59,8 +58,8 @@ fn cold_start(chain: &mut Chain) -> Outcome<()> {
     let recipe = SftRecipe {
         epochs: r.cold_start_epochs,
         lr: r.cold_start_lr,
-        lr_final: r.cold_start_lr / 10.0,
-        sequences: r.sft.sequences,
+        lr_final: r.cold_start_lr * r.cold_start_final_fraction,
+        ..r.sft
     };
     let weights = chain.load_weights("extend")?;
     let (weights, usage) = fine_tune(chain, &work, weights, &lessons, &recipe)?;
@@ -74,8 +73,8 @@ fn completion(problem: &Problem) -> Option<String> {
 
 /// RL with the language-consistency reward.
 fn reasoning_rl(chain: &mut Chain) -> Outcome<()> {
+    let Some(work) = chain.begin("r1_rl", &["r1_cold_start", "tokenizer"])? else { return Ok(()) };
     let recipe = chain.recipe.r1.rl.clone();
-    let Some(work) = chain.begin("r1_rl", &recipe, &["r1_cold_start", "tokenizer"])? else { return Ok(()) };
     let weights = chain.load_weights("r1_cold_start")?;
     let (weights, usage) = reinforce(chain, &work, weights, Style::Chat, &recipe, None, None)?;
     chain.finish_model(work, &weights, Style::Chat, usage)
@@ -83,9 +82,8 @@ fn reasoning_rl(chain: &mut Chain) -> Outcome<()> {
 
 /// Samples of the RL model that are correct, well formed and in the question's language, and general data beside them.
 fn rejection(chain: &mut Chain) -> Outcome<()> {
+    let Some(work) = chain.begin("r1_rejection", &["r1_rl", "tokenizer"])? else { return Ok(()) };
     let r = chain.recipe.r1.clone();
-    let section = (r.rejection_questions, r.rejection_samples, r.general_samples);
-    let Some(work) = chain.begin("r1_rejection", &section, &["r1_rl", "tokenizer"])? else { return Ok(()) };
     let start = Instant::now();
     let teacher = load(&chain.path("r1_rl"), Some(chain.compute()))?;
     let mut problems: Vec<Problem> = Vec::new();
@@ -114,12 +112,16 @@ fn rejection(chain: &mut Chain) -> Outcome<()> {
         for completion in group {
             let text = teacher.tokenizer.decode_visible(&completion.tokens).trim().to_string();
             let language = language_share_quoting(reasoning(&text), problem.language, &problem.question);
-            if accuracy(&text, problem).is_correct() && format(&text) && language > 0.99 && !kept.contains(&text) {
+            if accuracy(&text, problem).is_correct()
+                && format(&text)
+                && language > r.rejection_language
+                && !kept.contains(&text)
+            {
                 kept.push(text);
             }
         }
         // A question that is always answered would crowd out the others.
-        kept.truncate(4);
+        kept.truncate(r.rejection_kept);
         lessons.extend(kept.into_iter().map(|answer| Lesson { question: problem.question.clone(), answer }));
     }
     let reasoning_lessons = lessons.len();
@@ -161,8 +163,8 @@ pub fn lessons(chain: &Chain) -> Outcome<Vec<Lesson>> {
 
 /// Fine-tuning of the base, from the start, on what rejection sampling left.
 fn sft(chain: &mut Chain) -> Outcome<()> {
+    let Some(work) = chain.begin("r1_sft", &["extend", "r1_rejection", "tokenizer"])? else { return Ok(()) };
     let recipe = chain.recipe.r1.sft.clone();
-    let Some(work) = chain.begin("r1_sft", &recipe, &["extend", "r1_rejection", "tokenizer"])? else { return Ok(()) };
     let weights = chain.load_weights("extend")?;
     let lessons = lessons(chain)?;
     let (weights, usage) = fine_tune(chain, &work, weights, &lessons, &recipe)?;
@@ -171,9 +173,8 @@ fn sft(chain: &mut Chain) -> Outcome<()> {
 
 /// RL with rules for reasoning and a learned reward model for the rest.
 fn all_scenarios(chain: &mut Chain) -> Outcome<()> {
+    let Some(work) = chain.begin("r1", &["r1_sft", "tokenizer"])? else { return Ok(()) };
     let r = chain.recipe.r1.clone();
-    let section = (&r.rl_all, r.reward_model_pairs, r.reward_model_steps, r.reward_model_lr);
-    let Some(work) = chain.begin("r1", &section, &["r1_sft", "tokenizer"])? else { return Ok(()) };
     let weights = chain.load_weights("r1_sft")?;
     let reward_model = train_reward_model(chain, weights.clone())?;
     let (weights, usage) = reinforce(chain, &work, weights, Style::Chat, &r.rl_all, Some(&reward_model), None)?;
@@ -193,12 +194,19 @@ fn train_reward_model(chain: &mut Chain, weights: Weights) -> Outcome<RewardMode
     };
     let pairs = (0..r.reward_model_pairs as u64).map(pair).collect::<Outcome<Vec<_>>>()?;
     let mut model = RewardModel::new(weights);
-    let batch = 16.min(pairs.len().max(1));
+    let batch = r.reward_model_batch.min(pairs.len().max(1));
+    let hyper = Hyper {
+        lr: r.reward_model_lr,
+        beta1: r.reward_model_beta1,
+        beta2: r.reward_model_beta2,
+        weight_decay: r.reward_model_weight_decay,
+        clip: r.reward_model_clip,
+    };
     let mut last = 0.0;
     for step in 0..r.reward_model_steps {
         let from = step * batch % pairs.len().max(1);
         let to = (from + batch).min(pairs.len());
-        let report = model.train_step(&pairs[from..to], chain.recipe.pretrain.lanes, r.reward_model_lr)?;
+        let report = model.train_step(&pairs[from..to], chain.recipe.pretrain.lanes, &hyper, r.reward_model_head_lr)?;
         last = report.accuracy;
     }
     chain.ui.line(&format!("  reward model: {:.0} % of the last pairs in order", 100.0 * last));
