@@ -26,6 +26,27 @@ pub struct Heldout {
     pub windows: Vec<HeldoutWindow>,
 }
 
+/// The first `length` tokens of every held-out document that has as many and one more, from the begin token on: text that goes
+/// on for a whole long context, for the loss at its far end.
+///
+/// # Errors
+/// A text that the tokenizer refuses, a tokenizer without a begin token.
+pub fn long_windows(corpus: &Corpus, tokenizer: &Tokenizer, length: usize) -> Result<Vec<HeldoutWindow>, DataError> {
+    let bos = tokenizer.special(Special::Bos)?;
+    let mut windows = Vec::new();
+    for (document, text) in corpus.heldout.iter().enumerate() {
+        let mut ids = vec![bos];
+        ids.extend(tokenizer.encode(&text.text)?);
+        if ids.len() > length {
+            let targets = ids[1..=length].to_vec();
+            let bytes = targets.iter().map(|&id| tokenizer.token_bytes(id).len()).sum();
+            ids.truncate(length);
+            windows.push(HeldoutWindow { tokens: ids, targets, bytes, document });
+        }
+    }
+    Ok(windows)
+}
+
 impl Heldout {
     /// Cuts held-out documents into windows of at most `seq_len` tokens, each with a context of its own: a long
     /// document's later windows begin without what came before, so the measure is a little pessimistic.

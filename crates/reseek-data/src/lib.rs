@@ -39,7 +39,7 @@ mod tokenized;
 
 pub use corpus::{Corpus, Document};
 pub use error::DataError;
-pub use heldout::{Heldout, HeldoutWindow};
+pub use heldout::{Heldout, HeldoutWindow, long_windows};
 pub use mixture::{ItemKind, Mixture, MixtureSpec, NeedleSpec, tokenizer_texts};
 pub use needle::{Haystack, Needle};
 pub use packing::{Batch, Cursor, PackedBatches};

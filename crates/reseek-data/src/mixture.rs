@@ -46,7 +46,7 @@ pub struct NeedleSpec {
     pub share: f64,
     /// Length of each in tokens.
     pub tokens: usize,
-    /// Facts hidden in each, every one of them asked for at the end.
+    /// Facts hidden in each, every one of them asked for at the end; fewer where they would fill more than half.
     pub facts: usize,
 }
 
@@ -58,7 +58,7 @@ impl Default for MixtureSpec {
 
 impl Default for NeedleSpec {
     fn default() -> Self {
-        Self { share: 0.0, tokens: 1024, facts: 4 }
+        Self { share: 0.0, tokens: 1024, facts: Haystack::FACTS_MAX }
     }
 }
 
@@ -92,7 +92,7 @@ impl MixtureSpec {
             return Err(DataError::Setting {
                 key: "needles.facts",
                 value: self.needles.facts.to_string(),
-                expected: "a number from 1 to 16",
+                expected: "a number from 1 to 10",
                 hint: "each fact has a name of its own",
             });
         }

@@ -1,9 +1,13 @@
-//! Needle documents: a fact hidden in real text and asked for at the end, for extending the context and for checking
-//! that it was extended.
+//! Needle documents: a fact hidden in real text whose sentence begins again at the end, for extending the context and
+//! for checking that it was extended.
 //!
 //! ```text
-//! … The secret number of Anna is 7. … What is the secret number of Anna? 7
+//! … The code of Ann is 7. … The code of Ann is 7
 //! ```
+//!
+//! The end has the fact's own words, as RULER's needles do (Hsieh et al. 2024), and the names are those of the problems
+//! of logic, so that in a vocabulary of 2,048 most are one token: what a small model can learn of retrieval is to go on
+//! as the text went on before.
 
 use rayon::prelude::*;
 use reseek_text::{Special, Tokenizer};
@@ -15,10 +19,7 @@ use crate::stream::Stream;
 /// Text in which to hide, in bytes: far more than any context of a model that trains on this corpus.
 const HAYSTACK_BYTES_MAX: usize = 400_000;
 
-const NAMES: [&str; 16] = [
-    "Anna", "Ben", "Clara", "David", "Emma", "Frank", "Grace", "Henry", "Iris", "James", "Kate", "Leo", "Mary", "Nora",
-    "Oscar", "Paul",
-];
+const NAMES: [&str; 10] = ["Tom", "Ann", "Ben", "Sue", "Max", "Eve", "Sam", "Kim", "Joe", "Amy"];
 
 /// Sentences of a corpus, tokenized, to hide needles between.
 #[derive(Clone, Debug)]
@@ -26,10 +27,10 @@ pub struct Haystack {
     sentences: Vec<Vec<u32>>,
 }
 
-/// A question about a fact hidden in a long text.
+/// A fact hidden in a long text, and its sentence begun again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Needle {
-    /// From the begin token to the blank behind the question mark.
+    /// From the begin token to the blank before the number.
     pub prompt: Vec<u32>,
     /// The number: one token.
     pub answer: Vec<u32>,
@@ -45,12 +46,12 @@ struct Fact {
 
 impl Fact {
     fn statement(&self, tokenizer: &Tokenizer) -> Result<Vec<u32>, DataError> {
-        Ok(tokenizer.encode(&format!(" The secret number of {} is {}.", self.name, self.number))?)
+        Ok(tokenizer.encode(&format!(" The code of {} is {}.", self.name, self.number))?)
     }
 
     /// Ends in a blank: a number stands alone among tokens, so the answer's tokens are the same behind it or apart.
     fn question(&self, tokenizer: &Tokenizer) -> Result<Vec<u32>, DataError> {
-        Ok(tokenizer.encode(&format!(" What is the secret number of {}? ", self.name))?)
+        Ok(tokenizer.encode(&format!(" The code of {} is ", self.name))?)
     }
 
     fn answer(&self, tokenizer: &Tokenizer) -> Result<Vec<u32>, DataError> {
@@ -61,6 +62,8 @@ impl Fact {
 impl Haystack {
     /// Most facts in a document: each has a name of its own.
     pub const FACTS_MAX: usize = NAMES.len();
+    /// Share of needles that one finds who guesses: numbers have one digit.
+    pub const CHANCE: f64 = 0.1;
 
     /// Takes sentences from the corpus: from its mostly Latin documents without code, or from all if there are none.
     ///
@@ -110,41 +113,43 @@ impl Haystack {
         Ok(Needle { prompt, answer, position })
     }
 
-    /// Training document `index` under `seed`, of exactly `length` tokens from begin to end: `n_facts` facts at random
-    /// depths, and at the end the question and answer of each, in another order.
+    /// Training document `index` under `seed`, of exactly `length` tokens from begin to end: facts at random depths, and at
+    /// the end the question and answer of each, in another order. It has `facts_max` facts, or as many as leave half of
+    /// the length to the text, and at least one.
     ///
     /// # Errors
-    /// A length in which facts and questions do not fit.
+    /// A length in which a fact and its question do not fit.
     ///
     /// # Panics
-    /// If `n_facts` is above [`FACTS_MAX`](Self::FACTS_MAX).
+    /// If `facts_max` is above [`FACTS_MAX`](Self::FACTS_MAX).
     pub fn document(
         &self,
         tokenizer: &Tokenizer,
         seed: u64,
         index: u64,
         length: usize,
-        n_facts: usize,
+        facts_max: usize,
     ) -> Result<Vec<u32>, DataError> {
         let mut stream = Stream::new(seed, "needle document", index);
-        let mut facts = draw_facts(&mut stream, n_facts);
-        let mut statements = Vec::new();
-        for fact in &facts {
-            statements.push((stream.uniform(), fact.statement(tokenizer)?));
-        }
-        stream.shuffle(&mut facts);
-        let mut questions = Vec::new();
         let stop = tokenizer.encode(".")?;
-        for fact in &facts {
-            for part in [fact.question(tokenizer)?, fact.answer(tokenizer)?, stop.clone()] {
-                questions.extend(part);
+        let (mut statements, mut answered) = (Vec::new(), Vec::new());
+        let mut fixed = 2;
+        for fact in draw_facts(&mut stream, facts_max) {
+            let statement = fact.statement(tokenizer)?;
+            let question = [fact.question(tokenizer)?, fact.answer(tokenizer)?, stop.clone()].concat();
+            let with_it = fixed + statement.len() + question.len();
+            if !answered.is_empty() && with_it > length / 2 {
+                break;
             }
+            fixed = with_it;
+            statements.push((stream.uniform(), statement));
+            answered.push(question);
         }
-        let stated: usize = statements.iter().map(|(_, statement)| statement.len()).sum();
-        let text = self.text(&mut stream, room(length, 2 + stated + questions.len())?);
+        stream.shuffle(&mut answered);
+        let text = self.text(&mut stream, room(length, fixed)?);
         let mut document = vec![tokenizer.special(Special::Bos)?];
         hide(&mut document, &text, &statements);
-        document.extend(questions);
+        document.extend(answered.concat());
         document.push(tokenizer.special(Special::Eos)?);
         Ok(document)
     }

@@ -24,7 +24,16 @@ pub fn mean_of_shares(shares: &[f64]) -> Interval {
     if low < high {
         return Interval { mean, low: low.max(0.0), high: high.min(1.0) };
     }
-    let n = shares.len().max(1) as f64;
+    wilson(mean, shares.len())
+}
+
+/// The share of ones among zeros and ones, with Wilson's interval: it holds near 0 and 1 too, where the normal one is too short.
+pub fn share_of(outcomes: &[f64]) -> Interval {
+    wilson(mean_of(outcomes).mean, outcomes.len())
+}
+
+fn wilson(mean: f64, n: usize) -> Interval {
+    let n = n.max(1) as f64;
     let centre = (mean + Z * Z / (2.0 * n)) / (1.0 + Z * Z / n);
     let half = Z / (1.0 + Z * Z / n) * (mean * (1.0 - mean) / n + Z * Z / (4.0 * n * n)).sqrt();
     // At 0 and 1 an end is the mean itself but for rounding.
@@ -70,6 +79,15 @@ mod tests {
         assert!(got.low == 0.0 && (got.high - 0.0713).abs() < 1e-3, "{got:?}");
         assert!(mean_of_shares(&[1.0; 50]).low > 0.92);
         assert_eq!(mean_of_shares(&[]).low, 0.0);
+    }
+
+    /// The interval of 3 in 64, as R's `binom::binom.wilson(3, 64)` has it.
+    #[test]
+    fn a_share_of_few_has_wilsons_interval() {
+        let outcomes: Vec<f64> = (0..64).map(|i| f64::from(u8::from(i % 25 == 0))).collect();
+        let got = share_of(&outcomes);
+        assert!((got.mean - 3.0 / 64.0).abs() < 1e-12, "{got:?}");
+        assert!((got.low - 0.0161).abs() < 1e-3 && (got.high - 0.1290).abs() < 1e-3, "{got:?}");
     }
 
     #[test]

@@ -2,9 +2,11 @@
 //! the question's language, bits per byte of held-out text, each mean with its interval.
 
 mod interval;
+mod position;
 mod run;
 mod score;
 
-pub use interval::{Interval, mean_of_shares, paired_difference};
+pub use interval::{Interval, mean_of_shares, paired_difference, share_of};
+pub use position::{Window, nats_by_position, nats_in_short_context};
 pub use run::{Answer, EvalSettings, ProblemResult, bits_per_byte, evaluate};
 pub use score::{PassAtK, TaskScore, language_share_of, pass_at_k, score};

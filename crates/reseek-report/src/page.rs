@@ -77,7 +77,6 @@ pub fn render(run: &Path, beside: Option<&Path>) -> Result<String, ReportError> 
         samples => samples(run),
         totals => summary.as_ref().map(totals),
         student_flops => summary.as_ref().and_then(Summary::student_flops),
-        needle => needle(run),
         profiles,
         is_above_peak,
         memory_gb_per_s => prediction["rates"]["memory"],
@@ -90,6 +89,7 @@ pub(crate) fn templates() -> Result<Environment<'static>, ReportError> {
     let mut environment = Environment::new();
     environment.add_template("style.css", include_str!("../templates/style.css"))?;
     environment.add_template("page.html", include_str!("../templates/page.html"))?;
+    environment.add_template("extension.html", include_str!("../templates/extension.html"))?;
     environment.add_template("sim.html", include_str!("../templates/sim.html"))?;
     environment.add_template("dials.html", include_str!("../templates/dials.html"))?;
     Ok(environment)
@@ -233,12 +233,4 @@ fn samples(run: &Path) -> Vec<Value> {
         json!({"question": question, "gold": gold, "answers": answers})
     };
     questions.iter().map(group).collect()
-}
-
-fn needle(run: &Path) -> Vec<Value> {
-    let value = json_file(&run.join("extend/needle.json"));
-    let of = |when: &str, length: &str| value[when]["by_length"][length].clone();
-    let lengths = value["after"]["by_length"].as_object().map(|map| map.keys().cloned().collect::<Vec<_>>());
-    let row = |length: &String| json!({"length": length, "before": of("before", length), "after": of("after", length)});
-    lengths.unwrap_or_default().iter().map(row).collect()
 }

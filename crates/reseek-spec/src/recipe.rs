@@ -107,7 +107,9 @@ pub struct PretrainRecipe {
     pub fim_rate: f64,
     /// Share of tokens from problems with worked solutions.
     pub problem_share: f64,
-    /// Of these, the share in the R1-Zero template; the rest is as a textbook prints it.
+    /// Share of tokens from needle documents that fit a sequence, so that retrieval is learnt before the context is extended.
+    pub needle_share: f64,
+    /// Of the problems, the share in the R1-Zero template; the rest is as a textbook prints it.
     pub conversation_share: f64,
     /// Of these, the share whose chain is in the other language than the question, as web text mixes them.
     pub mixed_language_share: f64,
@@ -129,7 +131,7 @@ pub struct ExtendRecipe {
     pub lr: f64,
     /// Steps of linear warm-up of each phase.
     pub warmup_steps: usize,
-    /// Share of documents with a needle to find.
+    /// Share of tokens from needle documents of three quarters of a sequence.
     pub needle_share: f64,
     /// Needles in the check before and after.
     pub needles: usize,

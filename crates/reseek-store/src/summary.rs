@@ -43,9 +43,9 @@ pub struct Summary {
     pub models: BTreeMap<String, Model>,
     /// Differences between two models, by a name such as `zero-base`.
     pub comparisons: BTreeMap<String, Comparison>,
-    /// Share of needles found at the extended length.
+    /// What the extension of the context came to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub needle: Option<Needle>,
+    pub extension: Option<Extension>,
 }
 
 /// One stage's cost. A stage that was skipped keeps the numbers of the run that made it.
@@ -114,12 +114,59 @@ pub struct Comparison {
     pub verdict: String,
 }
 
-/// The needle task before and after the context extension.
+/// The model before and after its context was extended, on the same needles and the same held-out text.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Needle {
+pub struct Extension {
+    /// Tokens of the context before.
+    pub old_length: u64,
+    /// In a sentence.
+    pub verdict: String,
+    /// By length, the shortest first.
+    pub needles: Vec<NeedleRow>,
+    /// Held-out documents that fill the new context.
+    pub windows: u64,
+    /// Loss on them by position; empty if there is none.
+    pub text: Vec<PositionRow>,
+    /// After the extension, on the last `old_length` tokens: nats a token with only that many tokens of context, minus those
+    /// with all. Nothing where fewer than two documents are long enough.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub long_context: Option<Comparison>,
+}
+
+/// Needles of one length.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NeedleRow {
+    /// Tokens of text and question.
+    pub length: u64,
+    /// Needles.
+    pub n: u64,
+    pub before: Share,
+    pub after: Share,
+    /// After minus before, paired by needle.
+    pub difference: Comparison,
+}
+
+/// A share of the needles that were found, with Wilson's 95 % interval.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Share {
+    pub mean: f64,
+    pub ci_low: f64,
+    pub ci_high: f64,
+}
+
+/// Loss on the tokens at the positions `from` to `to`, in nats a token.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PositionRow {
+    pub from: u64,
+    pub to: u64,
     pub before: f64,
     pub after: f64,
+    /// After minus before, paired by document.
+    pub difference: Comparison,
 }
 
 /// Achieved over the training stages, and the machine's measured peak.
@@ -178,17 +225,9 @@ impl Summary {
             check.model(&format!("models.{name}"), model)?;
         }
         for (name, c) in &self.comparisons {
-            let place = format!("comparisons.{name}");
-            if !c.difference.is_finite() {
-                return Err(check.error(&format!("{place}.difference"), c.difference, "a finite number"));
-            }
-            check.interval(&place, c.ci_low, c.difference, c.ci_high)?;
+            check.comparison(&format!("comparisons.{name}"), c)?;
         }
-        if let Some(needle) = &self.needle {
-            check.share("needle", "before", needle.before)?;
-            check.share("needle", "after", needle.after)?;
-        }
-        Ok(())
+        self.extension.as_ref().map_or(Ok(()), |extension| check.extension(extension))
     }
 }
 
@@ -226,6 +265,32 @@ impl Check<'_> {
             }
         }
         Ok(())
+    }
+
+    fn extension(&self, extension: &Extension) -> Result<(), StoreError> {
+        for (i, row) in extension.needles.iter().enumerate() {
+            let place = format!("extension.needles[{i}]");
+            for (when, share) in [("before", &row.before), ("after", &row.after)] {
+                let place = format!("{place}.{when}");
+                self.share(&place, "mean", share.mean)?;
+                self.interval(&place, share.ci_low, share.mean, share.ci_high)?;
+            }
+            self.comparison(&format!("{place}.difference"), &row.difference)?;
+        }
+        for (i, row) in extension.text.iter().enumerate() {
+            let place = format!("extension.text[{i}]");
+            self.amount(&format!("{place}.before"), row.before)?;
+            self.amount(&format!("{place}.after"), row.after)?;
+            self.comparison(&format!("{place}.difference"), &row.difference)?;
+        }
+        extension.long_context.as_ref().map_or(Ok(()), |c| self.comparison("extension.long_context", c))
+    }
+
+    fn comparison(&self, place: &str, c: &Comparison) -> Result<(), StoreError> {
+        if !c.difference.is_finite() {
+            return Err(self.error(&format!("{place}.difference"), c.difference, "a finite number"));
+        }
+        self.interval(place, c.ci_low, c.difference, c.ci_high)
     }
 
     fn amount(&self, field: &str, value: f64) -> Result<(), StoreError> {

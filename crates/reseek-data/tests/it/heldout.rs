@@ -1,6 +1,6 @@
 //! Held-out windows cover their documents.
 
-use reseek_data::Heldout;
+use reseek_data::{Heldout, long_windows};
 use reseek_text::Special;
 
 use crate::{EMBEDDED, SMALL, TOKENIZER};
@@ -31,4 +31,24 @@ fn a_small_measure_takes_all_collections() {
     let collections: std::collections::BTreeSet<&str> =
         heldout.windows.iter().map(|window| EMBEDDED.heldout[window.document].collection()).collect();
     assert!(collections.len() >= 5, "{collections:?}");
+}
+
+#[test]
+fn long_windows_are_the_beginnings_of_the_documents_that_are_long_enough() {
+    let length = 1024;
+    let windows = long_windows(&EMBEDDED, &TOKENIZER, length).unwrap();
+    let is_long = |text: &str| TOKENIZER.encode(text).unwrap().len() >= length;
+    let expect: Vec<usize> = (0..EMBEDDED.heldout.len()).filter(|&i| is_long(&EMBEDDED.heldout[i].text)).collect();
+    assert_eq!(windows.iter().map(|window| window.document).collect::<Vec<_>>(), expect);
+    assert!(expect.len() >= 10, "only {} documents for intervals", expect.len());
+    for window in &windows {
+        assert_eq!((window.tokens.len(), window.targets.len()), (length, length));
+        assert_eq!(window.tokens[0], TOKENIZER.special(Special::Bos).unwrap());
+        assert_eq!(window.tokens[1..], window.targets[..length - 1]);
+        let text = TOKENIZER.decode(&window.targets);
+        let whole = &EMBEDDED.heldout[window.document].text;
+        // The last character may be cut.
+        assert!(whole.starts_with(text.trim_end_matches('\u{fffd}')), "{text}");
+    }
+    assert!(long_windows(&EMBEDDED, &TOKENIZER, 100_000).unwrap().is_empty());
 }

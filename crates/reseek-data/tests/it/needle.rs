@@ -18,8 +18,8 @@ fn needles_fit_length_and_depth() {
             assert_eq!(needle.answer.len(), 1);
             let text = TOKENIZER.decode_visible(&needle.prompt);
             let answer = TOKENIZER.decode(&needle.answer);
-            let name = text.rsplit_once("What is the secret number of ").unwrap().1.strip_suffix("? ").unwrap();
-            let fact = format!("The secret number of {name} is {answer}.");
+            let name = text.rsplit_once("The code of ").unwrap().1.strip_suffix(" is ").unwrap();
+            let fact = format!("The code of {name} is {answer}.");
             assert_eq!(text.matches(&fact).count(), 1, "{text}");
             let rest = TOKENIZER.decode(&needle.prompt[needle.position..]);
             assert!(rest.trim_start().starts_with(&fact), "{rest}");
@@ -31,19 +31,31 @@ fn needles_fit_length_and_depth() {
 
 #[test]
 fn documents_ask_for_every_fact() {
-    for n_facts in [1, 4, 16] {
+    for n_facts in [1, 4, Haystack::FACTS_MAX] {
         let ids = HAYSTACK.document(&TOKENIZER, 1, 7, 1024, n_facts).unwrap();
         assert_eq!(ids.len(), 1024);
         assert_eq!(ids[1023], TOKENIZER.special(Special::Eos).unwrap());
         let text = TOKENIZER.decode(&ids);
-        let questions: Vec<&str> = text.split("What is the secret number of ").skip(1).collect();
-        assert_eq!(questions.len(), n_facts);
-        for question in questions {
-            let (name, rest) = question.split_once("? ").unwrap();
-            let fact = format!("The secret number of {name} is {}", &rest[..2]);
-            assert_eq!(text.matches(&fact).count(), 1, "{fact}");
+        let codes: Vec<&str> = text.split("The code of ").skip(1).map(|code| code.split_once('.').unwrap().0).collect();
+        assert_eq!(codes.len(), 2 * n_facts);
+        let (stated, answered) = codes.split_at(n_facts);
+        for code in answered {
+            assert_eq!(stated.iter().filter(|other| *other == code).count(), 1, "{code} in {text}");
         }
     }
+}
+
+#[test]
+fn short_documents_have_fewer_facts() {
+    let facts = |length| {
+        let ids = HAYSTACK.document(&TOKENIZER, 1, 3, length, Haystack::FACTS_MAX).unwrap();
+        assert_eq!(ids.len(), length);
+        TOKENIZER.decode(&ids).matches("The code of ").count() / 2
+    };
+    assert_eq!(facts(1024), Haystack::FACTS_MAX);
+    assert!((1..Haystack::FACTS_MAX).contains(&facts(192)), "{}", facts(192));
+    assert_eq!(facts(64), 1);
+    assert!(HAYSTACK.document(&TOKENIZER, 1, 3, 10, 1).is_err());
 }
 
 #[test]

@@ -1,7 +1,9 @@
 use std::collections::BTreeMap;
 use std::fs;
 
-use reseek_store::summary::{Comparison, Gflops, Model, Needle, PassAtK, Stage, TaskScore};
+use reseek_store::summary::{
+    Comparison, Extension, Gflops, Model, NeedleRow, PassAtK, PositionRow, Share, Stage, TaskScore,
+};
 use reseek_store::{Machine, Summary};
 use serde_json::{Value, json};
 
@@ -15,6 +17,21 @@ fn summary() -> Summary {
         [(1, 0.25), (2, 0.5)].map(|(k, mean)| PassAtK { k, mean, ci_low: mean - 0.05, ci_high: mean + 0.06 });
     let model = Model { tasks, pass_at_k: pass_at_k.into(), bits_per_byte: 2.1, language_match: 0.9 };
     let difference = Comparison { difference: 0.1, ci_low: 0.05, ci_high: 0.15, verdict: "zero is above base".into() };
+    let share = |mean| Share { mean, ci_low: 0.0, ci_high: 1.0 };
+    let extension = Extension {
+        old_length: 256,
+        verdict: "no retrieval is shown".into(),
+        needles: vec![NeedleRow {
+            length: 512,
+            n: 64,
+            before: share(0.1),
+            after: share(0.2),
+            difference: difference.clone(),
+        }],
+        windows: 20,
+        text: vec![PositionRow { from: 0, to: 256, before: 3.1, after: 3.0, difference: difference.clone() }],
+        long_context: Some(difference.clone()),
+    };
     Summary {
         config_hash: "c0ffee".into(),
         seed: u64::MAX,
@@ -31,7 +48,7 @@ fn summary() -> Summary {
         split: Some("test".into()),
         models: BTreeMap::from([("zero".to_owned(), model.clone()), ("base".to_owned(), model)]),
         comparisons: BTreeMap::from([("zero-base".to_owned(), difference)]),
-        needle: Some(Needle { before: 0.0, after: 1.0 }),
+        extension: Some(extension),
     }
 }
 
@@ -51,11 +68,11 @@ fn a_summary_comes_back_and_has_the_agreed_names() {
 }
 
 #[test]
-fn a_run_without_needle_or_models_is_a_summary_too() {
+fn a_run_without_extension_or_models_is_a_summary_too() {
     let scratch = Scratch::new();
     let path = scratch.join("summary.json");
     let mut few = summary();
-    few.needle = None;
+    few.extension = None;
     few.models.clear();
     few.write(&path).unwrap();
     assert_eq!(Summary::read(&path).unwrap(), few);
@@ -83,6 +100,9 @@ fn numbers_that_cannot_be_are_named_and_not_written() {
     refused(|s| score(s).n = 0, &["models.base.tasks.heldout.n", "at least 1"]);
     refused(|s| base(s).tasks.retain(|task, _| task != "heldout"), &["models.base.tasks.heldout", "absent"]);
     refused(|s| s.comparisons.get_mut("zero-base").unwrap().difference = f64::NAN, &["comparisons.zero-base"]);
+    refused(|s| extension(s).needles[0].after.mean = 1.5, &["extension.needles[0].after.mean", "1.5"]);
+    refused(|s| extension(s).text[0].before = f64::NAN, &["extension.text[0].before", "NaN"]);
+    refused(|s| extension(s).text[0].difference.ci_low = 0.2, &["extension.text[0].difference.ci_low", "0.2"]);
     refused(
         |s| {
             let model = base(s).clone();
@@ -94,6 +114,10 @@ fn numbers_that_cannot_be_are_named_and_not_written() {
 
 fn base(summary: &mut Summary) -> &mut Model {
     summary.models.get_mut("base").unwrap()
+}
+
+fn extension(summary: &mut Summary) -> &mut Extension {
+    summary.extension.as_mut().unwrap()
 }
 
 fn score(summary: &mut Summary) -> &mut TaskScore {

@@ -4,10 +4,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use reseek_data::{
-    Cursor, DataError, Haystack, Mixture, MixtureSpec, NeedleSpec, PackedBatches, TokenizedCorpus, tokenizer_texts,
+    Cursor, DataError, Mixture, MixtureSpec, NeedleSpec, PackedBatches, TokenizedCorpus, tokenizer_texts,
 };
-use reseek_engine::{GenerateOptions, Request, Sampling, StreamName, generate};
-use reseek_model::{Model, Weights};
+use reseek_model::Weights;
 use reseek_spec::{ModelSpec, PretrainRecipe, RopeScaling};
 use reseek_store::DirWriter;
 use reseek_tasks::FormMix;
@@ -16,9 +15,10 @@ use reseek_train::{
     Extra, Hyper, Length, PretrainSchedule, Sequence, StepReport, StepRow, StepSettings, TrainError, Usage,
     expert_load_max, run,
 };
-use serde_json::{Map, Value, json};
+use serde_json::{Map, json};
 
-use super::{Chain, NEEDLE, Work, ended, room};
+use super::extension::{Probe, in_words};
+use super::{Chain, EXTENSION, Work, ended, room};
 use crate::error::Outcome;
 use crate::folder::{Style, with_vocabulary};
 
@@ -80,7 +80,8 @@ pub fn pretrain_model(
     let spec = weights.spec.clone();
     let schedule = PretrainSchedule::new(recipe);
     let plan = batch_plan(&schedule, recipe);
-    let mixture = mixture(chain, mixture_spec(recipe, NeedleSpec::default()), recipe.seq_len)?;
+    let mixture =
+        mixture(chain, mixture_spec(recipe, needles_in(recipe.needle_share, recipe.seq_len)), recipe.seq_len)?;
     let mut learner = chain.learner(weights);
     let mut extra = Extra { cursor: json!(Cursor::default()), ..Extra::default() };
     let mut batches: Option<PackedBatches> = None;
@@ -133,16 +134,14 @@ pub fn extend(chain: &mut Chain) -> Outcome<()> {
     let long = base.spec.extended(recipe.factor);
     let tokenizer = chain.tokenizer()?;
     let plain = ModelSpec { rope_scaling: RopeScaling::None, ..long.clone() };
-    let heldout = reseek_data::Corpus { documents: chain.corpus.heldout.clone(), ..Default::default() };
-    let haystack = Haystack::new(&heldout, &tokenizer)?;
-    let before = needles(chain, &tokenizer, &haystack, &respec(&base, plain)?, seq_len)?;
+    let probe = Probe::new(chain, &tokenizer, seq_len, recipe.factor)?;
+    let before = probe.ask(&respec(&base, plain)?)?;
 
     let phases = [recipe.factor / 2, recipe.factor].map(|factor| factor * seq_len);
     let pretrain = chain.recipe.pretrain.clone();
     let mut mixtures = Vec::new();
     for length in phases {
-        let needles = NeedleSpec { share: recipe.needle_share, tokens: length * 3 / 4, ..NeedleSpec::default() };
-        mixtures.push(mixture(chain, mixture_spec(&pretrain, needles), length)?);
+        mixtures.push(mixture(chain, mixture_spec(&pretrain, needles_in(recipe.needle_share, length)), length)?);
     }
     let mut learner = chain.learner(respec(&base, long)?);
     let mut extra = Extra { cursor: json!(Cursor::default()), ..Extra::default() };
@@ -174,8 +173,11 @@ pub fn extend(chain: &mut Chain) -> Outcome<()> {
             Ok::<_, TextStepError>(row(&report, &settings, step, flops))
         })
         .map_err(ended)?;
-    let after = needles(chain, &tokenizer, &haystack, &learner.weights, seq_len)?;
-    chain.run.write(&format!("extend/{NEEDLE}"), json!({"before": before, "after": after}).to_string().as_bytes())?;
+    let found = probe.compare(&before, &probe.ask(&learner.weights)?);
+    for line in in_words(&found) {
+        chain.ui.line(&format!("  {line}"));
+    }
+    chain.run.write(&format!("extend/{EXTENSION}"), &serde_json::to_vec_pretty(&found)?)?;
     chain.finish_model(work, &learner.weights, Style::Zero, usage)
 }
 
@@ -187,39 +189,9 @@ fn respec(weights: &Weights, spec: ModelSpec) -> Outcome<Weights> {
     Ok(other)
 }
 
-/// Share of needles found at one, two and four times `seq_len`, and over all.
-fn needles(
-    chain: &Chain,
-    tokenizer: &Tokenizer,
-    haystack: &Haystack,
-    weights: &Weights,
-    seq_len: usize,
-) -> Outcome<Value> {
-    let model = Model::forward_only(weights);
-    let n = chain.recipe.extend.needles;
-    let mut by_length = Map::new();
-    let mut all = 0.0;
-    let lengths =
-        [1, 2, 4].map(|factor| factor * seq_len).into_iter().filter(|&l| l <= weights.spec.max_position_embeddings);
-    let lengths: Vec<usize> = lengths.collect();
-    for &length in &lengths {
-        let mut requests = Vec::new();
-        let mut golds = Vec::new();
-        for i in 0..n {
-            let depth = i as f64 / n.max(2) as f64;
-            let needle = haystack.needle(tokenizer, chain.seed, i as u64, length, depth)?;
-            requests.push(Request { prompt: needle.prompt, samples: 1 });
-            golds.push(needle.answer);
-        }
-        let sampling = Sampling { temperature: 0.0, top_k: 0, top_p: 1.0, stop: vec![], max_new_tokens: 1 };
-        let stream = StreamName { seed: chain.seed, purpose: "needle".to_string(), step: 0 };
-        let found = generate(&model, &requests, &sampling, &stream, GenerateOptions::default())?;
-        let hits = found.iter().zip(&golds).filter(|(f, gold)| f[0].tokens.first() == gold.first()).count();
-        let share = hits as f64 / n.max(1) as f64;
-        by_length.insert(length.to_string(), json!(share));
-        all += share / lengths.len() as f64;
-    }
-    Ok(json!({"by_length": by_length, "mean": all}))
+/// Needle documents that most often fit whole into a sequence of `seq_len` tokens.
+fn needles_in(share: f64, seq_len: usize) -> NeedleSpec {
+    NeedleSpec { share, tokens: seq_len * 3 / 4, ..NeedleSpec::default() }
 }
 
 fn mixture_spec(recipe: &PretrainRecipe, needles: NeedleSpec) -> MixtureSpec {

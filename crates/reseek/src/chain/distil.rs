@@ -21,7 +21,8 @@ pub fn distil(chain: &mut Chain) -> Outcome<()> {
 fn student_base(chain: &mut Chain) -> Outcome<()> {
     let Some(work) = chain.begin("student_base", &["tokenizer"])? else { return Ok(()) };
     let tokens = chain.recipe.distil.pretrain_tokens;
-    let recipe = PretrainRecipe { tokens, ..chain.recipe.pretrain.clone() };
+    // Needles are for a context that is to be extended, and the student's is not.
+    let recipe = PretrainRecipe { tokens, needle_share: 0.0, ..chain.recipe.pretrain.clone() };
     let tokenizer = chain.tokenizer()?;
     let mut spec = with_vocabulary(ModelSpec::student(chain.scale(), 0), &tokenizer)?;
     spec.max_position_embeddings = recipe.seq_len;

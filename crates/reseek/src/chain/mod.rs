@@ -4,6 +4,7 @@
 mod base;
 mod distil;
 mod eval;
+mod extension;
 mod r1;
 mod reads;
 mod rl;
@@ -38,8 +39,8 @@ pub const STAGES: [&str; 8] = ["tokenizer", "pretrain", "extend", "zero", "r1", 
 /// The recipe of a run with every key decided, in its folder.
 pub const CONFIG: &str = "config.toml";
 
-/// Needles found before and after the extension, in that stage's folder.
-const NEEDLE: &str = "needle.json";
+/// What the extension came to, in that stage's folder.
+const EXTENSION: &str = "extension.json";
 
 /// What a stage used: seconds, tokens, operations, memory.
 const USAGE: &str = "usage.json";
@@ -210,7 +211,7 @@ impl Chain {
         let meta = json!({"stage": work.dir.name(), "seed": self.seed});
         folder::save(work.dir.path(), weights, &tokenizer, style, meta)?;
         // The page draws from these: they follow from configuration and seed, so a flipped byte in them can be found too.
-        let drawn = ["metrics.jsonl", NEEDLE].into_iter().filter(|name| work.dir.path().join(name).exists());
+        let drawn = ["metrics.jsonl", EXTENSION].into_iter().filter(|name| work.dir.path().join(name).exists());
         let outputs: Vec<&str> = std::iter::once(".").chain(drawn).collect();
         self.finish(work, &outputs, usage)
     }

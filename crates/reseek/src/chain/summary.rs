@@ -6,14 +6,15 @@ use std::fmt::Write;
 use reseek_eval::paired_difference;
 use reseek_store::machine::{Machine, peak_memory_bytes};
 use reseek_store::manifest::MANIFEST;
-use reseek_store::summary::{Comparison, Gflops, Model, Needle, PassAtK, Stage, Summary, TaskScore};
+use reseek_store::summary::{Comparison, Extension, Gflops, Model, PassAtK, Stage, Summary, TaskScore};
 use reseek_store::{Manifest, verify_dir};
 use reseek_tensor::peak::fma_peak_gflops_of_pool;
 use reseek_train::Usage;
 use serde_json::Value;
 
 use super::eval::{Card, MODELS};
-use super::{Chain, NEEDLE, USAGE};
+use super::extension::in_words;
+use super::{Chain, EXTENSION, USAGE};
 use crate::error::{Outcome, fail};
 use crate::ui::duration;
 
@@ -116,7 +117,7 @@ fn summarise(chain: &Chain) -> Outcome<Summary> {
         split,
         comparisons: compare(&cards),
         models: cards.iter().map(|(name, card)| (name.to_string(), model(card))).collect(),
-        needle: needle(chain),
+        extension: extension(chain),
     })
 }
 
@@ -163,10 +164,9 @@ fn compare(cards: &BTreeMap<&str, Card>) -> BTreeMap<String, Comparison> {
     ])
 }
 
-fn needle(chain: &Chain) -> Option<Needle> {
-    let text = std::fs::read_to_string(chain.path("extend").join(NEEDLE)).ok()?;
-    let value: Value = serde_json::from_str(&text).ok()?;
-    Some(Needle { before: value["before"]["mean"].as_f64()?, after: value["after"]["mean"].as_f64()? })
+fn extension(chain: &Chain) -> Option<Extension> {
+    let text = std::fs::read_to_string(chain.path("extend").join(EXTENSION)).ok()?;
+    serde_json::from_str(&text).ok()
 }
 
 /// The table at the end of a run.
@@ -233,8 +233,8 @@ pub fn table(summary: &Summary) -> String {
             "student's operations"
         );
     }
-    if let Some(n) = &summary.needle {
-        let _ = writeln!(out, "{:<20} {:.2} before, {:.2} after the extension", "needles found", n.before, n.after);
+    for line in summary.extension.iter().flat_map(in_words) {
+        let _ = writeln!(out, "{line}");
     }
     out
 }

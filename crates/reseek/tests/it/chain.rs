@@ -61,6 +61,30 @@ fn the_summary_has_every_field() {
     }
 }
 
+/// Needles at each length with their intervals, and nothing said of them that two needles cannot show.
+#[test]
+fn the_summary_and_the_page_say_what_the_extension_came_to() {
+    let run = finished();
+    let summary: Value = serde_json::from_slice(&fs::read(run.out.join("summary.json")).unwrap()).unwrap();
+    let extension = &summary["extension"];
+    let file: Value = serde_json::from_slice(&fs::read(run.out.join("extend/extension.json")).unwrap()).unwrap();
+    assert_eq!(*extension, file);
+    let needles = extension["needles"].as_array().unwrap();
+    assert_eq!(needles.iter().map(|row| row["length"].as_u64().unwrap()).collect::<Vec<_>>(), [128, 256, 512]);
+    for row in needles {
+        let (before, after) = (&row["before"], &row["after"]);
+        for share in [before, after] {
+            let [mean, low, high] = ["mean", "ci_low", "ci_high"].map(|field| share[field].as_f64().unwrap());
+            assert!(low <= mean && mean <= high && high - low > 0.3, "two needles leave much open: {share}");
+        }
+        let difference = after["mean"].as_f64().unwrap() - before["mean"].as_f64().unwrap();
+        assert_eq!(row["difference"]["difference"].as_f64().unwrap(), difference);
+    }
+    let page = fs::read_to_string(run.out.join("report/index.html")).unwrap();
+    let section = page.split("The longer context").nth(1).expect("a section about the extension");
+    assert!(section.contains(extension["verdict"].as_str().unwrap()) && section.contains("<td>512 tokens</td>"));
+}
+
 #[test]
 fn the_report_shows_every_stage_and_needs_nothing_from_outside() {
     let run = finished();
