@@ -152,6 +152,9 @@ pub struct ShowArgs {
     /// Only this part, as a recipe file of its own
     #[arg(value_parser = ["tasks", "tokenizer", "pretrain", "extend", "zero", "r1", "distil", "eval"])]
     pub section: Option<String>,
+    /// How many problems each family can ask, beside how many the run draws
+    #[arg(long, conflicts_with = "section")]
+    pub families: bool,
     #[command(flatten)]
     pub config: ConfigArgs,
 }

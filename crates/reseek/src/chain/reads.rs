@@ -10,7 +10,7 @@ use crate::error::{Outcome, fail};
 const FORMS: [&str; 4] =
     ["pretrain.problem_share", "pretrain.conversation_share", "pretrain.mixed_language_share", "pretrain.direct_share"];
 
-/// Keys, sections, and beginnings of keys that end in `_`.
+/// Keys, sections, and beginnings of keys that end in `_`; after `-`, a key that is not read though its section is.
 fn keys(stage: &str) -> Outcome<Vec<&'static str>> {
     let trains = ["compute", "moments", "pretrain.lanes"];
     Ok(match stage {
@@ -24,7 +24,9 @@ fn keys(stage: &str) -> Outcome<Vec<&'static str>> {
         "r1_rejection" => vec!["compute", "tasks", "r1.rejection_", "r1.general_samples", "r1.rl.max_new_tokens"],
         "r1_sft" => [&trains[..], &["r1.sft"]].concat(),
         "r1" => [&trains[..], &["tasks", "r1.rl_all", "r1.reward_model_"]].concat(),
-        "student_base" => vec!["scale", "compute", "moments", "tasks", "pretrain", "distil.pretrain_tokens"],
+        "student_base" => {
+            vec!["scale", "compute", "moments", "tasks", "pretrain", "-pretrain.tokens", "distil.pretrain_tokens"]
+        }
         "student" => [&trains[..], &["distil.sft"]].concat(),
         "student_rl" => [&trains[..], &["tasks", "distil.rl"]].concat(),
         "eval" => vec!["compute", "tasks", "eval", "pretrain.seq_len"],
@@ -33,9 +35,11 @@ fn keys(stage: &str) -> Outcome<Vec<&'static str>> {
 }
 
 fn is_read(keys: &[&str], path: &str) -> bool {
-    keys.iter().any(|key| {
-        path.strip_prefix(key).is_some_and(|rest| rest.is_empty() || rest.starts_with('.') || key.ends_with('_'))
-    })
+    let is_left_out = keys.iter().any(|key| key.strip_prefix('-') == Some(path));
+    !is_left_out
+        && keys.iter().any(|key| {
+            path.strip_prefix(key).is_some_and(|rest| rest.is_empty() || rest.starts_with('.') || key.ends_with('_'))
+        })
 }
 
 /// The recipe with nothing but what `stage` reads, and what it reads as text for its hash.
@@ -59,6 +63,7 @@ fn divide(value: &mut Value, path: &str, keys: &[&str], read: &mut Map<String, V
         value if is_read(keys, path) => {
             read.insert(path.to_string(), value.clone());
         }
+        Value::Array(values) => values.clear(),
         value if value.is_number() => *value = 0.into(),
         _ => {}
     }
@@ -127,6 +132,7 @@ mod tests {
             ("pretrain.lanes", set(&[&bases[..], &trained].concat())),
             ("moments", set(&[&bases[..], &trained].concat())),
             ("pretrain.beta2", set(&bases)),
+            ("pretrain.tokens", set(&["pretrain", "extend"])),
             ("zero.beta2", set(&["zero"])),
             ("r1.sft.sequences", set(&["r1_cold_start", "r1_sft"])),
             ("r1.sft.clip", set(&["r1_cold_start", "r1_sft"])),

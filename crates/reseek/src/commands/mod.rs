@@ -6,6 +6,7 @@ pub mod calibrate;
 mod claims;
 mod cost;
 mod dials;
+mod families;
 mod params;
 mod past;
 mod plan;
@@ -131,6 +132,13 @@ fn foretell(chain: &mut Chain) -> Outcome<()> {
 fn config(args: &ShowArgs) -> Outcome<()> {
     let resolved = resolved(args.config.scale.unwrap_or(Scale::Nano), Vec::new(), &args.config)?;
     let recipe = &resolved.recipe;
+    if args.families {
+        match args.config.json {
+            true => crate::say!("{}", serde_json::to_string_pretty(&families::as_json(recipe)?)?),
+            false => families::show(recipe)?,
+        }
+        return Ok(());
+    }
     match (&args.section, args.config.json) {
         (None, false) => crate::out::write(format_args!("{}", resolved.toml)),
         (None, true) => crate::say!("{}", serde_json::to_string_pretty(recipe)?),
