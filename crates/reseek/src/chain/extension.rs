@@ -111,14 +111,16 @@ impl Probe {
         let asked = self.needles.iter().enumerate().filter(|(_, (_, of_length))| !of_length.is_empty());
         let needles: Vec<NeedleRow> = asked.map(|(i, _)| needle(i)).collect();
         let text: Vec<PositionRow> = (0..pieces).map(piece).collect();
+        let long_context = (pieces > 0).then(|| {
+            comparison(paired(&after.short, &last), ["the long context helps", "the long context harms"])
+        });
         Extension {
-            verdict: verdict(self.old_length as u64, &needles, &text),
+            verdict: verdict(self.old_length as u64, &needles, &text, long_context.as_ref()),
             old_length: self.old_length as u64,
             needles,
             windows: self.windows.len() as u64,
             text,
-            long_context: (pieces > 0)
-                .then(|| comparison(paired(&after.short, &last), ["the long context helps", "the long context harms"])),
+            long_context,
         }
     }
 }
@@ -148,7 +150,7 @@ fn mean(values: &[f64]) -> f64 {
 }
 
 /// What it comes to in a sentence: retrieval is only claimed where needles are found more often than before and than by guessing.
-fn verdict(old_length: u64, needles: &[NeedleRow], text: &[PositionRow]) -> String {
+fn verdict(old_length: u64, needles: &[NeedleRow], text: &[PositionRow], context: Option<&Comparison>) -> String {
     let beyond: Vec<&NeedleRow> = needles.iter().filter(|row| row.length > old_length).collect();
     let is_shown = |row: &&&NeedleRow| row.difference.ci_low > 0.0 && row.after.ci_low > Haystack::CHANCE;
     let shown: Vec<String> = beyond.iter().filter(is_shown).map(|row| row.length.to_string()).collect();
@@ -172,7 +174,11 @@ fn verdict(old_length: u64, needles: &[NeedleRow], text: &[PositionRow]) -> Stri
         n if n == far.len() => "text there is predicted better than before at every position".to_string(),
         n => format!("text there is predicted better than before in {n} of {} ranges of positions", far.len()),
     };
-    format!("{retrieval}; {reading}")
+    let use_of_it = context.map_or(String::new(), |context| match context.verdict.as_str() {
+        "inconclusive" => format!("; whether more than {old_length} tokens of context help there is inconclusive"),
+        shown => format!("; {shown}"),
+    });
+    format!("{retrieval}; {reading}{use_of_it}")
 }
 
 /// The lines of the terminal.
@@ -216,11 +222,13 @@ mod tests {
         let before = found([5, 5, 5], [3.0, 3.5, 4.0, 4.5], 3.0);
         let weak = probe(64).compare(&before, &found([7, 8, 6], [3.0, 3.0, 3.0, 3.0], 3.0));
         assert!(weak.verdict.starts_with("no retrieval is shown"), "{}", weak.verdict);
-        assert!(weak.verdict.ends_with("predicted better than before at every position"), "{}", weak.verdict);
+        let reading = "predicted better than before at every position; whether more than 256 tokens of context help there is \
+                       inconclusive";
+        assert!(weak.verdict.ends_with(reading), "{}", weak.verdict);
         assert_eq!(weak.needles[2].difference.verdict, "inconclusive");
         let half = probe(64).compare(&before, &found([60, 60, 6], [3.0, 3.0, 5.0, 5.0], 3.0));
         assert!(half.verdict.starts_with("needles are found more often than before at 512 tokens, and not"));
-        assert!(half.verdict.ends_with("in 1 of 3 ranges of positions"), "{}", half.verdict);
+        assert!(half.verdict.contains("in 1 of 3 ranges of positions; the long context harms"), "{}", half.verdict);
         let whole = probe(64).compare(&before, &found([60, 60, 60], [3.0, 3.0, 3.0, 3.0], 3.2));
         assert!(whole.verdict.starts_with("needles are found more often than before at every length beyond 256"));
         let gain = whole.long_context.expect("three windows");
