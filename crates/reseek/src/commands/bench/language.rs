@@ -6,7 +6,7 @@ use std::time::Instant;
 use reseek_engine::{Completion, GenerateOptions, Request, Sampling, StreamName, generate};
 use reseek_model::{Model, Weights};
 use reseek_rl::{Grade, StepName, grpo_step};
-use reseek_spec::{ModelSpec, RlRecipe, Scale, resolve};
+use reseek_spec::{RlRecipe, Scale, resolve};
 use reseek_store::peak_memory_bytes;
 use reseek_tensor::dtype::Dtype;
 use reseek_tensor::peak::fma_peak_gflops_of_pool;
@@ -17,17 +17,9 @@ use reseek_text::{Special, Tokenizer};
 use reseek_train::Learner;
 use serde_json::{Value, json};
 
-use super::{Setting, timed, with_profile};
+use super::{Setting, shapes, timed, with_profile};
 use crate::error::Outcome;
 use crate::folder;
-
-/// SmolLM2-135M as Hugging Face's config.json has it.
-const SMOLLM2_135M: &str = r#"{
-    "architectures": ["LlamaForCausalLM"], "model_type": "llama", "vocab_size": 49152, "hidden_size": 576,
-    "intermediate_size": 1536, "num_hidden_layers": 30, "num_attention_heads": 9, "num_key_value_heads": 3, "head_dim": 64,
-    "max_position_embeddings": 8192, "rms_norm_eps": 1e-5, "rope_theta": 100000.0, "tie_word_embeddings": true,
-    "bos_token_id": 1, "eos_token_id": 2, "hidden_act": "silu", "attention_bias": false, "mlp_bias": false
-}"#;
 
 /// Tokens of the prompt that is continued.
 const PROMPT: usize = 145;
@@ -145,7 +137,7 @@ fn questions(n: usize, step: u64, tokenizer: Option<&Tokenizer>, vocab: usize) -
 /// SmolLM2-135M's shape with random values, and quantised as its file is.
 fn random_weights(quantised: bool) -> Outcome<Weights> {
     let start = Instant::now();
-    let mut weights = Weights::init(ModelSpec::from_hf_json(SMOLLM2_135M)?, 1)?;
+    let mut weights = Weights::init(shapes::smollm2()?, 1)?;
     if quantised {
         let tensors = weights.spec.tensors().into_iter();
         weights.quantised = tensors
