@@ -21,7 +21,7 @@ mod rope;
 pub mod schedule;
 mod tensors;
 
-pub use cluster::{ClusterSpec, GPUS, GpuSpec};
+pub use cluster::{ClusterSpec, GPUS, GpuKind, GpuSpec};
 pub use count::{ParamCounts, TrainFlops, TrainMemory};
 pub use family::Family;
 pub use model::{MlaSpec, ModelSpec, MoeSpec, RopeScaling, Scoring, SlidingWindow};
