@@ -197,7 +197,10 @@ pub fn verify_runs(id: &str, runs: &[RunFacts]) -> Result<Evidence, ClaimError> 
     let found: Vec<(&RunFacts, &Difference)> =
         runs.iter().filter_map(|run| Some((run, run.differences.get(name)?))).collect();
     if let Some(run) = runs.iter().find(|run| !run.differences.contains_key(name)) {
-        evidence.working = format!("{} does not answer it: its summary has no {name}.", run.name);
+        evidence.working = format!(
+            "{} does not answer it: its summary has no {name}. Either a stage has not run, or an older version wrote the summary.",
+            run.name
+        );
         return Ok(evidence);
     }
     if found.is_empty() {

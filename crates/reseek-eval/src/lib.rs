@@ -7,4 +7,4 @@ mod score;
 
 pub use interval::{Interval, mean_of_shares, paired_difference};
 pub use run::{Answer, EvalSettings, ProblemResult, bits_per_byte, evaluate};
-pub use score::{TaskScore, language_share_of, score};
+pub use score::{TaskScore, language_share_of, majority_gains, score};

@@ -41,6 +41,11 @@ pub fn language_share_of(results: &[ProblemResult]) -> Interval {
     mean_of_shares(&results.iter().map(of).collect::<Vec<_>>())
 }
 
+/// Of each problem that could be judged, what the majority of its answers gains over the mean answer.
+pub fn majority_gains(results: &[ProblemResult]) -> Vec<f64> {
+    results.iter().filter_map(|result| Some(majority(result) - result.pass()?)).collect()
+}
+
 fn of_group(results: &[&ProblemResult]) -> TaskScore {
     let shares: Vec<f64> = results.iter().filter_map(|r| r.pass()).collect();
     let Interval { mean, low, high } = mean_of_shares(&shares);
@@ -102,6 +107,22 @@ mod tests {
         assert_eq!((a.pass_at_1, a.cons_at_k, a.n, a.k), (0.375, 0.5, 2, 4));
         assert_eq!(scores["heldout"].n, 3);
         assert_eq!(scores["b"].cons_at_k, 0.5, "a tie counts by its share");
+    }
+
+    #[test]
+    fn gains_of_the_majority_are_those_of_the_scores() {
+        let mut results = vec![
+            result("a", &[("1", true), ("1", true), ("2", false), ("", false)]),
+            result("b", &[("3", false), ("3", false), ("4", true), ("5", false)]),
+            result("b", &[("", false)]),
+        ];
+        results[2].answers[0].outcome = Outcome::Unverifiable("no gold".to_string());
+        assert_eq!(majority_gains(&results), [0.5, -0.25]);
+        let heldout = &score(&results)["heldout"];
+        assert!(
+            (majority_gains(&results).iter().sum::<f64>() / 2.0 - (heldout.cons_at_k - heldout.pass_at_1)).abs()
+                < 1e-12
+        );
     }
 
     #[test]

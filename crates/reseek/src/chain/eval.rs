@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use reseek_data::Heldout;
 use reseek_engine::Sampling;
-use reseek_eval::{EvalSettings, ProblemResult, bits_per_byte, evaluate, language_share_of, score};
+use reseek_eval::{EvalSettings, ProblemResult, bits_per_byte, evaluate, language_share_of, majority_gains, score};
 use reseek_store::DirWriter;
 use reseek_tasks::{Outcome as Verdict, Problem};
 use reseek_text::Special;
@@ -36,6 +36,9 @@ pub struct Card {
     pub passes: Vec<f64>,
     /// Share of the question's language of each problem.
     pub languages: Vec<f64>,
+    /// What the majority of a problem's answers gains over the mean answer.
+    #[serde(default)]
+    pub majority_gains: Vec<f64>,
 }
 
 /// Samples and scores all models.
@@ -134,6 +137,7 @@ fn examine(
         tasks: score(&results),
         bits_per_byte: bits_per_byte(&loaded.model, windows, text.bytes()),
         language_match: language_share_of(&results).mean,
+        majority_gains: majority_gains(&results),
         passes: results.iter().map(|r| r.pass().unwrap_or(0.0)).collect(),
         languages: results
             .iter()

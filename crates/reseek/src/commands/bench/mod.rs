@@ -183,7 +183,8 @@ fn simulator() -> Outcome<Value> {
     let draws_s = timed(&|| intervals(&rates, 1000, 1, threads(), &answer).map(|_| ()))?;
     let search = Search { global_batch: plan.global_batch, seq: plan.seq, precision: plan.precision, top: 10 };
     let start = Instant::now();
-    let plans = sweep(&model, &cluster, &rates, &search, threads())?.plans;
+    // Those that sizes, schedule or memory rule out cost nothing.
+    let plans = sweep(&model, &cluster, &rates, &search, threads())?.simulated();
     Ok(json!({
         "v3_step_ms": 1e3 * median(steps.into_iter().skip(1)), "thousand_draws_s": draws_s,
         "plans_per_minute": (plans as f64 / start.elapsed().as_secs_f64() * 60.0).round(),
