@@ -1,6 +1,6 @@
 //! `cargo xtask compare PYTHON SCRIPTS MODELS [ROUNDS]`: `reseek bench` and its peers in turn on this machine, as the table of
 //! BENCHMARKS.md. The peers are other people's programs and no part of the project: SCRIPTS is a folder with train_gpt.py, train_v3.py,
-//! generate_hf.py, decode_llama_cpp.py and grpo_trl.py, each of which prints a line of JSON (two more lie in xtask/peers); MODELS holds `v3`,
+//! generate_hf.py, decode_llama_cpp.py and grpo_trl.py, each of which prints a line of JSON (others lie in xtask/peers); MODELS holds `v3`,
 //! the small V3 of train_v3.py as a checkpoint folder, `smollm2.gguf`, and `smollm2`, the same dequantised with its tokenizer as a
 //! checkpoint folder.
 
@@ -71,7 +71,7 @@ const JOBS: [Job; 7] = [
         at_least: 4.0,
     },
     Job {
-        name: "decode: SmolLM2-135M Q4_1, 32 sequences",
+        name: "decode: SmolLM2-135M Q4_1, 32 sequences, each 32 + 64 tokens, prompts in the rate",
         peer: "llama.cpp, the same file, 32 slots, 2 threads",
         ours: "decode --batch 32 --model MODELS/smollm2.gguf",
         theirs: "xtask/peers/sample_llama_cpp.py MODELS/smollm2.gguf",
@@ -79,10 +79,11 @@ const JOBS: [Job; 7] = [
         at_least: 1.0,
     },
     Job {
-        name: "grpo: SmolLM2-135M in bf16, 4 × 8 completions of at most 64 tokens",
+        name: "grpo: SmolLM2-135M in bf16, 4 × 8 completions of 64 tokens each, f32 moments",
         peer: "TRL GRPOTrainer bf16",
         ours: "grpo --model MODELS/smollm2",
-        theirs: "grpo_trl.py MODELS/smollm2 --bf16 --steps 2",
+        // Left to end where they like, nearly all completions end at once after the first update.
+        theirs: "grpo_trl.py MODELS/smollm2 --bf16 --steps 2 --new 64 --min-new 64",
         rates: ["completions_per_s", "completions_per_s"],
         at_least: 4.0,
     },
@@ -113,7 +114,7 @@ pub fn compare(python: &str, scripts: &Path, models: &str, rounds: usize) -> Res
         }
     }
     let mut table = String::from(
-        "| job | peer | rate | peer's | ratio: median (all) | asked | memory against the peer's |\n|---|---|---|---|---|---|---|\n",
+        "| job | peer | rate, median | peer's, median | ratio: median (all) | asked | memory against the peer's |\n|---|---|---|---|---|---|---|\n",
     );
     for (job, (ours, theirs)) in JOBS.iter().zip(&readings) {
         let ratios: Vec<f64> = ours.rate.iter().zip(&theirs.rate).map(|(a, b)| a / b).collect();
@@ -144,7 +145,7 @@ fn script(scripts: &Path, name: &str) -> PathBuf {
 fn products(python: &str, rounds: usize) -> Result<String, String> {
     const SUFFIX: &str = "_gflops";
     let mut table =
-        "\n| rows x k x columns | format | GFLOP/s | PyTorch's | ratio: median (all) |\n|---|---|---|---|---|\n"
+        "\n| rows x k x columns | format | GFLOP/s, median | PyTorch's, median | ratio: median (all) |\n|---|---|---|---|---|\n"
             .to_string();
     for dtype in ["f32", "bf16"] {
         let mut shapes: Vec<(String, Vec<[f64; 2]>)> = Vec::new();
@@ -215,4 +216,32 @@ fn line_of(command: &mut Command) -> Result<Value, String> {
         let complaint = String::from_utf8_lossy(&out.stderr);
         format!("{command:?} printed no JSON ({error}): {}", complaint.lines().last().unwrap_or_default())
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_sides_do_the_same_work() {
+        let of = |word: &str| JOBS.iter().find(|job| job.name.starts_with(word)).unwrap();
+        // All completions equally long: ours have 64 tokens, so the peer's may not end before.
+        let grpo = of("grpo");
+        assert!(
+            grpo.theirs.contains("--new 64 --min-new 64") && grpo.name.contains("64 tokens each"),
+            "{}",
+            grpo.theirs
+        );
+        let many = JOBS.iter().find(|job| job.ours.contains("decode --batch")).unwrap();
+        let script = include_str!("../peers/sample_llama_cpp.py");
+        // One clock around all requests, prompts included, and no prompt from a cache.
+        assert!(many.theirs.contains("sample_llama_cpp.py") && script.contains("\"cache_prompt\": False"));
+        assert!(script.contains("time.perf_counter()") && !script.contains("predicted_ms"));
+    }
+
+    #[test]
+    fn figures_are_medians() {
+        assert_eq!(median(&[9.0, 1.0, 2.0]), 2.0);
+        assert_eq!(with_all(&[3.0, 1.0, 2.0]), "2.00 (1.00, 2.00, 3.00)");
+    }
 }

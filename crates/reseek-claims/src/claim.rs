@@ -2,6 +2,8 @@
 
 use serde::ser::{Serialize, SerializeStruct, Serializer};
 
+use reseek_sim::rates::Rate;
+
 use crate::{Inputs, SimulatedFacts};
 
 /// A claim in our words, with what it takes to check it.
@@ -16,7 +18,19 @@ pub struct Claim {
     pub published: Option<f64>,
     pub unit: &'static str,
     pub tolerance: Tolerance,
+    pub basis: Basis,
     pub check: Check,
+}
+
+/// What a verdict stands on besides its check.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Basis {
+    /// Figures and rates from elsewhere than the claim.
+    Independent,
+    /// The simulator's rates that were set with the run that the claim is about: agreement is by construction.
+    SetWith(&'static [Rate]),
+    /// An input that was not read in the report but worked out from what the report says of the result: nothing is checked until it is read.
+    Unread(&'static str),
 }
 
 /// Where it was said.
@@ -55,8 +69,6 @@ pub enum Tolerance {
     Factor { by: f64, why: &'static str },
     /// Less than the published value.
     Below { why: &'static str },
-    /// The published value lies in the interval that is found.
-    Interval { why: &'static str },
     /// The rule of an experiment.
     Test { rule: &'static str },
     /// Nothing to compare.
@@ -75,12 +87,23 @@ pub enum Check {
 /// An experiment to be run, stated beforehand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Plan {
-    pub command: &'static str,
+    /// The difference that a run's summary has to have; nothing where no command of ours answers the claim.
+    pub answer: Option<Answer>,
     /// Which way the claim says that the result goes.
     pub direction: &'static str,
     /// Statistic and decision; what satisfies neither side is inconclusive.
     pub test: &'static str,
     pub seeds_min: u32,
+}
+
+/// What of a run answers a claim. Its difference is positive where the claim says so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Answer {
+    /// A paired difference of the run's summary, by name.
+    OneRun(&'static str),
+    /// R1-Zero's pass@1 of a run less that of another one, whose recipe differs in one key.
+    TwoRuns(&'static str),
 }
 
 /// What a check found, in the claim's unit, with the formula and the inputs.
@@ -108,6 +131,15 @@ impl Claim {
         }
     }
 
+    /// The command that answers an experiment, where there is one.
+    pub fn command(&self) -> Option<String> {
+        let command = format!("reseek claims verify {} --run DIR", self.id);
+        match self.plan()?.answer? {
+            Answer::OneRun(_) => Some(command),
+            Answer::TwoRuns(_) => Some(format!("{command} --beside DIR")),
+        }
+    }
+
     /// What an experiment will be run by.
     pub fn plan(&self) -> Option<&Plan> {
         match &self.check {
@@ -122,7 +154,7 @@ impl Tolerance {
     pub fn why(&self) -> &'static str {
         match self {
             Self::Absolute { why, .. } | Self::Relative { why, .. } | Self::Factor { why, .. } => why,
-            Self::Below { why } | Self::Interval { why } | Self::None { why } => why,
+            Self::Below { why } | Self::None { why } => why,
             Self::Test { rule } => rule,
         }
     }
@@ -137,29 +169,39 @@ impl Tolerance {
 
     /// Whether a finding is near enough to the published value; nothing where it is an interval of which only a part is.
     pub fn judge(&self, published: f64, finding: &Finding) -> Option<bool> {
-        match (self, finding.interval) {
-            (Self::Interval { .. }, _) | (_, None) => Some(self.allows(published, finding)),
-            (_, Some((low, high))) => {
-                let ends = [low, finding.value, high].map(|value| {
-                    let finding = Finding { value, interval: None, working: String::new() };
-                    self.allows(published, &finding)
-                });
-                if ends.contains(&true) && ends.contains(&false) { None } else { Some(ends[1]) }
-            }
+        let Some((low, high)) = finding.interval else { return Some(self.allows(published, finding.value)) };
+        // Ends on both sides of the published value reach what is allowed somewhere between them.
+        let straddles = (low <= published && published <= high) && !matches!(self, Self::Below { .. });
+        let allowed = [low, finding.value, high].map(|value| self.allows(published, value));
+        if allowed == [true; 3] {
+            Some(true)
+        } else if allowed == [false; 3] && !straddles {
+            Some(false)
+        } else {
+            None
         }
     }
 
-    fn allows(&self, published: f64, finding: &Finding) -> bool {
+    fn allows(&self, published: f64, found: f64) -> bool {
         // Room for the rounding of our own sums, a billionth of the value.
         let slack = 1e-9 * published.abs();
-        let found = finding.value;
         match *self {
             Self::Absolute { by, .. } => (found - published).abs() <= by + slack,
             Self::Relative { by, .. } => (found - published).abs() <= by * published.abs() + slack,
             Self::Factor { by, .. } => found >= published / by && found <= published * by,
             Self::Below { .. } => found < published,
-            Self::Interval { .. } => finding.interval.is_some_and(|(low, high)| low <= published && published <= high),
             Self::Test { .. } | Self::None { .. } => false,
+        }
+    }
+}
+
+impl Basis {
+    /// In words, where there is something to say.
+    pub fn words(&self) -> Option<String> {
+        match self {
+            Self::Independent => None,
+            Self::SetWith(rates) => Some(format!("rates set with this run: {}", Rate::names(rates))),
+            Self::Unread(what) => Some(what.to_string()),
         }
     }
 }
@@ -171,7 +213,6 @@ impl std::fmt::Display for Tolerance {
             Self::Relative { by, why } => write!(f, "±{} % ({why})", (by * 1e6).round() / 1e4),
             Self::Factor { by, why } => write!(f, "within a factor of {by} ({why})"),
             Self::Below { why } => write!(f, "below ({why})"),
-            Self::Interval { why } => write!(f, "inside the interval ({why})"),
             Self::Test { rule } => write!(f, "{rule}"),
             Self::None { why } => write!(f, "none ({why})"),
         }
@@ -180,7 +221,7 @@ impl std::fmt::Display for Tolerance {
 
 impl Serialize for Claim {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut claim = serializer.serialize_struct("Claim", 9)?;
+        let mut claim = serializer.serialize_struct("Claim", 11)?;
         claim.serialize_field("id", self.id)?;
         claim.serialize_field("report", &self.report)?;
         claim.serialize_field("place", self.place)?;
@@ -189,7 +230,9 @@ impl Serialize for Claim {
         claim.serialize_field("published", &self.published)?;
         claim.serialize_field("unit", self.unit)?;
         claim.serialize_field("tolerance", &self.tolerance)?;
+        claim.serialize_field("basis", &self.basis.words())?;
         claim.serialize_field("plan", &self.plan())?;
+        claim.serialize_field("command", &self.command())?;
         claim.end()
     }
 }

@@ -22,7 +22,7 @@ pub struct Inputs {
 
     /// Seconds of a step (Insights, table 4).
     pub step_s: f64,
-    /// The same on a multi-rail network (Insights, table 4; yet to be read again there).
+    /// The same on a multi-rail network: worked out from the tokens a day of Insights, table 4, and yet to be read there.
     pub step_mrft_s: f64,
     /// 1F, bubble, 1B, 1W, 1F1B, optimizer, in seconds (Insights, table 4).
     pub step_parts_s: [f64; 6],

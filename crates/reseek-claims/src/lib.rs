@@ -7,8 +7,8 @@
 //! # Ok::<(), reseek_claims::ClaimError>(())
 //! ```
 //!
-//! Arithmetic is checked from the published inputs ([`Inputs`]), simulation from [`SimulatedFacts`] that the caller fills. An experiment is
-//! open until its command has run: this crate never calls one verified.
+//! Arithmetic is checked from the published inputs ([`Inputs`]), simulation from [`SimulatedFacts`] that the caller fills, experiments from
+//! [`RunFacts`] of runs. An experiment that no run answers is open: this crate never calls one verified.
 
 mod arithmetic;
 mod claim;
@@ -18,7 +18,10 @@ mod simulation;
 mod unknowable;
 mod verify;
 
-pub use claim::{Check, Claim, Class, Finding, Plan, Report, Tolerance};
+pub use claim::{Answer, Basis, Check, Claim, Class, Finding, Plan, Report, Tolerance};
 pub use inputs::{Inputs, Serving};
 pub use simulation::SimulatedFacts;
-pub use verify::{ClaimError, Evidence, Verdict, evidence, find, list, verify, verify_one, verify_with};
+pub use verify::{
+    ClaimError, Difference, Evidence, RunFacts, Verdict, answered_by_a_run, evidence, find, list, verify, verify_one,
+    verify_runs, verify_with,
+};

@@ -1,6 +1,6 @@
 //! Claims that nobody outside can check, with the reason.
 
-use crate::claim::{Check, Claim, Report, Tolerance};
+use crate::claim::{Basis, Check, Claim, Report, Tolerance};
 
 pub(crate) static UNKNOWABLE: &[Claim] = &[
     claim(
@@ -39,5 +39,6 @@ const fn claim(
 ) -> Claim {
     let tolerance = Tolerance::None { why: "there is nothing to compare with" };
     let check = Check::CannotBeChecked { reason };
-    Claim { id, report, place, statement, published: None, unit: "", tolerance, check }
+    let basis = Basis::Independent;
+    Claim { id, report, place, statement, published: None, unit: "", tolerance, basis, check }
 }

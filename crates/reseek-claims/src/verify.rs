@@ -1,9 +1,11 @@
 //! From claims to evidence.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use serde::Serialize;
 
 use crate::arithmetic::{COUNTS, MONEY, NETWORK};
-use crate::claim::{Check, Claim, Finding, Tolerance};
+use crate::claim::{Answer, Basis, Check, Claim, Finding, Tolerance};
 use crate::experiments::{LEARNING, MACHINERY};
 use crate::simulation::SIMULATION;
 use crate::unknowable::UNKNOWABLE;
@@ -14,6 +16,8 @@ use crate::{Inputs, SimulatedFacts};
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
     Holds,
+    /// Within its tolerance, and no evidence: the claim's own run set rates of the simulator.
+    ByConstruction,
     Fails,
     /// Checked, and neither can be said.
     Inconclusive,
@@ -39,11 +43,31 @@ pub struct Evidence {
     pub working: String,
 }
 
+/// What a run of ours says. A caller reads it from the run's summary.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RunFacts {
+    /// The run's folder.
+    pub name: String,
+    pub seed: u64,
+    /// Paired differences by the names that [`Answer`] has.
+    pub differences: BTreeMap<String, Difference>,
+}
+
+/// A paired difference with the ends of its 95 % interval.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Difference {
+    pub mean: f64,
+    pub low: f64,
+    pub high: f64,
+}
+
 /// Why a claim cannot be verified.
 #[derive(Debug, thiserror::Error)]
 pub enum ClaimError {
     #[error("there is no claim \"{id}\"; hint: did you mean {nearest}? `reseek claims list` shows all")]
     Unknown { id: String, nearest: &'static str },
+    #[error("No run answers {id}: {what}. `reseek claims verify {id}` says what is known of it.")]
+    NoRun { id: &'static str, what: &'static str },
     #[error(transparent)]
     Inputs(#[from] reseek_spec::SpecError),
 }
@@ -88,18 +112,11 @@ pub fn verify_with(inputs: &Inputs, simulated: Option<&SimulatedFacts>) -> Vec<E
 
 /// Evidence for a claim from inputs of the caller's; without a simulation those of its class stay open.
 pub fn evidence(claim: &Claim, inputs: &Inputs, simulated: Option<&SimulatedFacts>) -> Evidence {
-    let unchecked = |verdict, working: String| Evidence {
-        claim: claim.id,
-        published: claim.published,
-        found: None,
-        interval: None,
-        unit: claim.unit,
-        deviation: None,
-        tolerance: claim.tolerance,
-        verdict,
-        working,
-    };
+    let unchecked = |verdict, working: String| Evidence { verdict, working, ..open(claim) };
     match (claim.check, simulated) {
+        _ if matches!(claim.basis, Basis::Unread(_)) => {
+            unchecked(Verdict::Open, claim.basis.words().unwrap_or_default())
+        }
         (Check::Arithmetic(check), _) => judge(claim, check(inputs)),
         (Check::Simulation(check), Some(simulated)) => judge(claim, check(simulated)),
         (Check::Simulation(_), None) => {
@@ -107,12 +124,29 @@ pub fn evidence(claim: &Claim, inputs: &Inputs, simulated: Option<&SimulatedFact
         }
         (Check::Experiment(plan), _) => unchecked(
             Verdict::Open,
-            format!(
-                "to be run: `{}`. {}. {} At least {} seeds",
-                plan.command, plan.direction, plan.test, plan.seeds_min
-            ),
+            match claim.command() {
+                Some(command) => {
+                    let seeds = plan.seeds_min;
+                    format!("To be run: `{command}`. {}. {} At least {seeds} seeds.", plan.direction, plan.test)
+                }
+                None => format!("No command answers it yet. {}. {}", plan.direction, plan.test),
+            },
         ),
         (Check::CannotBeChecked { reason }, _) => unchecked(Verdict::CannotBeChecked, reason.to_string()),
+    }
+}
+
+fn open(claim: &Claim) -> Evidence {
+    Evidence {
+        claim: claim.id,
+        published: claim.published,
+        found: None,
+        interval: None,
+        unit: claim.unit,
+        deviation: None,
+        tolerance: claim.tolerance,
+        verdict: Verdict::Open,
+        working: String::new(),
     }
 }
 
@@ -122,20 +156,11 @@ fn judge(claim: &Claim, found: Result<Finding, String>) -> Evidence {
         true => Ok(f),
         false => Err(format!("{} is no number; hint: an input is missing or zero", f.working)),
     });
-    let mut evidence = Evidence {
-        claim: claim.id,
-        published: claim.published,
-        found: None,
-        interval: None,
-        unit: claim.unit,
-        deviation: None,
-        tolerance: claim.tolerance,
-        verdict: Verdict::Inconclusive,
-        working: String::new(),
-    };
+    let mut evidence = Evidence { verdict: Verdict::Inconclusive, ..open(claim) };
     match (finite, claim.published) {
         (Ok(finding), Some(published)) => {
             evidence.verdict = match claim.tolerance.judge(published, &finding) {
+                Some(true) if matches!(claim.basis, Basis::SetWith(_)) => Verdict::ByConstruction,
                 Some(true) => Verdict::Holds,
                 Some(false) => Verdict::Fails,
                 None => Verdict::Inconclusive,
@@ -144,9 +169,67 @@ fn judge(claim: &Claim, found: Result<Finding, String>) -> Evidence {
             evidence.interval = finding.interval;
             evidence.deviation = Some(claim.tolerance.deviation(published, finding.value));
             evidence.working = finding.working;
+            if let Some(basis) = claim.basis.words() {
+                evidence.working += &format!("; {basis}");
+            }
         }
         (Ok(finding), None) => evidence.working = finding.working,
         (Err(message), _) => evidence.working = message,
     }
     evidence
+}
+
+/// What runs say of the claim with this id: it holds if the paired interval of every run is above 0, fails if every one is below, and is
+/// inconclusive otherwise. Open if a run does not have the difference, such as one whose stages have not all run.
+///
+/// # Errors
+/// An unknown id, and a claim that no run answers.
+pub fn verify_runs(id: &str, runs: &[RunFacts]) -> Result<Evidence, ClaimError> {
+    let claim = find(id)?;
+    let Some(plan) = claim.plan() else {
+        return Err(ClaimError::NoRun { id: claim.id, what: "it is about the reports' own figures" });
+    };
+    let Some(answer) = plan.answer else {
+        return Err(ClaimError::NoRun { id: claim.id, what: "its experiment is none that a run makes" });
+    };
+    let (Answer::OneRun(name) | Answer::TwoRuns(name)) = answer;
+    let mut evidence = open(claim);
+    let found: Vec<(&RunFacts, &Difference)> =
+        runs.iter().filter_map(|run| Some((run, run.differences.get(name)?))).collect();
+    if let Some(run) = runs.iter().find(|run| !run.differences.contains_key(name)) {
+        evidence.working = format!(
+            "{} does not answer it: its summary has no {name}. Either a stage has not run, or an older version wrote the summary.",
+            run.name
+        );
+        return Ok(evidence);
+    }
+    if found.is_empty() {
+        evidence.working = "No run was named.".to_string();
+        return Ok(evidence);
+    }
+    let all = |is: fn(&Difference) -> bool| found.iter().all(|(_, difference)| is(difference));
+    evidence.verdict = match (all(|d| d.low > 0.0), all(|d| d.high < 0.0)) {
+        (true, _) => Verdict::Holds,
+        (_, true) => Verdict::Fails,
+        _ => Verdict::Inconclusive,
+    };
+    let mean = |of: fn(&Difference) -> f64| found.iter().map(|(_, d)| of(d)).sum::<f64>() / found.len() as f64;
+    evidence.found = Some(mean(|d| d.mean));
+    // The problems are the same in every run, so the runs' errors may be too: their intervals are not narrowed.
+    evidence.interval = Some((mean(|d| d.low), mean(|d| d.high)));
+    evidence.unit = "difference";
+    let each = |(run, d): &(&RunFacts, &Difference)| {
+        format!("{} (seed {}) {:+.3} ({:+.3} to {:+.3})", run.name, run.seed, d.mean, d.low, d.high)
+    };
+    let seeds = found.iter().map(|(run, _)| run.seed).collect::<BTreeSet<_>>().len();
+    let runs = found.iter().map(each).collect::<Vec<_>>().join(", ");
+    evidence.working =
+        format!("{runs}; {}. {seeds} of the {} seeds that the test asks for.", plan.direction, plan.seeds_min);
+    Ok(evidence)
+}
+
+/// The claims that a single run answers.
+pub fn answered_by_a_run() -> Vec<&'static Claim> {
+    let is_answered = |claim: &&Claim| claim.plan().is_some_and(|plan| matches!(plan.answer, Some(Answer::OneRun(_))));
+    list().into_iter().filter(is_answered).collect()
 }

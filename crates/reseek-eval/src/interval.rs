@@ -50,7 +50,8 @@ pub fn paired_difference(a: &[Option<f64>], b: &[Option<f64>]) -> Interval {
     mean_of(&a.iter().zip(b).filter_map(|(a, b)| Some((*a)? - (*b)?)).collect::<Vec<_>>())
 }
 
-fn mean_of(values: &[f64]) -> Interval {
+/// The mean of values that may be below 0, such as differences of pairs, one a problem.
+pub fn mean_of(values: &[f64]) -> Interval {
     let n = values.len() as f64;
     if values.is_empty() {
         return Interval { mean: 0.0, low: 0.0, high: 0.0 };

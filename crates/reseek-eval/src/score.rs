@@ -61,6 +61,11 @@ pub fn language_share_of(results: &[ProblemResult]) -> Interval {
     mean_of_shares(&results.iter().map(of).collect::<Vec<_>>())
 }
 
+/// Of each problem that could be judged, what the majority of its answers gains over the mean answer.
+pub fn majority_gains(results: &[ProblemResult]) -> Vec<f64> {
+    results.iter().filter_map(|result| Some(majority(result) - result.pass()?)).collect()
+}
+
 fn of_group(results: &[&ProblemResult]) -> TaskScore {
     let shares: Vec<f64> = results.iter().filter_map(|r| r.pass()).collect();
     let Interval { mean, low, high } = mean_of_shares(&shares);
@@ -149,6 +154,22 @@ mod tests {
         assert_eq!((got[0].mean, got[1].mean), (0.25, 1.0));
         assert!(got.iter().all(|at| at.ci_low <= at.mean && at.mean <= at.ci_high));
         assert_eq!(score(&results)["a"].pass_at_1, got[0].mean);
+    }
+
+    #[test]
+    fn gains_of_the_majority_are_those_of_the_scores() {
+        let mut results = vec![
+            result("a", &[("1", true), ("1", true), ("2", false), ("", false)]),
+            result("b", &[("3", false), ("3", false), ("4", true), ("5", false)]),
+            result("b", &[("", false)]),
+        ];
+        results[2].answers[0].outcome = Outcome::Unverifiable("no gold".to_string());
+        assert_eq!(majority_gains(&results), [0.5, -0.25]);
+        let heldout = &score(&results)["heldout"];
+        assert!(
+            (majority_gains(&results).iter().sum::<f64>() / 2.0 - (heldout.cons_at_k - heldout.pass_at_1)).abs()
+                < 1e-12
+        );
     }
 
     #[test]

@@ -142,7 +142,7 @@ impl Plan {
             }
         }
         if self.node_limit == Some(0) {
-            return Err(SimError::plan("--node-limit 0".into(), "1 domain or more", "leave it out for no limit"));
+            return Err(SimError::plan("--node-limit 0".into(), "1 domain or more", "V3 has 4"));
         }
         self.validate_depth(model)?;
         let product = [self.tp, self.cp, self.pp, self.dp].into_iter().try_fold(1usize, usize::checked_mul);
@@ -205,7 +205,8 @@ impl Plan {
         let Some(moe) = &model.moe else {
             return match self.ep {
                 1 => Ok(()),
-                ep => Err(SimError::plan(format!("--ep {ep}"), "1 for a dense model", "leave --ep out")),
+                // The 64 may be a recipe's: to leave the option out would be no mend.
+                ep => Err(SimError::plan(format!("--ep {ep}"), "1 for a dense model", "set --ep 1")),
             };
         };
         let experts = moe.n_routed_experts;

@@ -1,7 +1,65 @@
-//! How much of its data sheet each GPU reaches: one table a GPU type, from measured kernels, with ranges. Nothing here belongs to a single
-//! training run; what was set with the help of a published row says so, and `validate` reports such rows apart.
+//! How much of its data sheet each GPU reaches: one table a GPU type, with ranges. Most rates are kernels' published ones. Some were set with
+//! published training runs, and [`Rate`] names them: the waiting for stragglers is fitted to a single run, DeepSeek-V3's bubble; attention, fp8
+//! weight gradients and casts on Hopper are of the public trace of the stack that trained V3. Each row of `validate` names the rates that its run
+//! set, and such runs are averaged apart.
 
-use reseek_spec::GpuSpec;
+use reseek_spec::{GpuKind, GpuSpec};
+use serde::Serialize;
+
+/// A rate that a published run set, or that nothing but published runs could have set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Rate {
+    /// [`Rates::attention`] of Hopper.
+    Attention,
+    /// [`Rates::fp8_wgrad`] of Hopper.
+    Fp8WeightGradients,
+    /// [`Rates::cast`].
+    Cast,
+    /// [`Rates::jitter`].
+    Waiting,
+    /// [`Rates::expert_load_cv`].
+    ExpertLoad,
+    /// [`Rates::tp_exposed`].
+    TensorParallelExposed,
+    /// [`Rates::dp_exposed`].
+    DataParallelExposed,
+    /// [`Rates::ep_exposed`] and the piece of a pair's all-to-alls that nothing hides.
+    AllToAllExposed,
+    /// Ampere's links and its time between kernels, which no source gives.
+    AmpereLinks,
+    /// [`Rates::flash1`], which no source gives.
+    Flash1,
+    /// Traffic of element-wise operations that are not fused, which no source gives.
+    Eager,
+    /// [`Rates::mtbf_gpu_hours`] and [`Rates::lost_hours`].
+    Failures,
+}
+
+impl Rate {
+    /// In words.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Attention => "attention",
+            Self::Fp8WeightGradients => "fp8 weight gradients",
+            Self::Cast => "casts",
+            Self::Waiting => "waiting for stragglers",
+            Self::ExpertLoad => "experts' loads",
+            Self::TensorParallelExposed => "tensor-parallel collectives that show",
+            Self::DataParallelExposed => "data-parallel collectives that show",
+            Self::AllToAllExposed => "all-to-alls that show",
+            Self::AmpereLinks => "Ampere's links and launches",
+            Self::Flash1 => "first FlashAttention",
+            Self::Eager => "unfused element-wise work",
+            Self::Failures => "failures",
+        }
+    }
+
+    /// Several, in words.
+    pub fn names(rates: &[Self]) -> String {
+        rates.iter().map(|rate| rate.name()).collect::<Vec<_>>().join(", ")
+    }
+}
 
 /// Rate of a matrix product: `peak · share · k / (k + k_half)`, times what waves of tiles leave idle. The second factor is the prologue and
 /// epilogue of a tile, which short inner sums cannot hide.
@@ -62,10 +120,10 @@ pub struct Rates {
 impl Rates {
     /// The table of a GPU type.
     pub fn of(gpu: &GpuSpec) -> Self {
-        match gpu.name {
-            "a100-80" | "a100-40" => Self::ampere(),
-            "b200" | "gb200" | "gb300" => Self::blackwell(),
-            _ => Self::hopper(),
+        match gpu.kind {
+            GpuKind::A100With80 | GpuKind::A100With40 => Self::ampere(),
+            GpuKind::H100 | GpuKind::H800 | GpuKind::H200 => Self::hopper(),
+            GpuKind::B200 | GpuKind::Gb200 | GpuKind::Gb300 => Self::blackwell(),
         }
     }
 

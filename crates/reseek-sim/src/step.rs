@@ -169,18 +169,20 @@ impl Coster<'_> {
             time.piece_s = one(combine);
         }
         if is_layer {
-            let exposed = self.tensor_parallel_s() + self.context_parallel_s();
-            time.forward_exposed_s = exposed;
-            time.backward_exposed_s = exposed * forwards;
+            let collectives = self.tensor_parallel_s() + self.context_parallel_s();
+            time.forward_collectives_s = collectives;
+            time.backward_collectives_s = collectives * forwards;
+            time.forward_exposed_s = collectives * self.rates.tp_exposed;
+            time.backward_exposed_s = collectives * self.rates.tp_exposed * forwards;
         }
         (time, kinds)
     }
 
-    /// A layer's two gathers and two scatters of activations (Korthikanti and others, 2022), as far as nothing hides them.
+    /// A layer's two gathers and two scatters of activations (Korthikanti and others, 2022).
     fn tensor_parallel_s(&self) -> f64 {
         let bytes = self.plan.tokens() * self.model.hidden_size as f64 * 2.0;
         // With expert parallelism only attention and the shared expert are divided by tensor parallelism.
-        4.0 * self.fabric.gather_s(bytes, self.plan.tp, 1) * self.rates.tp_exposed
+        4.0 * self.fabric.gather_s(bytes, self.plan.tp, 1)
     }
 
     /// Keys and values of a layer gathered among context-parallel ranks.
@@ -196,7 +198,7 @@ impl Coster<'_> {
             }
         };
         let bytes = (self.plan.micro_batch * self.plan.seq * width * 2) as f64;
-        self.fabric.gather_s(bytes, self.plan.cp, self.plan.tp) * self.rates.tp_exposed
+        self.fabric.gather_s(bytes, self.plan.cp, self.plan.tp)
     }
 
     fn chunk(&self, units: &[Unit]) -> (ChunkTime, Vec<(Kind, f64)>) {
@@ -209,6 +211,8 @@ impl Coster<'_> {
             sum.backward_weight_s += time.backward_weight_s;
             sum.forward_all_to_all_s += time.forward_all_to_all_s;
             sum.backward_all_to_all_s += time.backward_all_to_all_s;
+            sum.forward_collectives_s += time.forward_collectives_s;
+            sum.backward_collectives_s += time.backward_collectives_s;
             sum.forward_exposed_s += time.forward_exposed_s;
             sum.backward_exposed_s += time.backward_exposed_s;
             sum.piece_s = sum.piece_s.max(time.piece_s);
@@ -276,17 +280,17 @@ impl Coster<'_> {
         let ranks = plan.pp as f64;
         for span in timeline.spans.iter().flatten() {
             let seconds = (span.end_s - span.start_s) / ranks;
-            let forward = |c: usize| &chunks[c].0;
-            let (hidden, shown) = match span.action {
+            let of = |c: usize| &chunks[c].0;
+            let forward_comm = |c: usize| of(c).forward_all_to_all_s + of(c).forward_collectives_s;
+            let backward_comm = |c: usize| of(c).backward_all_to_all_s + of(c).backward_collectives_s;
+            let (whole, shown) = match span.action {
                 Action::Forward { chunk, .. } => {
                     parts.forward_s += seconds;
-                    let time = forward(chunk);
-                    (time.forward_all_to_all_s, costs[chunk].forward_s - time.forward_compute_s)
+                    (forward_comm(chunk), costs[chunk].forward_s - of(chunk).forward_compute_s)
                 }
                 Action::Backward { chunk, .. } | Action::BackwardInput { chunk, .. } => {
                     parts.backward_s += seconds;
-                    let time = forward(chunk);
-                    (time.backward_all_to_all_s, costs[chunk].backward_input_s - time.backward_input_compute_s)
+                    (backward_comm(chunk), costs[chunk].backward_input_s - of(chunk).backward_input_compute_s)
                 }
                 Action::BackwardWeight { .. } => {
                     parts.weight_s += seconds;
@@ -294,11 +298,10 @@ impl Coster<'_> {
                 }
                 Action::Overlapped { forward: (f, _), backward: (b, _) } => {
                     parts.forward_backward_s += seconds;
-                    let pair = pair_s(forward(f), forward(b));
-                    (pair.communication_s, pair.exposed_s)
+                    (forward_comm(f) + backward_comm(b), pair_s(of(f), of(b)).exposed_s)
                 }
             };
-            comm_s += hidden / ranks;
+            comm_s += whole / ranks;
             exposed_s += shown / ranks;
         }
         let each = plan.micro_batches() as f64 / ranks / schedule.directions() as f64;

@@ -15,7 +15,10 @@ pub struct ChunkTime {
     /// All-to-alls.
     pub forward_all_to_all_s: f64,
     pub backward_all_to_all_s: f64,
-    /// Collectives of tensor and context parallelism that nothing hides.
+    /// Collectives of tensor and context parallelism, hidden or not.
+    pub forward_collectives_s: f64,
+    pub backward_collectives_s: f64,
+    /// Of these, what nothing hides.
     pub forward_exposed_s: f64,
     pub backward_exposed_s: f64,
     /// The longest single all-to-all: what a pair of chunks has nothing to hide behind.
@@ -58,9 +61,9 @@ pub struct StepReport {
     pub step_s: f64,
     pub parts: Parts,
     pub bubble_s: f64,
-    /// Communication that no computation hides, on the mean rank.
+    /// Communication of the passes (all-to-alls, tensor and context parallelism) that no computation hides, on the mean rank.
     pub exposed_comm_s: f64,
-    /// Communication in all, hidden or not.
+    /// The same communication in all, hidden or not. The optimizer's is a part of [`Parts::optimizer_s`].
     pub comm_s: f64,
     pub tokens_per_step: f64,
     pub tokens_per_s_per_gpu: f64,

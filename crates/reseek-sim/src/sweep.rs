@@ -40,6 +40,14 @@ pub struct Sweep {
     pub cheapest: Vec<Candidate>,
 }
 
+impl Sweep {
+    /// Plans whose step was simulated; the others were ruled out before.
+    pub fn simulated(&self) -> usize {
+        let RuledOut { divisibility, schedule, memory } = self.ruled_out;
+        self.plans - divisibility - schedule - memory
+    }
+}
+
 /// Plans that cannot be, by reason.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct RuledOut {

@@ -7,6 +7,10 @@ use serde::Serialize;
 use crate::bill::Range;
 use crate::{Rates, SimError};
 
+/// What the intervals are, for wherever they are printed: the range of [`INPUTS`]' last row was set with the errors of `validate`'s rows, so that
+/// these rows lie inside is no evidence that 95 % is the chance of it.
+pub const AS_WIDE_AS: &str = "as wide as our errors on the published runs of `reseek sim validate`";
+
 /// Something uncertain: its range as factors of the table's value, and why it is that wide.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Input {
@@ -135,9 +139,15 @@ pub const INPUTS: [Input; 17] = [
             r.expert_load_cv *= f;
         },
     ),
-    input("waiting", "waiting for stragglers", (0.25, 2.0), "set with one published bubble", |r, f| {
-        r.jitter = 1.0 + (r.jitter - 1.0) * f;
-    }),
+    input(
+        "waiting",
+        "waiting for stragglers",
+        (0.25, 2.0),
+        "set with one published bubble, V3's: the range is an assumption",
+        |r, f| {
+            r.jitter = 1.0 + (r.jitter - 1.0) * f;
+        },
+    ),
     input(
         "failures",
         "hours between failures",
@@ -151,7 +161,7 @@ pub const INPUTS: [Input; 17] = [
         "left_out",
         "what the model leaves out",
         (0.86, 1.16),
-        "published runs that no rate was set with: 7 % is the root of their mean squared error",
+        "as wide as our errors on published runs: 7 % was the root of their mean square when it was set",
         |r, f| {
             r.left_out *= f;
         },
@@ -189,11 +199,12 @@ fn uniform(seed: u64, index: u64, input: u64) -> f64 {
     (mix(mix(mix(seed, 0), index), input) >> 11) as f64 / (1u64 << 53) as f64
 }
 
-/// 95 % intervals of the quantities that `answer` gives, over `draws` draws on `threads` threads; the middle is the answer at the table's own
-/// rates, not the median. Equal for any number of threads.
+/// Intervals of the quantities that `answer` gives, between the 2.5th and the 97.5th percentile of `draws` draws on `threads` threads: as wide as
+/// our own errors ([`AS_WIDE_AS`]), which is no confidence level. The middle is the answer at the table's own rates, not the median. Equal for any
+/// number of threads.
 ///
 /// # Errors
-/// The first that `answer` gives, fewer than 40 draws, which have no 95 % interval, and more than 100,000, which change no digit that is shown.
+/// The first that `answer` gives, fewer than 40 draws, whose outer fortieths hold no draw, and more than 100,000, which change no digit that is shown.
 pub fn intervals<const N: usize>(
     base: &Rates,
     draws: usize,

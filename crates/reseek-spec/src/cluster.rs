@@ -2,10 +2,41 @@
 
 use crate::SpecError;
 
+/// The accelerators that have rates. Whoever adds one is led by the compiler to each place that has to know it: the name here, the data sheet
+/// in [`GPUS`], the rates in the simulator. No match on this has a catch-all arm, so none gets another's rates without a word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GpuKind {
+    H100,
+    H800,
+    H200,
+    A100With80,
+    A100With40,
+    B200,
+    Gb200,
+    Gb300,
+}
+
+impl GpuKind {
+    /// Its name on the command line.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::H100 => "h100",
+            Self::H800 => "h800",
+            Self::H200 => "h200",
+            Self::A100With80 => "a100-80",
+            Self::A100With40 => "a100-40",
+            Self::B200 => "b200",
+            Self::Gb200 => "gb200",
+            Self::Gb300 => "gb300",
+        }
+    }
+}
+
 /// One kind of accelerator with its node and network. Peaks are dense, bandwidths of one direction, as the data sheets give them;
 /// how much of them is reached is the simulator's business.
 #[derive(Clone, Debug, PartialEq)]
 pub struct GpuSpec {
+    pub kind: GpuKind,
     pub name: &'static str,
     /// Streaming multiprocessors.
     pub sms: u32,
@@ -32,19 +63,20 @@ pub struct GpuSpec {
 /// The accelerators that have rates. NVIDIA's data sheets: A100 (2021), H100 and H200 SXM, B200 and GB200/GB300 NVL72; H800: Insights,
 /// table 5 (NVLink 400 GB/s both ways). Networks: HDR with the A100, NDR with the others, XDR (800 Gb/s) with the GB300.
 pub const GPUS: [GpuSpec; 8] = [
-    hopper("h100", 80_000_000_000, 3.35e12, 450e9),
-    hopper("h800", 80_000_000_000, 3.35e12, 200e9),
-    hopper("h200", 141_000_000_000, 4.8e12, 450e9),
-    ampere("a100-80", 80_000_000_000, 2.039e12),
-    ampere("a100-40", 40_000_000_000, 1.555e12),
-    blackwell("b200", 2.25e15, 180_000_000_000, 8, 50e9, 1000.0),
-    blackwell("gb200", 2.5e15, 186_000_000_000, 72, 50e9, 1200.0),
-    blackwell("gb300", 2.5e15, 279_000_000_000, 72, 100e9, 1400.0),
+    hopper(GpuKind::H100, 80_000_000_000, 3.35e12, 450e9),
+    hopper(GpuKind::H800, 80_000_000_000, 3.35e12, 200e9),
+    hopper(GpuKind::H200, 141_000_000_000, 4.8e12, 450e9),
+    ampere(GpuKind::A100With80, 80_000_000_000, 2.039e12),
+    ampere(GpuKind::A100With40, 40_000_000_000, 1.555e12),
+    blackwell(GpuKind::B200, 2.25e15, 180_000_000_000, 8, 50e9, 1000.0),
+    blackwell(GpuKind::Gb200, 2.5e15, 186_000_000_000, 72, 50e9, 1200.0),
+    blackwell(GpuKind::Gb300, 2.5e15, 279_000_000_000, 72, 100e9, 1400.0),
 ];
 
-const fn hopper(name: &'static str, memory_bytes: u64, hbm_bytes_per_s: f64, nvlink_bytes_per_s: f64) -> GpuSpec {
+const fn hopper(kind: GpuKind, memory_bytes: u64, hbm_bytes_per_s: f64, nvlink_bytes_per_s: f64) -> GpuSpec {
     GpuSpec {
-        name,
+        kind,
+        name: kind.name(),
         sms: 132,
         bf16_flops: 989e12,
         fp8_flops: Some(1979e12),
@@ -58,9 +90,10 @@ const fn hopper(name: &'static str, memory_bytes: u64, hbm_bytes_per_s: f64, nvl
     }
 }
 
-const fn ampere(name: &'static str, memory_bytes: u64, hbm_bytes_per_s: f64) -> GpuSpec {
+const fn ampere(kind: GpuKind, memory_bytes: u64, hbm_bytes_per_s: f64) -> GpuSpec {
     GpuSpec {
-        name,
+        kind,
+        name: kind.name(),
         sms: 108,
         bf16_flops: 312e12,
         fp8_flops: None,
@@ -75,7 +108,7 @@ const fn ampere(name: &'static str, memory_bytes: u64, hbm_bytes_per_s: f64) -> 
 }
 
 const fn blackwell(
-    name: &'static str,
+    kind: GpuKind,
     bf16_flops: f64,
     memory_bytes: u64,
     nvlink_domain: usize,
@@ -83,7 +116,8 @@ const fn blackwell(
     power_w: f64,
 ) -> GpuSpec {
     GpuSpec {
-        name,
+        kind,
+        name: kind.name(),
         sms: 148,
         bf16_flops,
         fp8_flops: Some(2.0 * bf16_flops),

@@ -13,6 +13,7 @@ mod family;
 mod hf;
 mod hf_config;
 mod model;
+mod numbers;
 mod presets;
 mod recipe;
 mod recipe_check;
@@ -21,10 +22,11 @@ mod rope;
 pub mod schedule;
 mod tensors;
 
-pub use cluster::{ClusterSpec, GPUS, GpuSpec};
+pub use cluster::{ClusterSpec, GPUS, GpuKind, GpuSpec};
 pub use count::{ParamCounts, TrainFlops, TrainMemory};
 pub use family::Family;
 pub use model::{MlaSpec, ModelSpec, MoeSpec, RopeScaling, Scoring, SlidingWindow};
+pub use numbers::{parse_count, thousands};
 pub use presets::{PRESETS, Scale, preset};
 pub use recipe::{
     ComputeDtype, DistilRecipe, EvalRecipe, EvalSplit, ExtendRecipe, MomentsDtype, PretrainRecipe, R1Recipe,

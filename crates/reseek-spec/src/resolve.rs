@@ -5,7 +5,7 @@ use sha2::{Digest, Sha256};
 use toml::{Table, Value};
 
 use crate::recipe_check::{check_ranges, check_together};
-use crate::{RecipeSpec, Scale, SpecError};
+use crate::{RecipeSpec, Scale, SpecError, parse_count};
 
 /// One source of configuration.
 #[derive(Clone, Debug)]
@@ -124,6 +124,13 @@ fn check(path: &str, key: &str, value: &mut Value, known: &Table, layer: &str) -
     }
     if let (Value::Float(_), Value::Integer(n)) = (expected, &*value) {
         *value = Value::Float(*n as f64);
+    }
+    // Counts are written as in every option: 1e6, 1M.
+    if let (Value::Integer(_), Value::Float(_) | Value::String(_)) = (expected, &*value) {
+        let text = value.as_str().map_or_else(|| value.to_string(), str::to_string);
+        if let Ok(count) = parse_count(&text) {
+            *value = Value::Integer(count as i64);
+        }
     }
     if expected.type_str() != value.type_str() {
         let message = format!("{path} is {} ({}), expected is {}", value, value.type_str(), expected.type_str());

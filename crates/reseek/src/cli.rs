@@ -163,8 +163,8 @@ pub struct ShowArgs {
 pub struct ParamsArgs {
     /// A preset's name, a config.json or a model folder
     pub model: String,
-    /// Sequence length for operations a token
-    #[arg(long, default_value_t = 4096)]
+    /// Sequence length for operations a token; 8K is 8,000
+    #[arg(long, default_value_t = 4096, value_parser = count)]
     pub seq: usize,
     /// Answer in JSON
     #[arg(long)]
@@ -195,13 +195,13 @@ pub struct SamplingArgs {
     #[arg(long, default_value_t = 0.6, allow_negative_numbers = true)]
     pub temperature: f32,
     /// Only the k most likely tokens; 0 for all
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 0, value_parser = count)]
     pub top_k: usize,
     /// Only the most likely tokens that together reach this probability
     #[arg(long, default_value_t = 0.95, allow_negative_numbers = true)]
     pub top_p: f32,
     /// Tokens of an answer at most; the model's context ends it too
-    #[arg(long, default_value_t = 256)]
+    #[arg(long, default_value_t = 256, value_parser = count)]
     pub max_new_tokens: usize,
     /// Seed of the draws
     #[arg(long, default_value_t = 1)]
@@ -219,7 +219,7 @@ pub struct GenerateArgs {
     #[arg(long)]
     pub prompt: String,
     /// Completions wanted
-    #[arg(short, default_value_t = 1, value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=4096))]
+    #[arg(short, default_value_t = 1, value_parser = count_to_4096)]
     pub n: usize,
     #[command(flatten)]
     pub sampling: SamplingArgs,
@@ -254,7 +254,7 @@ pub struct BenchArgs {
     #[arg(long, value_parser = parse_scale)]
     pub scale: Option<Scale>,
     /// For decode: sequences at once [default: 1]
-    #[arg(long, value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=4096))]
+    #[arg(long, value_parser = count_to_4096)]
     pub batch: Option<usize>,
     /// Record one more training step or sampling call and show where its time goes, by op
     #[arg(long)]
@@ -272,4 +272,17 @@ fn parse_scale(text: &str) -> Result<Scale, String> {
         let names: Vec<&str> = Scale::ALL.into_iter().map(Scale::name).collect();
         format!("there are {}", names.join(", "))
     })
+}
+
+/// The parser of every count on the command line.
+pub fn count(text: &str) -> Result<usize, String> {
+    let count = reseek_spec::parse_count(text)?;
+    usize::try_from(count).map_err(|_| format!("{count} is more than this machine can count"))
+}
+
+fn count_to_4096(text: &str) -> Result<usize, String> {
+    match count(text)? {
+        n @ 1..=4096 => Ok(n),
+        n => Err(format!("{n} is not in 1..=4096")),
+    }
 }

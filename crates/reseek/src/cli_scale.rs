@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand, ValueEnum};
 use reseek_tensor::compute::Compute;
 
+use crate::cli::count;
+
 #[derive(Subcommand)]
 pub enum SimCommand {
     /// One step and the whole run of a model by a plan: time, memory, hours, money
@@ -53,23 +55,33 @@ pub enum RecipeName {
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum RecomputeName {
+    /// Every activation is kept
     None,
+    /// Norms, activations and, with latent attention, the up-projections are computed again
     Selective,
+    /// Every layer is computed again from its input
     Full,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum PrecisionName {
+    /// 16 bits throughout
     Bf16,
+    /// V3's: tiles of 1 x 128 and blocks of 128 x 128
     Fp8,
+    /// Blocks of 32 that the tensor cores scale: b200, gb200, gb300
     Mxfp8,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum KernelsName {
+    /// The best of today, such as FlashAttention-3
     Current,
+    /// FlashAttention-2, before July 2024
     Flash2,
+    /// The first FlashAttention, and element-wise work that is not fused
     Eager2022,
+    /// Attention as products around a matrix of scores
     Megatron2021,
 }
 
@@ -84,37 +96,39 @@ pub struct PlanArgs {
     #[arg(long, value_enum)]
     pub recipe: Option<RecipeName>,
     /// Tensor parallelism
-    #[arg(long)]
+    #[arg(long, value_parser = count)]
     pub tp: Option<usize>,
     /// Pipeline parallelism
-    #[arg(long)]
+    #[arg(long, value_parser = count)]
     pub pp: Option<usize>,
     /// Expert parallelism
-    #[arg(long)]
+    #[arg(long, value_parser = count)]
     pub ep: Option<usize>,
     /// Data parallelism; left out, it fills the cluster
-    #[arg(long)]
+    #[arg(long, value_parser = count)]
     pub dp: Option<usize>,
     /// Context parallelism
-    #[arg(long)]
+    #[arg(long, value_parser = count)]
     pub cp: Option<usize>,
     /// Sequences in a micro-batch
-    #[arg(long)]
+    #[arg(long, value_parser = count)]
     pub micro_batch: Option<usize>,
     /// Sequences in a step; left out, eight micro-batches a pipeline stage
-    #[arg(long)]
+    #[arg(long, value_parser = count)]
     pub global_batch: Option<usize>,
-    /// Tokens in a sequence
-    #[arg(long)]
+    /// Tokens in a sequence; 8K is 8,000
+    #[arg(long, value_parser = count)]
     pub seq: Option<usize>,
     /// Chunks of the model a rank, in interleaved 1F1B
-    #[arg(long)]
+    #[arg(long, value_parser = count)]
     pub interleave: Option<usize>,
     /// 1f1b, interleaved, zb1p, dualpipe or dualpipev
     #[arg(long)]
     pub schedule: Option<String>,
+    /// What the backward pass computes again
     #[arg(long, value_enum)]
     pub recompute: Option<RecomputeName>,
+    /// What products are computed in
     #[arg(long, value_enum)]
     pub precision: Option<PrecisionName>,
     /// Generation of attention and element-wise kernels
@@ -127,7 +141,7 @@ pub struct PlanArgs {
     #[arg(long)]
     pub comm_sms: Option<u32>,
     /// Domains (nodes) that a token's experts lie in, at most
-    #[arg(long)]
+    #[arg(long, value_parser = count)]
     pub node_limit: Option<usize>,
     /// Answer even where the plan does not fit in memory
     #[arg(long)]
@@ -148,18 +162,18 @@ pub struct CalibrateArgs {
 pub struct SimRunArgs {
     #[command(flatten)]
     pub plan: PlanArgs,
-    /// Tokens of the run; V3's 14.8e12 if left out
-    #[arg(long, allow_negative_numbers = true)]
-    pub tokens: Option<f64>,
-    /// Price of a GPU-hour in USD
-    #[arg(long, default_value_t = 2.0, allow_negative_numbers = true, value_parser = price)]
-    pub gpu_hour_usd: f64,
-    /// Draws behind the 95 % intervals, 40 to 100000; 0 for none
-    #[arg(long, default_value_t = 400)]
-    pub draws: usize,
-    /// Seed of the draws
-    #[arg(long, default_value_t = 1)]
-    pub seed: u64,
+    /// Tokens of pre-training, such as 1T, 14.8e12 or 2_000_000 [default: V3's 14.8T, and the answer says so]
+    #[arg(long, value_parser = reseek_spec::parse_count, allow_negative_numbers = true)]
+    pub tokens: Option<u64>,
+    /// The price of a GPU-hour [default: gpu_hour_usd=2]
+    #[arg(long, value_name = "gpu_hour_usd=USD", value_parser = price)]
+    pub price: Option<f64>,
+    /// Draws behind the intervals, 40 to 100000; 0 for none [default: 400]
+    #[arg(long, value_parser = count)]
+    pub draws: Option<usize>,
+    /// Seed of the draws [default: 1]
+    #[arg(long)]
+    pub seed: Option<u64>,
     /// With --cluster laptop: rates from `sim calibrate --out`; left out, they are measured now
     #[arg(long)]
     pub rates: Option<PathBuf>,
@@ -191,18 +205,19 @@ pub struct SweepArgs {
     #[arg(long)]
     pub cluster: String,
     /// Sequences in a step
-    #[arg(long)]
+    #[arg(long, value_parser = count)]
     pub global_batch: usize,
     /// Tokens in a sequence
-    #[arg(long, default_value_t = 4096)]
+    #[arg(long, default_value_t = 4096, value_parser = count)]
     pub seq: usize,
+    /// What products are computed in
     #[arg(long, value_enum, default_value = "bf16")]
     pub precision: PrecisionName,
-    /// Price of a GPU-hour in USD
-    #[arg(long, default_value_t = 2.0, allow_negative_numbers = true, value_parser = price)]
-    pub gpu_hour_usd: f64,
+    /// The price of a GPU-hour [default: gpu_hour_usd=2]
+    #[arg(long, value_name = "gpu_hour_usd=USD", value_parser = price)]
+    pub price: Option<f64>,
     /// Plans to show
-    #[arg(long, default_value_t = 10)]
+    #[arg(long, default_value_t = 10, value_parser = count)]
     pub top: usize,
     /// Answer in JSON
     #[arg(long)]
@@ -217,8 +232,9 @@ pub struct CostArgs {
     #[arg(long, default_value = "deepseek-v3-r1")]
     pub subject: Vec<String>,
     /// A position of the debate by the items that it counts: report, epoch, semianalysis, lambert, amodei, olmo-share, owner, everything
-    #[arg(long, default_value = "report")]
-    pub preset: String,
+    /// [default: report for deepseek-v3-r1, all items for others]
+    #[arg(long)]
+    pub preset: Option<String>,
     /// Items to count instead of a preset
     #[arg(long, value_delimiter = ',', conflicts_with = "preset")]
     pub items: Vec<String>,
@@ -249,18 +265,28 @@ pub enum ClaimsCommand {
     /// All claims with their class
     #[command(after_help = "Example: reseek claims list --json")]
     List(JsonArgs),
-    /// Check what arithmetic and simulation can check; a single one that fails ends with exit code 1
-    #[command(after_help = "Example: reseek claims verify\n         reseek claims verify v3-total-parameters --json")]
+    /// Check what arithmetic and simulation can check, or with --run what a run answers; a single one that fails ends with exit code 1
+    #[command(
+        after_help = "Examples: reseek claims verify\n          reseek claims verify v3-total-params --json\n          \
+        reseek claims verify --run runs/nano\n          reseek claims verify r1-majority --run runs/nano"
+    )]
     Verify {
         /// One claim; all if left out
         id: Option<String>,
+        /// Runs whose summaries answer, one a seed; with no claim named, all claims that a run answers
+        #[arg(long, value_name = "DIR")]
+        run: Vec<PathBuf>,
+        /// A second run with one setting changed, for a claim about that setting
+        #[arg(long, value_name = "DIR", requires = "run", requires = "id")]
+        beside: Option<PathBuf>,
         /// Answer in JSON
         #[arg(long)]
         json: bool,
     },
     /// One claim: what is said, where, how it is checked
-    #[command(after_help = "Example: reseek claims show v3-total-parameters")]
+    #[command(after_help = "Example: reseek claims show v3-total-params")]
     Show {
+        /// The claim, as `reseek claims list` has it
         id: String,
         /// Answer in JSON
         #[arg(long)]
@@ -268,10 +294,23 @@ pub enum ClaimsCommand {
     },
 }
 
-/// A price of a GPU-hour, in USD. Bounded, so that sums of money stay numbers.
+/// `gpu_hour_usd=2`: the one price that a simulation has, by the name that it has in a bill. Bounded, so that sums of money stay numbers.
 fn price(text: &str) -> Result<f64, String> {
-    match text.parse() {
+    const EXAMPLE: &str = "Write --price gpu_hour_usd=2, which is what DeepSeek assumes.";
+    let Some((name, usd)) = text.split_once('=') else {
+        return Err(format!("a price has a name. {EXAMPLE}"));
+    };
+    if name.trim() != GPU_HOUR {
+        return Err(format!("a simulation has one price, {GPU_HOUR}, and \"{}\" is another. {EXAMPLE}", name.trim()));
+    }
+    match usd.trim().parse() {
         Ok(usd) if usd > 0.0 && usd <= 1e6 => Ok(usd),
-        _ => Err("expected a positive price, up to a million; hint: DeepSeek assumes 2".to_string()),
+        _ => Err(format!("it must be one positive price, up to a million. {EXAMPLE}")),
     }
 }
+
+/// Name of the price of a GPU-hour, in simulations and in bills.
+const GPU_HOUR: &str = "gpu_hour_usd";
+
+/// DeepSeek's assumption, in USD.
+pub const GPU_HOUR_USD: f64 = 2.0;

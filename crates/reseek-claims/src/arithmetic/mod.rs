@@ -4,7 +4,7 @@ mod counts;
 mod money;
 mod network;
 
-use crate::claim::{Check, Claim, Finding, Report, Tolerance};
+use crate::claim::{Basis, Check, Claim, Finding, Report, Tolerance};
 use crate::inputs::Inputs;
 
 pub(crate) use counts::COUNTS;
@@ -25,5 +25,11 @@ const fn claim(
     check: fn(&Inputs) -> Result<Finding, String>,
 ) -> Claim {
     let check = Check::Arithmetic(check);
-    Claim { id, report, place, statement, published: Some(published), unit, tolerance, check }
+    let basis = Basis::Independent;
+    Claim { id, report, place, statement, published: Some(published), unit, tolerance, basis, check }
+}
+
+/// A claim of which an input was worked out from the published result.
+const fn unread(claim: Claim, what: &'static str) -> Claim {
+    Claim { basis: Basis::Unread(what), ..claim }
 }

@@ -20,7 +20,12 @@ fn verdicts_are_as_expected() {
     let ids = arithmetic();
     assert!(FAILS.iter().all(|id| ids.contains(id)));
     for evidence in evidence.into_iter().filter(|e| ids.contains(&e.claim)) {
-        let expect = if FAILS.contains(&evidence.claim) { Verdict::Fails } else { Verdict::Holds };
+        let expect = match evidence.claim {
+            // One of its inputs was worked out from the result.
+            "insights-mpft-mrft" => Verdict::Open,
+            id if FAILS.contains(&id) => Verdict::Fails,
+            _ => Verdict::Holds,
+        };
         assert_eq!(evidence.verdict, expect, "{evidence:?}");
     }
 }
@@ -53,7 +58,7 @@ fn known_numbers_are_found() {
 type Mutation = fn(&mut Inputs);
 
 /// A wrong input for every claim, after which its verdict must be another.
-const MUTATIONS: [(&str, Mutation); 40] = [
+const MUTATIONS: [(&str, Mutation); 39] = [
     ("v3-total-params", |i| i.v3.num_hidden_layers += 1),
     ("v3-active-params", |i| i.v3.intermediate_size *= 4),
     ("repos-active-params", |i| i.v3.vocab_size = 69_850),
@@ -97,7 +102,6 @@ const MUTATIONS: [(&str, Mutation); 40] = [
     ("v3-experts-per-node", |i| i.ib_gb_s = 40.0),
     ("v3-experts-max", |i| i.nvlink_gb_s = 200.0),
     ("insights-node-limit", |i| moe(i).topk_group = 5),
-    ("insights-mpft-mrft", |i| i.step_mrft_s = 20.1),
 ];
 
 fn moe(inputs: &mut Inputs) -> &mut reseek_spec::MoeSpec {
@@ -108,7 +112,9 @@ fn moe(inputs: &mut Inputs) -> &mut reseek_spec::MoeSpec {
 fn a_wrong_input_turns_every_verdict() {
     let right = Inputs::published().unwrap();
     let mutated: Vec<&str> = MUTATIONS.iter().map(|(id, _)| *id).collect();
-    assert_eq!(mutated, arithmetic());
+    // What is open has no verdict to turn.
+    let checked: Vec<&str> = arithmetic().into_iter().filter(|id| verdict(&right, id) != Verdict::Open).collect();
+    assert_eq!(mutated, checked);
     for (id, mutate) in MUTATIONS {
         let mut wrong = right.clone();
         mutate(&mut wrong);
@@ -125,7 +131,7 @@ fn senseless_inputs_are_inconclusive_not_a_panic() {
             assert_eq!(verdict(&inputs, id), Verdict::Inconclusive, "{id}");
         }
     };
-    check(|i| i.step_s = f64::NAN, &["v3-hours-per-t", "insights-mfu-causal", "insights-mpft-mrft"]);
+    check(|i| i.step_s = f64::NAN, &["v3-hours-per-t", "insights-mfu-causal"]);
     check(|i| i.cluster.gpus = 0, &["v3-days-per-t", "insights-tflops-causal"]);
     check(|i| i.v3.moe = None, &["v3-experts-max", "insights-node-limit"]);
     check(|i| i.r1_prompts = [0.0; 5], &["r1-zero-epochs"]);

@@ -2,4 +2,5 @@
 
 mod arithmetic;
 mod ledger;
+mod runs;
 mod simulation;

@@ -1,4 +1,4 @@
-//! Published runs that are shown beside the table and neither set a rate nor count: NVIDIA's performance tables, whose settings are published
+//! Published runs that are shown beside the table and do not count, nor set a rate of a step (Llama 3.1's interruptions set those of failures): NVIDIA's performance tables, whose settings are published
 //! and whose experts are forced to equal loads, and hours of whole runs whose plans are not published. Where they miss, the simulator does.
 
 use reseek_spec::schedule::ScheduleKind;
@@ -6,6 +6,7 @@ use reseek_spec::{Family, ModelSpec, MoeSpec, Scoring};
 
 use super::rows::{dense, published_model};
 use super::{Published, Row};
+use crate::rates::Rate;
 use crate::{Kernels, Plan, Precision, Recompute};
 
 /// Sizes of a plan of NVIDIA's tables.
@@ -134,7 +135,8 @@ fn whole_runs() -> Vec<Row> {
             llama,
             30.84e6 / 15.6,
             "",
-        ),
+        )
+        .sets(&[Rate::Failures]),
         row("SmolLM3 3B", "SmolLM3's blog", small, "h100x384", smollm3, 221e3 / 11.2, ""),
         row(
             "OLMo 3 7B",

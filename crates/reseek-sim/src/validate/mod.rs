@@ -1,12 +1,17 @@
-//! The simulator held against published runs. A row says whether it helped to set a rate; errors of those that did and those that did not are
-//! given apart.
+//! The simulator held against published runs. A row names the rates that were set with its run; errors of runs that set some and of those that
+//! set none are given apart. Means are over runs: several figures of one run say one thing several times.
 
 mod held_out;
 mod rows;
 
+pub use rows::{TRACE, V3};
+
+use std::collections::BTreeMap;
+
 use reseek_spec::{ClusterSpec, ModelSpec};
 use serde::Serialize;
 
+use crate::rates::Rate;
 use crate::uncertainty::intervals;
 use crate::{Plan, Rates, SimError, pair, step};
 
@@ -52,8 +57,8 @@ pub struct Row {
     pub published: Published,
     /// Largest error that passes, in percent.
     pub tolerance: f64,
-    /// Whether a rate was set with its help.
-    pub sets_rates: bool,
+    /// Rates that were set with this run, or with the trace of its training stack: by any figure of it, not by this one alone.
+    pub sets_rates: &'static [Rate],
     /// Whether it counts for the mean and the verdict; other rows are shown.
     pub counts: bool,
     /// What had to be assumed because the source does not say.
@@ -77,7 +82,9 @@ pub struct Outcome {
     pub error: f64,
     pub tolerance: f64,
     pub passes: bool,
-    pub sets_rates: bool,
+    pub sets_rates: &'static [Rate],
+    /// Number of its run: rows of one model, cluster and plan are figures of one run.
+    pub run: usize,
     pub counts: bool,
     pub assumed: &'static str,
 }
@@ -86,16 +93,26 @@ pub struct Outcome {
 #[derive(Clone, Debug, Serialize)]
 pub struct Validation {
     pub rows: Vec<Outcome>,
-    /// Mean and largest absolute error in percent over rows that count; shares of time are not among them.
-    pub mean_error: f64,
-    pub worst_error: f64,
-    /// The same over rows that no rate was set with.
-    pub unseen_mean_error: f64,
-    pub unseen_worst_error: f64,
-    /// The same over rows that are shown and do not count: their plans are guessed in part, or their GPUs' rates are data sheets' only.
-    pub shown_mean_error: f64,
-    pub shown_worst_error: f64,
+    /// Over runs that count.
+    pub counted: Errors,
+    /// Over those of them that no rate was set with.
+    pub unseen: Errors,
+    /// Over runs that are shown and do not count: their plans are guessed in part, or their GPUs' rates are data sheets' only.
+    pub shown: Errors,
     pub passes: bool,
+}
+
+/// Absolute errors of some runs, in percent; shares of time are not among them.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Errors {
+    pub runs: usize,
+    pub figures: usize,
+    /// Mean over runs, each of which counts once: by the mean of its figures' absolute errors.
+    pub mean: f64,
+    /// Root of the mean over runs of their figures' mean squared error.
+    pub rms: f64,
+    /// The largest of a figure.
+    pub worst: f64,
 }
 
 /// Mean error that passes, and the largest of a row, in percent.
@@ -112,30 +129,46 @@ pub fn table() -> Vec<Row> {
 /// # Errors
 /// A row whose plan does not hold, which is a mistake in the table.
 pub fn validate() -> Result<Validation, SimError> {
-    let rows = table().iter().map(outcome).collect::<Result<Vec<_>, _>>()?;
-    let errors = |chosen: &dyn Fn(&Outcome) -> bool| {
-        let chosen = rows.iter().filter(|row| row.unit != "points" && chosen(row));
-        let errors: Vec<f64> = chosen.map(|row| row.error.abs()).collect();
-        (errors.iter().sum::<f64>() / errors.len().max(1) as f64, errors.iter().copied().fold(0.0, f64::max))
-    };
-    let (mean_error, worst_error) = errors(&|row| row.counts);
-    let (unseen_mean_error, unseen_worst_error) = errors(&|row| row.counts && !row.sets_rates);
-    let (shown_mean_error, shown_worst_error) = errors(&|row| !row.counts);
-    let passes = rows.iter().all(|row| row.passes || !row.counts) && mean_error <= MEAN_MAX && worst_error <= WORST_MAX;
-    Ok(Validation {
-        rows,
-        mean_error,
-        worst_error,
-        unseen_mean_error,
-        unseen_worst_error,
-        shown_mean_error,
-        shown_worst_error,
-        passes,
-    })
+    let table = table();
+    let rows = table.iter().map(|row| outcome(row, run_of(&table, row))).collect::<Result<Vec<_>, _>>()?;
+    let counted = errors(&rows, |row| row.counts);
+    let unseen = errors(&rows, |row| row.counts && row.sets_rates.is_empty());
+    let shown = errors(&rows, |row| !row.counts);
+    let passes =
+        rows.iter().all(|row| row.passes || !row.counts) && counted.mean <= MEAN_MAX && counted.worst <= WORST_MAX;
+    Ok(Validation { rows, counted, unseen, shown, passes })
 }
 
-/// Of the rows that count, those whose published value lies in the simulator's own 95 % interval, and all of them: an honest interval holds
-/// nearly all.
+/// The first row of the run that `row` belongs to.
+fn run_of(table: &[Row], row: &Row) -> usize {
+    let is_same = |one: &&Row| {
+        one.model == row.model && one.cluster == row.cluster && one.plan == row.plan && one.counts == row.counts
+    };
+    let first = table.iter().find(is_same).unwrap_or(row);
+    table.iter().position(|one| std::ptr::eq(one, first)).unwrap_or(table.len())
+}
+
+fn errors(rows: &[Outcome], chosen: impl Fn(&Outcome) -> bool) -> Errors {
+    let mut runs: BTreeMap<usize, Vec<f64>> = BTreeMap::new();
+    for row in rows.iter().filter(|row| row.unit != "points" && chosen(row)) {
+        runs.entry(row.run).or_default().push(row.error.abs());
+    }
+    let mean = |values: &mut dyn ExactSizeIterator<Item = f64>| {
+        let n = values.len().max(1) as f64;
+        values.sum::<f64>() / n
+    };
+    let squares = |figures: &Vec<f64>| mean(&mut figures.iter().map(|error| error * error));
+    Errors {
+        runs: runs.len(),
+        figures: runs.values().map(Vec::len).sum(),
+        mean: mean(&mut runs.values().map(|figures| mean(&mut figures.iter().copied()))),
+        rms: mean(&mut runs.values().map(squares)).sqrt(),
+        worst: runs.values().flatten().copied().fold(0.0, f64::max),
+    }
+}
+
+/// Of the rows that count, those whose published value lies in the simulator's own interval, and all of them. No test of the intervals: they are
+/// as wide as these very errors ([`crate::uncertainty::AS_WIDE_AS`]).
 ///
 /// # Errors
 /// As [`validate`], and fewer draws than an interval needs.
@@ -168,7 +201,7 @@ fn rates_of(row: &Row) -> Rates {
     rates
 }
 
-fn outcome(row: &Row) -> Result<Outcome, SimError> {
+fn outcome(row: &Row, run: usize) -> Result<Outcome, SimError> {
     let rates = rates_of(row);
     let (quantity, unit, published, simulated) = simulate(row, &rates)?;
     let error = match unit {
@@ -186,6 +219,7 @@ fn outcome(row: &Row) -> Result<Outcome, SimError> {
         tolerance: row.tolerance,
         passes: error.abs() <= row.tolerance,
         sets_rates: row.sets_rates,
+        run,
         counts: row.counts,
         assumed: row.assumed,
     })

@@ -4,7 +4,22 @@ use reseek_spec::schedule::ScheduleKind;
 use reseek_spec::{ClusterSpec, Family, ModelSpec, preset};
 
 use super::{Published, Row};
+use crate::rates::Rate;
 use crate::{Kernels, Plan, Precision, Recompute};
+
+/// Rates that were set with DeepSeek-V3's own run: its bubble set the waiting, its report's figure the experts' loads, the public trace of its
+/// training stack the others. Every figure of the run has them.
+pub const V3: &[Rate] =
+    &[Rate::Waiting, Rate::ExpertLoad, Rate::Attention, Rate::Fp8WeightGradients, Rate::Cast, Rate::AllToAllExposed];
+/// Rates that the public trace set.
+pub const TRACE: &[Rate] = &[Rate::Attention, Rate::Fp8WeightGradients, Rate::Cast, Rate::AllToAllExposed];
+/// Of Megatron's table, 18B and 39B were looked at when Ampere's rates were made. By which, is not on record: these are what no other source gives
+/// and what moves the two.
+const MEGATRON: &[Rate] = &[Rate::AmpereLinks, Rate::TensorParallelExposed];
+/// As [`MEGATRON`], of the first row of Llama 3's table.
+const LLAMA_3: &[Rate] = &[Rate::TensorParallelExposed, Rate::DataParallelExposed];
+/// Kernels of 2022 have no source but the runs that had them.
+const LLAMA_2022: &[Rate] = &[Rate::Flash1, Rate::Eager];
 
 fn cluster(text: &str) -> ClusterSpec {
     ClusterSpec::parse(text).expect("a cluster of the table")
@@ -55,7 +70,7 @@ impl Row {
             plan,
             published,
             tolerance,
-            sets_rates: false,
+            sets_rates: &[],
             counts: true,
             assumed: "",
             power_share: 1.0,
@@ -67,8 +82,8 @@ impl Row {
         Self { tolerance, ..self }
     }
 
-    fn sets_rates(self) -> Self {
-        Self { sets_rates: true, ..self }
+    pub fn sets(self, sets_rates: &'static [Rate]) -> Self {
+        Self { sets_rates, ..self }
     }
 
     pub fn assumed(self, assumed: &'static str) -> Self {
@@ -93,13 +108,14 @@ pub fn rows() -> Vec<Row> {
 fn deepseek() -> Vec<Row> {
     let v3 = || published_model("v3-671b");
     let insights = "Insights, table 4";
-    let step = |published| Row::new("DeepSeek-V3, 2048 H800", insights, v3(), "h800x2048", Plan::v3(), published);
+    let step =
+        |published| Row::new("DeepSeek-V3, 2048 H800", insights, v3(), "h800x2048", Plan::v3(), published).sets(V3);
     let trace_plan = Plan { dp: 64, pp: 1, schedule: ScheduleKind::OneFOneB, global_batch: 64, ..Plan::v3() };
     let trace = "public training trace of V3's settings (EP64, 4 layers)";
     let pair = |published| {
         let row = Row::new("DeepSeek-V3, one pair", trace, v3(), "h800x64", trace_plan.clone(), published);
         // The trace was taken with balanced routing.
-        Row { is_balanced: true, ..row.sets_rates() }
+        Row { is_balanced: true, ..row.sets(TRACE) }
     };
     let v2_plan = Plan {
         pp: 16,
@@ -122,7 +138,7 @@ fn deepseek() -> Vec<Row> {
     vec![
         step(Published::StepSeconds(19.926)).within(5.0),
         step(Published::PassesSeconds(17.55)),
-        step(Published::BubbleSeconds(2.06)).sets_rates(),
+        step(Published::BubbleSeconds(2.06)),
         step(Published::OptimizerSeconds(0.29)),
         Row::new(
             "DeepSeek-V3, 2048 H800",
@@ -132,6 +148,7 @@ fn deepseek() -> Vec<Row> {
             Plan::v3(),
             Published::HoursPerTrillion { hours: 180e3, pays_restarts: false },
         )
+        .sets(V3)
         .within(5.0),
         pair(Published::PairMilliseconds { layers: 4, milliseconds: 129.0 }).within(8.0),
         pair(Published::PairExposedPercent { layers: 4, percent: 3.3 }).within(3.0),
@@ -195,7 +212,7 @@ fn megatron() -> Vec<Row> {
         Row::new(name, "Narayanan and others 2021, table 1", model, gpus, plan, Published::MegatronTflops(tflops))
             .assumed("micro-batch; fewest chunks a rank that cut the layers evenly")
     };
-    let is_used = |row: Row| if matches!(row.name, "Megatron 18B" | "Megatron 39B") { row.sets_rates() } else { row };
+    let is_used = |row: Row| if matches!(row.name, "Megatron 18B" | "Megatron 39B") { row.sets(MEGATRON) } else { row };
     table.into_iter().map(row).map(is_used).collect()
 }
 
@@ -225,7 +242,7 @@ fn llama() -> Vec<Row> {
             Row::new(name, source, big.clone(), gpus, plan, Published::Tflops(tflops)).assumed(chunks)
         })
         .collect();
-    rows[0].sets_rates = true;
+    rows[0].sets_rates = LLAMA_3;
     rows.extend(llama_hours());
     rows
 }
@@ -251,7 +268,11 @@ fn llama_hours() -> Vec<Row> {
             ..Plan::data_parallel(2048 / tp, 2048, 2048)
         };
         let published = Published::HoursPerTrillion { hours: hours / trillions, pays_restarts: false };
-        rows.push(Row::new(name, "LLaMA, table 15", model.clone(), "a100-80x2048", plan, published).assumed(assumed));
+        rows.push(
+            Row::new(name, "LLaMA, table 15", model.clone(), "a100-80x2048", plan, published)
+                .sets(LLAMA_2022)
+                .assumed(assumed),
+        );
     }
     let sizes = [
         ("Llama 2 7B", dense(4096, 32, 32, 32, 11008, 32000), 1, 184_320.0, 1.0),
@@ -270,7 +291,7 @@ fn llama_hours() -> Vec<Row> {
             ..Plan::data_parallel(1024 / tp, 1024, 4096)
         };
         let published = Published::HoursPerTrillion { hours: hours / 2.0, pays_restarts: true };
-        let row = Row::new(name, "Llama 2, table 2", model, "a100-80x1024", plan, published);
+        let row = Row::new(name, "Llama 2, table 2", model, "a100-80x1024", plan, published).sets(LLAMA_2022);
         rows.push(Row {
             power_share,
             ..row.assumed("tensor parallelism as the files are cut, 1,024 GPUs, full recomputation")

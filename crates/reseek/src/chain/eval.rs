@@ -5,7 +5,9 @@ use std::time::Instant;
 
 use reseek_data::Heldout;
 use reseek_engine::Sampling;
-use reseek_eval::{EvalSettings, PassAtK, ProblemResult, bits_per_byte, evaluate, language_share_of, pass_at_k, score};
+use reseek_eval::{
+    EvalSettings, PassAtK, ProblemResult, bits_per_byte, evaluate, language_share_of, majority_gains, pass_at_k, score,
+};
 use reseek_spec::{EvalRecipe, EvalSplit};
 use reseek_store::DirWriter;
 use reseek_tasks::{Outcome as Verdict, Problem, Split};
@@ -39,6 +41,9 @@ pub struct Card {
     pub passes: Vec<Option<f64>>,
     /// Share of the question's language of each problem.
     pub languages: Vec<Option<f64>>,
+    /// What the majority of a problem's answers gains over the mean answer.
+    #[serde(default)]
+    pub majority_gains: Vec<f64>,
 }
 
 /// Samples and scores all models.
@@ -160,6 +165,7 @@ fn examine(
         pass_at_k: pass_at_k(&results),
         bits_per_byte: bits_per_byte(&loaded.model, windows, text.bytes()),
         language_match: language_share_of(&results).mean,
+        majority_gains: majority_gains(&results),
         passes: results.iter().map(ProblemResult::pass).collect(),
         languages: results
             .iter()

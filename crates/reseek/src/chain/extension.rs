@@ -2,7 +2,7 @@
 
 use reseek_data::{Corpus, Haystack, HeldoutWindow, long_windows};
 use reseek_engine::{GenerateOptions, Request, Sampling, StreamName, generate};
-use reseek_eval::{Interval, Window, nats_by_position, nats_in_short_context, paired_difference, share_of};
+use reseek_eval::{Interval, Window, mean_of, nats_by_position, nats_in_short_context, share_of};
 use reseek_model::{Model, Weights};
 use reseek_store::summary::{Comparison, Extension, NeedleRow, PositionRow, Share};
 use reseek_text::Tokenizer;
@@ -111,9 +111,8 @@ impl Probe {
         let asked = self.needles.iter().enumerate().filter(|(_, (_, of_length))| !of_length.is_empty());
         let needles: Vec<NeedleRow> = asked.map(|(i, _)| needle(i)).collect();
         let text: Vec<PositionRow> = (0..pieces).map(piece).collect();
-        let long_context = (pieces > 0).then(|| {
-            comparison(paired(&after.short, &last), ["the long context helps", "the long context harms"])
-        });
+        let long_context = (pieces > 0)
+            .then(|| comparison(paired(&after.short, &last), ["the long context helps", "the long context harms"]));
         Extension {
             verdict: verdict(self.old_length as u64, &needles, &text, long_context.as_ref()),
             old_length: self.old_length as u64,
@@ -127,8 +126,7 @@ impl Probe {
 
 /// The difference of what both were asked, all of which was answered.
 fn paired(a: &[f64], b: &[f64]) -> Interval {
-    let [a, b] = [a, b].map(|values| values.iter().copied().map(Some).collect::<Vec<_>>());
-    paired_difference(&a, &b)
+    mean_of(&a.iter().zip(b).map(|(a, b)| a - b).collect::<Vec<_>>())
 }
 
 /// A difference in one of two words, or as inconclusive.

@@ -11,7 +11,7 @@ mod rl;
 mod room;
 mod summary;
 
-pub use summary::table;
+pub use summary::{card_of_zero, table};
 
 use std::cell::OnceCell;
 use std::collections::BTreeMap;

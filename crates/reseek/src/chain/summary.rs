@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::path::Path;
 
-use reseek_eval::paired_difference;
+use reseek_eval::{mean_of, paired_difference};
 use reseek_store::machine::{Machine, peak_memory_bytes};
 use reseek_store::manifest::MANIFEST;
 use reseek_store::summary::{Comparison, Extension, Gflops, Model, PassAtK, Stage, Summary, TaskScore};
@@ -143,6 +144,19 @@ fn model(card: &Card) -> Model {
     }
 }
 
+/// The share of right answers of each problem, where one could be judged, in R1-Zero's evaluation of the run at `path`.
+pub fn card_of_zero(path: &Path) -> Outcome<Vec<Option<f64>>> {
+    let file = path.join("eval/zero.json");
+    let text = std::fs::read_to_string(&file).or_else(|error| {
+        fail(format!(
+            "{} cannot be read: {error}. Evaluate the run with `reseek eval --out {}`.",
+            file.display(),
+            path.display()
+        ))
+    })?;
+    Ok(serde_json::from_str::<Card>(&text)?.passes)
+}
+
 /// Paired differences on the same problems, with what they mean said either way.
 fn compare(cards: &BTreeMap<&str, Card>) -> BTreeMap<String, Comparison> {
     let of = |name: &str, a: &str, b: &str, what: &str, pick: fn(&Card) -> &[Option<f64>]| {
@@ -156,12 +170,28 @@ fn compare(cards: &BTreeMap<&str, Card>) -> BTreeMap<String, Comparison> {
         };
         (name.to_string(), Comparison { difference: d.mean, ci_low: d.low, ci_high: d.high, verdict })
     };
-    BTreeMap::from([
+    let mut comparisons = BTreeMap::from([
         of("zero-base", "zero", "base", "pass@1", |c| &c.passes),
         of("r1-zero", "r1", "zero", "pass@1", |c| &c.passes),
         of("r1-zero-language", "r1", "zero", "language match", |c| &c.languages),
         of("student-student_rl", "student", "student_rl", "pass@1", |c| &c.passes),
-    ])
+    ]);
+    comparisons.extend(majority(&cards["zero"]).map(|found| ("zero-majority".to_string(), found)));
+    comparisons
+}
+
+/// R1-Zero's majority of answers against its mean answer; nothing of a card that an older version wrote.
+fn majority(zero: &Card) -> Option<Comparison> {
+    let gains = &zero.majority_gains;
+    let d = (!gains.is_empty()).then(|| mean_of(gains))?;
+    let verdict = if d.low > 0.0 {
+        "zero's majority is above its mean answer"
+    } else if d.high < 0.0 {
+        "zero's majority is below its mean answer"
+    } else {
+        "inconclusive: zero's majority and its mean answer cannot be told apart"
+    };
+    Some(Comparison { difference: d.mean, ci_low: d.low, ci_high: d.high, verdict: verdict.to_string() })
 }
 
 fn extension(chain: &Chain) -> Option<Extension> {

@@ -1,12 +1,13 @@
 //! `reseek claims`: the ledger.
 
-use reseek_claims::{Claim, Evidence, SimulatedFacts, Verdict, find, list, verify, verify_one};
+use reseek_claims::{Claim, Evidence, SimulatedFacts, Verdict, answered_by_a_run, find, list, verify, verify_one};
 use reseek_sim::run::{r1_plan, r1_zero, run, v3};
 use reseek_sim::{Plan, Rates, Recompute, StepReport, pair, step};
 use reseek_spec::schedule::ScheduleKind;
 use reseek_spec::{ClusterSpec, ModelSpec, preset};
-use serde_json::json;
 
+use super::claims_run;
+use super::cost::whole;
 use crate::cli_scale::ClaimsCommand;
 use crate::error::{Failure, Outcome};
 
@@ -15,16 +16,21 @@ pub fn claims(command: &ClaimsCommand) -> Outcome<()> {
     match command {
         ClaimsCommand::List(args) => list_claims(args.json),
         ClaimsCommand::Show { id, json } => show(id, *json),
-        ClaimsCommand::Verify { id: Some(id), json } => {
-            let evidence = verify_one(id, Some(&simulated_facts()?))?;
-            match json {
-                true => crate::say!("{}", serde_json::to_string_pretty(&evidence)?),
-                false => print_evidence(find(id)?, &evidence),
-            }
-            if evidence.verdict == Verdict::Fails { Err(Failure::No) } else { Ok(()) }
+        ClaimsCommand::Verify { id, run, beside, json } if !run.is_empty() => {
+            claims_run::verify(id.as_deref(), run, beside.as_deref(), *json)
         }
-        ClaimsCommand::Verify { id: None, json } => verify_all(*json),
+        ClaimsCommand::Verify { id: Some(id), json, .. } => answer(&verify_one(id, Some(&simulated_facts()?))?, *json),
+        ClaimsCommand::Verify { id: None, json, .. } => verify_all(*json),
     }
+}
+
+/// Prints one claim's evidence; a claim that fails ends with exit code 1.
+pub fn answer(evidence: &Evidence, json: bool) -> Outcome<()> {
+    match json {
+        true => crate::say!("{}", serde_json::to_string_pretty(evidence)?),
+        false => print_evidence(find(evidence.claim)?, evidence)?,
+    }
+    if evidence.verdict == Verdict::Fails { Err(Failure::No) } else { Ok(()) }
 }
 
 fn list_claims(json: bool) -> Outcome<()> {
@@ -55,15 +61,13 @@ fn show(id: &str, json: bool) -> Outcome<()> {
     if let Some(published) = claim.published {
         crate::say!("  published  {published} {}", claim.unit);
     }
-    crate::say!("  tolerance  {}", claim.tolerance.why());
+    crate::say!("  tolerance  {}", claim.tolerance);
+    if let Some(basis) = claim.basis.words() {
+        crate::say!("  rests on   {basis}");
+    }
     if let Some(plan) = claim.plan() {
-        crate::say!(
-            "  command    {}\n  expected   {}\n  test       {}, {} seeds or more",
-            plan.command,
-            plan.direction,
-            plan.test,
-            plan.seeds_min
-        );
+        let command = claim.command().unwrap_or("none answers it yet".to_string());
+        crate::say!("  command    {command}\n  expected   {}\n  seeds      {} or more", plan.direction, plan.seeds_min);
     }
     Ok(())
 }
@@ -75,7 +79,7 @@ fn verify_all(json: bool) -> Outcome<()> {
         return Ok(());
     }
     for one in &evidence {
-        let number = |value: Option<f64>| value.map_or(String::new(), |value| format!("{value:.6}"));
+        let number = |value: Option<f64>| value.map_or(String::new(), figure);
         crate::say!(
             "{:<34} {:<18} {:>20} {:>20} {}",
             one.claim,
@@ -87,20 +91,35 @@ fn verify_all(json: bool) -> Outcome<()> {
     }
     let count = |verdict| evidence.iter().filter(|one| one.verdict == verdict).count();
     crate::say!(
-        "\n{} hold, {} fail, {} inconclusive, {} open (experiments), {} cannot be checked from outside",
+        "\n{} hold, {} more by construction (their runs set rates), {} fail, {} inconclusive, {} open ({} of them answered by \
+         `reseek claims verify --run DIR`), {} cannot be checked from outside",
         count(Verdict::Holds),
+        count(Verdict::ByConstruction),
         count(Verdict::Fails),
         count(Verdict::Inconclusive),
         count(Verdict::Open),
+        answered_by_a_run().len(),
         count(Verdict::CannotBeChecked)
     );
     Ok(())
 }
 
-fn print_evidence(claim: &Claim, evidence: &Evidence) {
+/// Six digits behind the point, or a comma before every three before it.
+fn figure(value: f64) -> String {
+    if value.abs() < 1000.0 { format!("{value:.6}") } else { whole(value) }
+}
+
+fn print_evidence(claim: &Claim, evidence: &Evidence) -> Outcome<()> {
     crate::say!("{}", claim.statement);
-    crate::say!("{}", json!({"published": evidence.published, "found": evidence.found, "unit": evidence.unit}));
-    crate::say!("{}\nverdict: {:?}", evidence.working, evidence.verdict);
+    let number = |name: &str, value: Option<f64>| value.map(|value| format!("{name} {}", figure(value)));
+    let interval = evidence.interval.map(|(low, high)| format!("from {} to {}", figure(low), figure(high)));
+    let found = [number("published", evidence.published), number("found", evidence.found), interval];
+    let found: Vec<String> = found.into_iter().flatten().collect();
+    if !found.is_empty() {
+        crate::say!("{} {}", found.join(", "), evidence.unit);
+    }
+    crate::say!("{}\nverdict: {}", evidence.working, word(&evidence.verdict)?);
+    Ok(())
 }
 
 /// What the simulator says of V3 and R1, for the claims that it can check.

@@ -1,6 +1,7 @@
 //! `reseek cost`: the bill.
 
 use reseek_sim::bill::{Agreement, Bill, Prices, Range, Selection, bill, catalog, compare, published_table};
+use reseek_spec::thousands;
 use serde_json::json;
 
 use super::dials;
@@ -9,6 +10,7 @@ use crate::error::{Outcome, fail};
 
 /// Prints a bill, several side by side, or every position of the debate.
 pub fn cost(args: &CostArgs) -> Outcome<()> {
+    refuse_dead(args)?;
     let prices = prices(&args.price)?;
     match &args.command {
         Some(CostCommand::Positions(positions)) => return positions_table(&prices, positions.json),
@@ -21,10 +23,11 @@ pub fn cost(args: &CostArgs) -> Outcome<()> {
     let items: Vec<&str> = args.items.iter().map(String::as_str).collect();
     let subject = &args.subject[0];
     // The report's preset is of DeepSeek's items; another subject's bill counts all of its own unless told otherwise.
-    let selection = match () {
-        () if !items.is_empty() => Selection::Items(&items),
-        () if args.preset == "report" && subject != "deepseek-v3-r1" => Selection::All,
-        () => Selection::Preset(&args.preset),
+    let selection = match &args.preset {
+        _ if !items.is_empty() => Selection::Items(&items),
+        Some(preset) => Selection::Preset(preset),
+        None if subject == "deepseek-v3-r1" => Selection::Preset("report"),
+        None => Selection::All,
     };
     let bill = bill(subject, &prices, &selection)?;
     if args.json {
@@ -33,6 +36,24 @@ pub fn cost(args: &CostArgs) -> Outcome<()> {
         print_bill(&bill)?;
     }
     Ok(())
+}
+
+/// Refuses options that would change nothing of what is asked.
+fn refuse_dead(args: &CostArgs) -> Outcome<()> {
+    let chooses = args.preset.is_some() || !args.items.is_empty();
+    match &args.command {
+        Some(CostCommand::Serve { .. }) if chooses || !args.price.is_empty() => fail(
+            "The page of `cost serve` has dials of its own, and --preset, --items and --price would change none of them. Leave them out.",
+        ),
+        Some(CostCommand::Positions(_)) if chooses => {
+            fail("`cost positions` shows every preset, and --preset and --items would choose none. Leave them out.")
+        }
+        None if chooses && args.subject.len() > 1 => fail(format!(
+            "--preset and --items choose from one bill, and {} are set side by side with all their items. Leave them out, or name one --subject.",
+            args.subject.join(", ")
+        )),
+        _ => Ok(()),
+    }
 }
 
 fn prices(settings: &[String]) -> Outcome<Prices> {
@@ -49,6 +70,14 @@ fn prices(settings: &[String]) -> Outcome<Prices> {
         prices.set(key.trim(), range)?;
     }
     Ok(prices)
+}
+
+/// A number of hours, tokens or dollars without its fraction, a comma before every three digits.
+pub fn whole(value: f64) -> String {
+    match value >= 0.0 && value < 1e18 {
+        true => thousands(value.round() as u64),
+        false => format!("{value:.0}"),
+    }
 }
 
 /// Dollars in at most four digits.
@@ -71,12 +100,12 @@ fn print_bill(bill: &Bill) -> Outcome<()> {
             crate::say!("{group}");
         }
         let mark = if line.counted { '×' } else { ' ' };
-        let hours = line.gpu_hours.map_or(String::new(), |hours| format!("{:.0}", hours.mid));
+        let hours = line.gpu_hours.map_or(String::new(), |hours| whole(hours.mid));
         let title: String = line.item.title.chars().take(62).collect();
         crate::say!("{mark} {title:<64} {hours:>12} {}", columns(line.usd));
     }
-    crate::say!("\n  {:<64} {:>12.0} {}", "counted (×)", bill.total.gpu_hours.mid, columns(bill.total.usd));
-    crate::say!("  {:<64} {:>12.0} {}", "left out", bill.left_out.gpu_hours.mid, columns(bill.left_out.usd));
+    crate::say!("\n  {:<64} {:>12} {}", "counted (×)", whole(bill.total.gpu_hours.mid), columns(bill.total.usd));
+    crate::say!("  {:<64} {:>12} {}", "left out", whole(bill.left_out.gpu_hours.mid), columns(bill.left_out.usd));
     for figure in &bill.figures {
         let agreement = agreement(figure.agreement);
         let (ours, published) = (usd(figure.usd.mid), usd(figure.figure.published_usd.mid));
@@ -94,7 +123,11 @@ fn print_bill(bill: &Bill) -> Outcome<()> {
         for row in published_table(2.0)? {
             let same = if row.agrees { "the same" } else { "differs" };
             let (found, published) = (usd(row.derived_usd), usd(row.published_usd));
-            crate::say!("  {:<20} {:>10.0} h  ${found:<8} published ${published:<8} {same}", row.title, row.gpu_hours);
+            crate::say!(
+                "  {:<20} {:>10} h  ${found:<8} published ${published:<8} {same}",
+                row.title,
+                whole(row.gpu_hours)
+            );
         }
     }
     Ok(())

@@ -4,6 +4,7 @@ mod ask;
 mod bench;
 pub mod calibrate;
 mod claims;
+mod claims_run;
 mod cost;
 mod dials;
 mod families;
@@ -13,6 +14,7 @@ mod plan;
 mod schedule;
 mod sim;
 mod sim_page;
+mod sim_print;
 mod sweep;
 
 use std::collections::BTreeMap;

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use reseek_spec::{ModelSpec, preset};
+use reseek_spec::{ModelSpec, preset, thousands};
 use serde_json::json;
 
 use crate::cli::ParamsArgs;
@@ -52,16 +52,4 @@ pub fn find(model: &str) -> Outcome<ModelSpec> {
         Ok(spec) => Ok(spec),
         Err(error) => fail(format!("{}: {error}", file.display())),
     }
-}
-
-pub fn thousands(n: u64) -> String {
-    let digits = n.to_string();
-    let mut out = String::new();
-    for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(digit);
-    }
-    out
 }

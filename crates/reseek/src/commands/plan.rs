@@ -2,7 +2,8 @@
 
 use reseek_sim::{Kernels, Plan, Precision, Recompute, run};
 use reseek_spec::schedule::ScheduleKind;
-use reseek_spec::{ClusterSpec, ModelSpec};
+use reseek_spec::{ClusterSpec, ModelSpec, thousands};
+use serde_json::{Value, json};
 
 use super::params::find;
 use crate::cli_scale::{KernelsName, PlanArgs, PrecisionName, RecipeName, RecomputeName};
@@ -82,6 +83,75 @@ pub fn subject(args: &PlanArgs) -> Outcome<Subject> {
     }
     plan.validate(&model, &cluster)?;
     Ok(Subject { model, cluster, plan })
+}
+
+/// The plan in two lines: all that was simulated, whoever decided it.
+pub fn describe(plan: &Plan, cluster: &ClusterSpec) -> String {
+    let limit =
+        plan.node_limit.map_or("no limit of nodes".to_string(), |nodes| format!("experts on {nodes} nodes a token"));
+    format!(
+        "tp {} · cp {} · pp {} · ep {} · dp {} on {} {}; micro-batch {}, {} sequences of {} tokens a step\n  \
+         {}, {}, recompute {}, ZeRO {}, kernels {}, {} SMs for all-to-alls, {limit}",
+        plan.tp,
+        plan.cp,
+        plan.pp,
+        plan.ep,
+        plan.dp,
+        thousands(cluster.gpus as u64),
+        cluster.gpu.name,
+        plan.micro_batch,
+        thousands(plan.global_batch as u64),
+        thousands(plan.seq as u64),
+        schedule_name(plan.schedule),
+        precision_name(plan.precision),
+        recompute_name(plan.recompute),
+        plan.zero,
+        kernels_name(plan.kernels),
+        plan.comm_sms,
+    )
+}
+
+/// The plan for machines, every field by the name of its option.
+pub fn plan_json(plan: &Plan) -> Value {
+    json!({
+        "gpus": plan.gpus(), "tp": plan.tp, "cp": plan.cp, "pp": plan.pp, "ep": plan.ep, "dp": plan.dp,
+        "micro_batch": plan.micro_batch, "global_batch": plan.global_batch, "seq": plan.seq,
+        "schedule": schedule_name(plan.schedule), "precision": precision_name(plan.precision),
+        "recompute": recompute_name(plan.recompute), "zero": plan.zero, "kernels": kernels_name(plan.kernels),
+        "comm_sms": plan.comm_sms, "node_limit": plan.node_limit,
+    })
+}
+
+pub fn schedule_name(schedule: ScheduleKind) -> String {
+    match schedule {
+        ScheduleKind::Interleaved { virtual_stages } => format!("interleaved×{virtual_stages}"),
+        other => other.name().to_string(),
+    }
+}
+
+pub fn recompute_name(recompute: Recompute) -> &'static str {
+    match recompute {
+        Recompute::None => "none",
+        Recompute::Selective => "selective",
+        Recompute::Full => "full",
+    }
+}
+
+pub fn precision_name(precision: Precision) -> &'static str {
+    match precision {
+        Precision::Bf16 => "bf16",
+        Precision::Fp8 => "fp8",
+        Precision::Mxfp8 => "mxfp8",
+    }
+}
+
+fn kernels_name(kernels: Kernels) -> &'static str {
+    match kernels {
+        Kernels::Current => "current",
+        Kernels::Flash2 => "flash2",
+        Kernels::Eager2022 => "eager2022",
+        Kernels::Megatron2021 => "megatron2021",
+    }
 }
 
 fn schedule(args: &PlanArgs, base: ScheduleKind) -> Outcome<ScheduleKind> {

@@ -9,7 +9,7 @@ use reseek_spec::schedule::Action;
 use reseek_store::write_atomic;
 use serde_json::{Value, json};
 
-use super::plan::{check_memory, subject};
+use super::plan::{check_memory, describe, plan_json, subject};
 use crate::cli_scale::ScheduleArgs;
 use crate::error::Outcome;
 
@@ -31,9 +31,13 @@ pub fn schedule(args: &ScheduleArgs) -> Outcome<()> {
         })
         .collect();
     if args.json {
-        crate::say!("{}", json!({"makespan_s": found.timeline.makespan_s, "ranks": ranks}));
+        crate::say!(
+            "{}",
+            json!({"plan": plan_json(&subject.plan), "makespan_s": found.timeline.makespan_s, "ranks": ranks})
+        );
         return Ok(());
     }
+    crate::say!("{}\n", describe(&subject.plan, &subject.cluster));
     crate::say!("{:>5} {:>7} {:>8} {:>10} {:>10}", "rank", "units", "passes", "busy, s", "waits, s");
     for rank in ranks {
         let seconds = |key: &str| rank[key].as_f64().unwrap_or(f64::NAN);

@@ -2,20 +2,24 @@
 
 use reseek_sim::bill::Range;
 use reseek_sim::run::{Phase, RunReport, Work, distil, r1, r1_zero, run, v3};
-use reseek_sim::uncertainty::intervals;
-use reseek_sim::validate::{MEAN_MAX, WORST_MAX, validate};
+use reseek_sim::uncertainty::{AS_WIDE_AS, intervals};
 use reseek_sim::{Rates, StepReport, step};
+use reseek_spec::preset;
 use serde_json::{Value, json};
 
-use super::plan::{Subject, check_memory, subject};
+use super::plan::{Subject, check_memory, plan_json, subject};
+use super::sim_print::{print_run, sim_validate};
 use super::{calibrate, schedule, sweep};
-use crate::cli_scale::{RecipeName, SimCommand, SimRunArgs};
-use crate::error::{Failure, Outcome, fail};
+use crate::cli_scale::{GPU_HOUR_USD, PlanArgs, RecipeName, SimCommand, SimRunArgs};
+use crate::error::{Outcome, fail};
 
 /// Tokens that V3 was pre-trained on.
-const V3_TOKENS: f64 = 14.8e12;
+const V3_TOKENS: u64 = 14_800_000_000_000;
 /// A hundred thousand times what anybody has: beyond it sums stop to be numbers.
-const TOKENS_MAX: f64 = 1e18;
+const TOKENS_MAX: u64 = 1_000_000_000_000_000_000;
+/// Draws behind the intervals, and their seed, where none are given.
+const DRAWS: usize = 400;
+const SEED: u64 = 1;
 
 /// Runs a command of the group.
 pub fn sim(command: &SimCommand) -> Outcome<()> {
@@ -28,7 +32,8 @@ pub fn sim(command: &SimCommand) -> Outcome<()> {
     }
 }
 
-fn phases(subject: &Subject, recipe: Option<RecipeName>, tokens: f64) -> Vec<Phase> {
+fn phases(subject: &Subject, recipe: Option<RecipeName>, tokens: u64) -> Vec<Phase> {
+    let tokens = tokens as f64;
     match recipe {
         Some(RecipeName::V3) => v3(&subject.plan, tokens),
         Some(RecipeName::R1Zero) => r1_zero(&subject.plan, 1.0),
@@ -41,44 +46,160 @@ fn phases(subject: &Subject, recipe: Option<RecipeName>, tokens: f64) -> Vec<Pha
     }
 }
 
+/// How many tokens a run has, and what has to be said of them.
+struct Tokens {
+    count: u64,
+    /// Where they come from, if not from the user: another model's are an assumption that is never made without a word.
+    note: Option<&'static str>,
+}
+
+/// The tokens of pre-training; none for a recipe that counts its own.
+fn tokens(args: &SimRunArgs, subject: &Subject) -> Outcome<Option<Tokens>> {
+    let own = match args.plan.recipe {
+        Some(RecipeName::R1Zero) => Some(("r1-zero", "10,400 steps of 512 answers")),
+        Some(RecipeName::R1) => Some(("r1", "its RL steps and two epochs of 800,000 answers")),
+        Some(RecipeName::Distil) => Some(("distil", "two epochs of R1's 800,000 answers")),
+        Some(RecipeName::V3 | RecipeName::Pretrain) | None => None,
+    };
+    match (own, args.tokens) {
+        (Some((recipe, work)), Some(count)) => fail(format!(
+            "--recipe {recipe} is {work}, and --tokens {count} would change nothing of it. Leave --tokens out, or take --recipe pretrain."
+        )),
+        (Some(_), None) => Ok(None),
+        (None, Some(count @ 1..=TOKENS_MAX)) => Ok(Some(Tokens { count, note: None })),
+        (None, Some(count)) => fail(format!(
+            "--tokens {count} is not from 1 to {TOKENS_MAX}. V3 was trained on 14.8T tokens, which is --tokens 14.8T."
+        )),
+        (None, None) => {
+            let note = match subject.model == preset("v3-671b")? {
+                true => "V3's own",
+                false => "V3's, an assumption: --tokens N sets this model's own",
+            };
+            Ok(Some(Tokens { count: V3_TOKENS, note: Some(note) }))
+        }
+    }
+}
+
 fn sim_run(args: &SimRunArgs) -> Outcome<()> {
     if args.plan.cluster == "laptop" {
+        refuse_dead(args)?;
         return calibrate::laptop(args);
     }
-    let subject = subject(&args.plan)?;
-    let tokens = args.tokens.unwrap_or(V3_TOKENS);
-    if !(tokens > 0.0 && tokens <= TOKENS_MAX) {
+    if let Some(rates) = &args.rates {
         return fail(format!(
-            "--tokens {tokens} where a positive number up to {TOKENS_MAX:e} is expected; hint: V3 was trained on 14.8e12"
+            "--rates {} is for --cluster laptop, and --cluster is {}. Leave --rates out.",
+            rates.display(),
+            args.plan.cluster
         ));
     }
+    let subject = subject(&args.plan)?;
+    let tokens = tokens(args, &subject)?;
     let rates = Rates::of(&subject.cluster.gpu);
     let simulated = step(&subject.model, &subject.cluster, &subject.plan, &rates)?;
     check_memory(&subject, "the plan", simulated.report.memory_peak_bytes, args.plan.ignore_memory)?;
-    let phases = phases(&subject, args.plan.recipe, tokens);
-    let whole = run(&subject.model, &subject.cluster, &phases, &rates, args.gpu_hour_usd)?;
+    let phases = phases(&subject, args.plan.recipe, tokens.as_ref().map_or(0, |tokens| tokens.count));
+    let usd = args.price.unwrap_or(GPU_HOUR_USD);
+    let whole = run(&subject.model, &subject.cluster, &phases, &rates, usd)?;
     for phase in &whole.phases {
         check_memory(&subject, phase.name, phase.memory_peak_bytes, args.plan.ignore_memory)?;
     }
-    let spread = match args.draws {
+    let spread = match args.draws.unwrap_or(DRAWS) {
         0 => None,
-        draws => Some(spread(&subject, &phases, args.gpu_hour_usd, draws, args.seed)?),
+        draws => Some(spread(&subject, &phases, usd, draws, args.seed.unwrap_or(SEED))?),
     };
+    let note = tokens.and_then(|tokens| tokens.note);
+    let found = Found { subject, phases, report: simulated.report, whole, spread, usd, note };
     if args.json {
-        crate::say!("{}", serde_json::to_string_pretty(&run_json(&simulated.report, &whole, spread.as_ref())?)?);
+        crate::say!("{}", serde_json::to_string_pretty(&run_json(&found)?)?);
     } else {
-        print_run(&subject, &simulated.report, &whole, spread.as_ref());
+        print_run(&found);
     }
     Ok(())
 }
 
-/// 95 % intervals of what is asked most.
-struct Spread {
-    step_s: Range,
-    gpu_hours_per_t_tokens: Range,
-    gpu_hours: Range,
-    days: Range,
-    cost_usd: Range,
+/// Refuses options that predict nothing of this machine's own chain.
+fn refuse_dead(args: &SimRunArgs) -> Outcome<()> {
+    // Taken apart without `..`: a new option has to say here whether a laptop has a use for it.
+    let SimRunArgs { plan, tokens, price, draws, seed, rates: _, json: _ } = args;
+    let PlanArgs {
+        model: _,
+        cluster: _,
+        recipe,
+        tp,
+        pp,
+        ep,
+        dp,
+        cp,
+        micro_batch,
+        global_batch,
+        seq,
+        interleave,
+        schedule,
+        recompute,
+        precision,
+        kernels,
+        zero,
+        comm_sms,
+        node_limit,
+        ignore_memory,
+    } = plan;
+    let dead: Vec<&str> = [
+        ("--recipe", recipe.is_some()),
+        ("--tp", tp.is_some()),
+        ("--pp", pp.is_some()),
+        ("--ep", ep.is_some()),
+        ("--dp", dp.is_some()),
+        ("--cp", cp.is_some()),
+        ("--micro-batch", micro_batch.is_some()),
+        ("--global-batch", global_batch.is_some()),
+        ("--seq", seq.is_some()),
+        ("--interleave", interleave.is_some()),
+        ("--schedule", schedule.is_some()),
+        ("--recompute", recompute.is_some()),
+        ("--precision", precision.is_some()),
+        ("--kernels", kernels.is_some()),
+        ("--zero", zero.is_some()),
+        ("--comm-sms", comm_sms.is_some()),
+        ("--node-limit", node_limit.is_some()),
+        ("--ignore-memory", *ignore_memory),
+        ("--tokens", tokens.is_some()),
+        ("--price", price.is_some()),
+        ("--draws", draws.is_some()),
+        ("--seed", seed.is_some()),
+    ]
+    .into_iter()
+    .filter_map(|(name, is_given)| is_given.then_some(name))
+    .collect();
+    match dead[..] {
+        [] => Ok(()),
+        _ => fail(format!(
+            "--cluster laptop predicts the chain of `reseek replicate` by its own recipe, and {} would change nothing of it. Leave {} out.",
+            dead.join(", "),
+            if dead.len() == 1 { "it" } else { "them" }
+        )),
+    }
+}
+
+/// All that was found, for whoever prints it.
+pub struct Found {
+    pub subject: Subject,
+    pub phases: Vec<Phase>,
+    pub report: StepReport,
+    pub whole: RunReport,
+    pub spread: Option<Spread>,
+    /// Of a GPU-hour.
+    pub usd: f64,
+    /// What has to be said of the number of tokens.
+    pub note: Option<&'static str>,
+}
+
+/// Intervals of what is asked most, as wide as [`AS_WIDE_AS`] says.
+pub struct Spread {
+    pub step_s: Range,
+    pub gpu_hours_per_t_tokens: Range,
+    pub gpu_hours: Range,
+    pub days: Range,
+    pub cost_usd: Range,
 }
 
 fn spread(subject: &Subject, phases: &[Phase], gpu_hour_usd: f64, draws: usize, seed: u64) -> Outcome<Spread> {
@@ -93,162 +214,33 @@ fn spread(subject: &Subject, phases: &[Phase], gpu_hour_usd: f64, draws: usize, 
     Ok(Spread { step_s, gpu_hours_per_t_tokens, gpu_hours, days, cost_usd })
 }
 
-fn run_json(report: &StepReport, whole: &RunReport, spread: Option<&Spread>) -> Outcome<Value> {
+fn run_json(found: &Found) -> Outcome<Value> {
+    let Found { subject, phases, report, whole, spread, usd, note } = found;
     let mut out = serde_json::to_value(report)?;
     if let Some(spread) = spread {
         let of = |range: Range| json!({"low": range.low, "high": range.high});
-        out["intervals_95"] = json!({
+        out["intervals"] = json!({
+            "are": AS_WIDE_AS,
             "step_s": of(spread.step_s), "gpu_hours_per_t_tokens": of(spread.gpu_hours_per_t_tokens),
             "gpu_hours": of(spread.gpu_hours), "days": of(spread.days), "cost_usd": of(spread.cost_usd),
         });
     }
+    let mut reports = serde_json::to_value(&whole.phases)?;
+    for (report, phase) in reports.as_array_mut().into_iter().flatten().zip(phases) {
+        report["plan"] = plan_json(&phase.plan);
+    }
     for (key, value) in [
         ("gpu_hours", json!(whole.gpu_hours)),
+        ("gpu_hour_usd", json!(usd)),
         ("cost_usd", json!(whole.cost_usd)),
         ("days", json!(whole.days)),
         ("energy_mwh", json!(whole.energy_mwh)),
         ("goodput", json!(whole.goodput)),
-        ("phases", serde_json::to_value(&whole.phases)?),
+        ("plan", plan_json(&subject.plan)),
+        ("tokens_are", json!(note)),
+        ("phases", reports),
     ] {
         out[key] = value;
     }
     Ok(out)
-}
-
-fn print_run(subject: &Subject, report: &StepReport, whole: &RunReport, spread: Option<&Spread>) {
-    print_step(subject, report);
-    print_phases(whole);
-    let Some(s) = spread else { return };
-    crate::say!("\n95 % intervals, every rate varied over its range at once:");
-    crate::say!("  step             {:.2} – {:.2} s", s.step_s.low, s.step_s.high);
-    crate::say!("  GPU-hours        {:.0} – {:.0}", s.gpu_hours.low, s.gpu_hours.high);
-    crate::say!(
-        "  a trillion       {:.0} – {:.0} GPU-hours",
-        s.gpu_hours_per_t_tokens.low,
-        s.gpu_hours_per_t_tokens.high
-    );
-    crate::say!("  days             {:.1} – {:.1}", s.days.low, s.days.high);
-    crate::say!("  money            ${:.0} – ${:.0}", s.cost_usd.low, s.cost_usd.high);
-}
-
-fn print_step(subject: &Subject, report: &StepReport) {
-    let parts = &report.parts;
-    crate::say!("step {:.3} s, {:.0} tokens/s a GPU", report.step_s, report.tokens_per_s_per_gpu);
-    for (name, seconds) in [
-        ("forward alone", parts.forward_s),
-        ("backward alone", parts.backward_s),
-        ("weight gradients", parts.weight_s),
-        ("forward and backward in pairs", parts.forward_backward_s),
-        ("bubble", parts.bubble_s),
-        ("optimizer", parts.optimizer_s),
-    ] {
-        crate::say!("  {name:<30} {seconds:>9.3} s  {:>5.1} %", 100.0 * seconds / report.step_s);
-    }
-    crate::say!("exposed communication            {:>9.3} s of {:.3} s", report.exposed_comm_s, report.comm_s);
-    crate::say!(
-        "TFLOPS a GPU                     {:>9.1} causal, {:.1} non-causal",
-        report.tflops_per_gpu,
-        report.tflops_per_gpu_noncausal
-    );
-    crate::say!(
-        "MFU of the bf16 peak             {:>9.2} % causal, {:.2} % non-causal",
-        100.0 * report.mfu_causal,
-        100.0 * report.mfu_noncausal
-    );
-    crate::say!("GPU-hours for 10¹² tokens        {:>9.0}", report.gpu_hours_per_t_tokens);
-    let memory = &report.memory;
-    crate::say!(
-        "memory of the fullest rank       {:>9.1} GB of {:.0}: weights {:.1}, gradients {:.1}, optimizer {:.1}, activations {:.1}, buffers {:.1}",
-        report.memory_peak_bytes / 1e9,
-        subject.cluster.gpu.memory_bytes as f64 / 1e9,
-        memory.weights_bytes / 1e9,
-        memory.gradients_bytes / 1e9,
-        memory.optimizer_bytes / 1e9,
-        memory.activations_bytes / 1e9,
-        memory.buffers_bytes / 1e9,
-    );
-}
-
-fn print_phases(whole: &RunReport) {
-    crate::say!(
-        "\n{:<24} {:>12} {:>10} {:>12} {:>10} {:>10} {:>8}",
-        "phase",
-        "tokens",
-        "hours",
-        "GPU-hours",
-        "sampling",
-        "its tail",
-        "GB"
-    );
-    for phase in &whole.phases {
-        crate::say!(
-            "{:<24} {:>12.3e} {:>10.1} {:>12.0} {:>10.1} {:>10.1} {:>8.1}",
-            phase.name,
-            phase.tokens,
-            phase.hours,
-            phase.gpu_hours,
-            phase.rollout_hours,
-            phase.tail_hours,
-            phase.memory_peak_bytes / 1e9
-        );
-    }
-    crate::say!(
-        "\n{:.0} GPU-hours, {:.1} days, ${:.0}, {:.0} MWh; {:.1} % of the time makes steps that count",
-        whole.gpu_hours,
-        whole.days,
-        whole.cost_usd,
-        whole.energy_mwh,
-        100.0 * whole.goodput
-    );
-}
-
-fn sim_validate(json: bool) -> Outcome<()> {
-    let found = validate()?;
-    if json {
-        crate::say!("{}", serde_json::to_string_pretty(&found)?);
-    } else {
-        crate::say!(
-            "{:<27} {:<22} {:>11} {:>11} {:>8} {:>6}  ",
-            "run",
-            "quantity",
-            "published",
-            "simulated",
-            "error",
-            "within"
-        );
-        for row in &found.rows {
-            let sign = if row.unit == "points" { "pt" } else { "% " };
-            let mark = match (row.counts, row.passes) {
-                (false, _) => "shown only",
-                (true, true) => "",
-                (true, false) => "out of tolerance",
-            };
-            let set = if row.sets_rates { "a rate was set with it" } else { "" };
-            let quantity = format!("{}, {}", row.quantity, row.unit);
-            crate::say!(
-                "{:<27} {quantity:<22} {:>11.2} {:>11.2} {:>+6.1} {sign} {:>5.0}  {mark}{set}",
-                row.name,
-                row.published,
-                row.simulated,
-                row.error,
-                row.tolerance
-            );
-        }
-        crate::say!(
-            "\nmean error {:.1} % (at most {MEAN_MAX}), worst {:.1} % (at most {WORST_MAX})",
-            found.mean_error,
-            found.worst_error
-        );
-        crate::say!(
-            "of rows that no rate was set with: mean {:.1} %, worst {:.1} %",
-            found.unseen_mean_error,
-            found.unseen_worst_error
-        );
-        crate::say!(
-            "of rows that are only shown: mean {:.1} %, worst {:.1} %",
-            found.shown_mean_error,
-            found.shown_worst_error
-        );
-    }
-    if found.passes { Ok(()) } else { Err(Failure::No) }
 }

@@ -7,16 +7,17 @@ use reseek_report::render_sim;
 use reseek_report::sim_charts::{Estimate, Prediction, Stack, scatter, stacked, tornado, waterfall};
 use reseek_sim::bill::{Prices, Range, Selection, bill, catalog, compare};
 use reseek_sim::memory::Memory;
+use reseek_sim::rates::Rate;
 use reseek_sim::run::{Phase, r1, r1_plan, r1_zero, run, v3};
-use reseek_sim::uncertainty::{INPUTS, Input, intervals, tornado as inputs_alone};
-use reseek_sim::validate::{self, Validation};
+use reseek_sim::uncertainty::{AS_WIDE_AS, INPUTS, Input, intervals, tornado as inputs_alone};
+use reseek_sim::validate::{self, Errors, Validation};
 use reseek_sim::{Plan, Rates, SimError, Simulated, step};
 use reseek_spec::{ClusterSpec, ModelSpec, preset};
 use reseek_store::write_atomic;
 use serde_json::{Value, json};
 
 use super::claims::{simulated_facts, word};
-use super::cost::{agreement, usd};
+use super::cost::{agreement, usd, whole};
 use super::schedule::{picture, trace};
 use crate::error::Outcome;
 use crate::ui::Ui;
@@ -114,7 +115,7 @@ impl Facts {
             .collect();
         let input = |i: &Input| json!({"title": i.title, "low": i.low, "high": i.high, "source": i.source});
         Ok(json!({
-            "draws": DRAWS, "parts": rows, "phases": phases, "headline": headline, "zero_range": zero_range,
+            "draws": DRAWS, "as_wide_as": AS_WIDE_AS, "parts": rows, "phases": phases, "headline": headline, "zero_range": zero_range,
             "timeline": picture(&self.step), "memory": self.memory()?,
             "tornado": tornado("GPU-hours of V3's run, one input at a time over its range", "million hours", answer(&self.rates)?, &bars),
             "inputs": INPUTS.iter().map(input).collect::<Vec<_>>(),
@@ -139,25 +140,26 @@ impl Facts {
             let found = intervals(&self.rates, DRAWS, SEED, threads, &each)?;
             for (i, phase) in middle.phases.iter().enumerate() {
                 rows.push(json!({
-                    "run": name, "name": phase.name, "tokens": format!("{:.3e}", phase.tokens), "hours": format!("{:.0}", phase.hours),
-                    "gpu_hours": format!("{:.0}", phase.gpu_hours), "interval": spread(found[i], 1.0, 0), "published": published[i],
+                    "run": name, "name": phase.name, "tokens": whole(phase.tokens), "hours": whole(phase.hours),
+                    "gpu_hours": whole(phase.gpu_hours), "interval": format!("{} – {}", whole(found[i].low), whole(found[i].high)), "published": published[i],
                 }));
             }
             totals.push((middle, found[3]));
         }
-        let (whole, range) = &totals[0];
+        let (v3, range) = &totals[0];
         let zero = |length: f64| self.hours(&r1_cluster, &r1_zero(&r1_plan(), length), &self.rates);
+        let lengths = [zero(0.5)? / 1e3, zero(2.0)? / 1e3];
         let headline = json!([
-            {"value": format!("{:.2} M", whole.gpu_hours / 1e6), "what": "H800 hours for V3, failures included",
+            {"value": format!("{:.2} M", v3.gpu_hours / 1e6), "what": "H800 hours for V3, failures included",
              "beside": format!("{} M; published 2.783", spread(*range, 1e6, 2))},
-            {"value": format!("${:.2} M", whole.cost_usd / 1e6), "what": "at the report's $2 an hour",
+            {"value": format!("${:.2} M", v3.cost_usd / 1e6), "what": "at the report's $2 an hour",
              "beside": format!("${} M; published 5.566 without post-training", spread(range.times(Range::exact(2.0)), 1e6, 2))},
             {"value": format!("{:.0} K", per_trillion.mid / 1e3), "what": "hours for a trillion tokens",
              "beside": format!("{} K; published 180", spread(per_trillion, 1e3, 0))},
             {"value": format!("{:.0} K", totals[1].0.gpu_hours / 1e3), "what": "hours for R1-Zero, of which sampling is most",
-             "beside": format!("{} K; published 101", spread(totals[1].1, 1e3, 0))},
+             "beside": format!("{:.0} to {:.0} K with half and twice the answers' lengths; published 101", lengths[0], lengths[1])},
         ]);
-        Ok((rows, headline, format!("{:.0} to {:.0} thousand", zero(0.5)? / 1e3, zero(2.0)? / 1e3)))
+        Ok((rows, headline, format!("{:.0} to {:.0} thousand", lengths[0], lengths[1])))
     }
 
     /// Bars of the fullest rank's memory by what is computed again.
@@ -195,7 +197,7 @@ impl Facts {
                 label: row.name.to_string(),
                 published: row.published,
                 predicted: row.simulated,
-                set: row.sets_rates,
+                set: !row.sets_rates.is_empty(),
             };
             chosen.map(point).collect::<Vec<_>>()
         };
@@ -255,6 +257,10 @@ impl Facts {
     }
 }
 
+fn errors(found: &Errors) -> Value {
+    json!({"runs": found.runs, "figures": found.figures, "mean": format!("{:.1}", found.mean), "worst": format!("{:.1}", found.worst)})
+}
+
 fn validation_json(found: &Validation, (inside, of): (usize, usize)) -> Value {
     let figure = |v: f64| if v.abs() < 1e3 { format!("{v:.2}") } else { format!("{v:.0}") };
     let row = |row: &validate::Outcome| {
@@ -262,15 +268,13 @@ fn validation_json(found: &Validation, (inside, of): (usize, usize)) -> Value {
         json!({
             "name": row.name, "quantity": row.quantity, "unit": row.unit, "published": figure(row.published),
             "simulated": figure(row.simulated), "error": format!("{:+.1} {sign}", row.error),
-            "tolerance": format!("{} {sign}", row.tolerance), "passes": row.passes, "sets_rates": row.sets_rates,
+            "tolerance": format!("{} {sign}", row.tolerance), "passes": row.passes, "sets_rates": Rate::names(row.sets_rates),
             "counts": row.counts, "assumed": row.assumed,
         })
     };
     json!({
         "rows": found.rows.iter().map(row).collect::<Vec<_>>(),
-        "mean": format!("{:.1}", found.mean_error), "worst": format!("{:.1}", found.worst_error),
-        "unseen_mean": format!("{:.1}", found.unseen_mean_error), "unseen_worst": format!("{:.1}", found.unseen_worst_error),
-        "shown_mean": format!("{:.1}", found.shown_mean_error), "shown_worst": format!("{:.1}", found.shown_worst_error),
+        "counted": errors(&found.counted), "unseen": errors(&found.unseen), "shown": errors(&found.shown),
         "covered": inside, "countable": of,
     })
 }
@@ -291,9 +295,11 @@ fn claims(page: &mut Value, evidence: &[Evidence]) -> Outcome<()> {
     let count = |verdict| evidence.iter().filter(|one| one.verdict == verdict).count();
     page["claims"] = json!(rows);
     page["claims_summary"] = json!(format!(
-        "{} claims: {} hold, {} fail, {} are inconclusive, {} are experiments that are still open, and {} cannot be checked from outside.",
+        "{} claims: {} hold, {} more by construction, as their runs set rates, {} fail, {} are inconclusive, {} are open, and {} cannot be checked \
+         from outside.",
         evidence.len(),
         count(Verdict::Holds),
+        count(Verdict::ByConstruction),
         count(Verdict::Fails),
         count(Verdict::Inconclusive),
         count(Verdict::Open),

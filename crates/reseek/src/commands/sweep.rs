@@ -2,15 +2,15 @@
 
 use std::time::Instant;
 
+use reseek_sim::Rates;
 use reseek_sim::sweep::{Candidate, Search, sweep};
-use reseek_sim::{Rates, Recompute};
-use reseek_spec::ClusterSpec;
-use reseek_spec::schedule::ScheduleKind;
+use reseek_spec::{ClusterSpec, thousands};
 use serde_json::{Value, json};
 
+use super::cost::whole;
 use super::params::find;
-use super::plan::precision;
-use crate::cli_scale::SweepArgs;
+use super::plan::{plan_json, precision, precision_name, recompute_name, schedule_name};
+use crate::cli_scale::{GPU_HOUR_USD, SweepArgs};
 use crate::error::{Outcome, fail};
 
 /// Searches and prints.
@@ -27,11 +27,11 @@ pub fn run_sweep(args: &SweepArgs) -> Outcome<()> {
     let start = Instant::now();
     let found = sweep(&model, &cluster, &Rates::of(&cluster.gpu), &search, reseek_tensor::pool::threads())?;
     let seconds = start.elapsed().as_secs_f64();
-    let hours_usd = args.gpu_hour_usd;
+    let hours_usd = args.price.unwrap_or(GPU_HOUR_USD);
     if args.json {
         let all = |some: &[Candidate]| some.iter().map(|c| candidate_json(c, hours_usd)).collect::<Vec<_>>();
         let answer = json!({
-            "plans": found.plans, "ruled_out": found.ruled_out, "seconds": seconds,
+            "plans": found.plans, "simulated": found.simulated(), "ruled_out": found.ruled_out, "seconds": seconds,
             "fastest": all(&found.fastest), "cheapest": all(&found.cheapest),
         });
         crate::say!("{}", serde_json::to_string_pretty(&answer)?);
@@ -39,11 +39,21 @@ pub fn run_sweep(args: &SweepArgs) -> Outcome<()> {
     }
     let out = &found.ruled_out;
     crate::say!(
-        "{} plans in {seconds:.1} s; ruled out: {} as sizes do not divide, {} as the schedule lacks micro-batches, {} by memory",
-        found.plans,
-        out.divisibility,
-        out.schedule,
-        out.memory
+        "{} plans simulated in {seconds:.1} s, of {}; ruled out before: {} as sizes do not divide, {} as the schedule lacks micro-batches, {} by \
+         memory",
+        thousands(found.simulated() as u64),
+        thousands(found.plans as u64),
+        thousands(out.divisibility as u64),
+        thousands(out.schedule as u64),
+        thousands(out.memory as u64)
+    );
+    crate::say!(
+        "{} sequences of {} tokens a step, {}, on up to {} {}",
+        thousands(args.global_batch as u64),
+        thousands(args.seq as u64),
+        precision_name(search.precision),
+        thousands(cluster.gpus as u64),
+        cluster.gpu.name
     );
     for (title, some) in [("fastest", &found.fastest), ("cheapest, on fewer GPUs where that is so", &found.cheapest)] {
         crate::say!(
@@ -66,7 +76,7 @@ pub fn run_sweep(args: &SweepArgs) -> Outcome<()> {
         for c in some {
             let p = &c.plan;
             crate::say!(
-                "{:>6} {:>3} {:>3} {:>3} {:>4} {:>5} {:>3} {:<13} {:<10} {:>4} {:>9.3} {:>12.0} {:>14.0} {:>8.1}",
+                "{:>6} {:>3} {:>3} {:>3} {:>4} {:>5} {:>3} {:<13} {:<10} {:>4} {:>9.3} {:>12} {:>14} {:>8.1}",
                 p.gpus(),
                 p.tp,
                 p.cp,
@@ -78,8 +88,8 @@ pub fn run_sweep(args: &SweepArgs) -> Outcome<()> {
                 recompute_name(p.recompute),
                 p.zero,
                 c.step_s,
-                c.gpu_hours_per_t_tokens,
-                c.gpu_hours_per_t_tokens * hours_usd,
+                whole(c.gpu_hours_per_t_tokens),
+                whole(c.gpu_hours_per_t_tokens * hours_usd),
                 c.memory_peak_bytes / 1e9
             );
         }
@@ -87,27 +97,11 @@ pub fn run_sweep(args: &SweepArgs) -> Outcome<()> {
     Ok(())
 }
 
-fn schedule_name(schedule: ScheduleKind) -> String {
-    match schedule {
-        ScheduleKind::Interleaved { virtual_stages } => format!("interleaved×{virtual_stages}"),
-        other => other.name().to_string(),
-    }
-}
-
-fn recompute_name(recompute: Recompute) -> &'static str {
-    match recompute {
-        Recompute::None => "none",
-        Recompute::Selective => "selective",
-        Recompute::Full => "full",
-    }
-}
-
 fn candidate_json(c: &Candidate, gpu_hour_usd: f64) -> Value {
-    let p = &c.plan;
-    json!({
-        "gpus": p.gpus(), "tp": p.tp, "cp": p.cp, "pp": p.pp, "ep": p.ep, "dp": p.dp, "micro_batch": p.micro_batch,
-        "schedule": schedule_name(p.schedule), "recompute": recompute_name(p.recompute), "zero": p.zero, "step_s": c.step_s,
-        "gpu_hours_per_t_tokens": c.gpu_hours_per_t_tokens, "usd_per_t_tokens": c.gpu_hours_per_t_tokens * gpu_hour_usd,
-        "memory_peak_bytes": c.memory_peak_bytes,
-    })
+    let mut out = plan_json(&c.plan);
+    out["step_s"] = json!(c.step_s);
+    out["gpu_hours_per_t_tokens"] = json!(c.gpu_hours_per_t_tokens);
+    out["usd_per_t_tokens"] = json!(c.gpu_hours_per_t_tokens * gpu_hour_usd);
+    out["memory_peak_bytes"] = json!(c.memory_peak_bytes);
+    out
 }

@@ -2,10 +2,29 @@
 
 use std::fs;
 
-use crate::common::{Scratch, refuse, reseek, succeed};
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::common::{Scratch, finished, reseek, stderr, succeed};
+
+/// Exit code 2, an error, and each part in what is said.
+fn refuse(command: &mut Command, parts: &[&str]) {
+    let output = command.output().unwrap();
+    let message = stderr(&output);
+    assert_eq!(output.status.code(), Some(2), "{command:?}: {}\n{message}", output.status);
+    assert!(message.contains("error: ") && !message.contains("panicked"), "{command:?}: {message}");
+    for part in parts {
+        assert!(message.contains(part), "{command:?}: no {part:?} in\n{message}");
+    }
+}
 
 fn sim(args: &str, parts: &[&str]) {
     refuse(reseek().arg("sim").args(args.split(' ')), parts);
+}
+
+fn answer(args: &str) -> Value {
+    serde_json::from_str(&succeed(reseek().args(args.split(' ')).arg("--json"))).unwrap()
 }
 
 #[test]
@@ -32,23 +51,33 @@ fn clusters_prices_and_tokens() {
     sim("run v3-671b --cluster h800", &["h800", "GPUxN"]);
     sim("run v3-671b --cluster h800x0", &["h800x0"]);
     for price in ["-1", "0", "nan", "inf", "1e300", "free"] {
-        sim(&format!("run v3-671b --cluster h800x2048 --recipe v3 --gpu-hour-usd {price}"), &[price, "positive price"]);
+        let price = format!("--price gpu_hour_usd={price}");
+        sim(&format!("run v3-671b --cluster h800x2048 --recipe v3 {price}"), &[&price[8..], "positive price"]);
         let sweep = "sweep llama-3.1-8b --cluster h800x64 --global-batch 64";
-        sim(&format!("{sweep} --gpu-hour-usd {price}"), &[price, "positive price"]);
+        sim(&format!("{sweep} {price}"), &[&price[8..], "positive price"]);
     }
-    for tokens in ["0", "-5", "nan", "1e308"] {
+    // One name for one price, in simulations as in bills.
+    sim("run v3-671b --cluster h800x2048 --price gpu_hour=3", &["gpu_hour_usd", "\"gpu_hour\" is another"]);
+    sim("run v3-671b --cluster h800x2048 --price 3", &["a price has a name", "--price gpu_hour_usd=2"]);
+    sim("run v3-671b --cluster h800x2048 --gpu-hour-usd 3", &["unexpected argument", "--gpu-hour-usd"]);
+    for tokens in ["-5", "nan", "1e308", "1.5", "many"] {
         sim(
             &format!("run v3-671b --cluster h800x2048 --recipe v3 --tokens {tokens}"),
-            &["--tokens", "positive number"],
+            &["--tokens", tokens, "is no count", "14.8T"],
         );
     }
+    sim("run v3-671b --cluster h800x2048 --recipe v3 --tokens 0", &["--tokens 0", "--tokens 14.8T"]);
+    sim("run v3-671b --cluster h800x2048 --recipe v3 --tokens 2e18", &["--tokens 2000000000000000000"]);
     sim("run v3-671b --cluster h800x2048 --recipe v3 --draws 5", &["5 draws", "40 or more"]);
     sim("run v3-671b --cluster h800x2048 --recipe v3 --draws 99999999999", &["99999999999 draws", "up to 100000"]);
     sim("sweep v3-671b --cluster h800x2048 --global-batch 0", &["--global-batch 0", "from 1"]);
     let cost = |args: &[&str], parts: &[&str]| refuse(reseek().arg("cost").args(args), parts);
     cost(&["--price", "gpu_hour_usd=-2"], &["gpu_hour_usd", "-2"]);
-    cost(&["--price", "gpu_hour_usd"], &["--price gpu_hour_usd", "hint"]);
+    cost(&["--price", "gpu_hour_usd"], &["--price gpu_hour_usd", "gpu_hour_usd=3"]);
     cost(&["--price", "gpu_huor_usd=2"], &["gpu_huor_usd", "gpu_hour_usd"]);
+    let side_by_side = ["--subject", "deepseek-v3-r1", "--subject", "llama-3.1-405b", "--preset", "report"];
+    cost(&side_by_side, &["--preset", "side by side", "one --subject"]);
+    cost(&["--price", "gpu_hour_usd=3", "serve"], &["--price", "dials of its own"]);
     cost(&["--preset", "lambrt"], &["lambrt", "lambert"]);
     refuse(reseek().args(["claims", "show", "nonsense"]), &["nonsense", "claims list"]);
 }
@@ -90,6 +119,136 @@ fn a_laptop_is_predicted_from_rates_that_make_sense() {
     }
     sim("run v3-smoke --cluster laptop --rates no-such.json", &["no-such.json", "sim calibrate"]);
     sim("run v3-671b --cluster laptop", &["v3-671b", "v3-nano"]);
+    // What predicts nothing here is refused by name.
+    let dead = |options: &str, names: &[&str]| sim(&format!("{run} {options}"), names);
+    dead("--tp 2", &["--tp would change nothing", "Leave it out"]);
+    dead(
+        "--pp 2 --tokens 1T --draws 50 --price gpu_hour_usd=3",
+        &["--pp, --tokens, --price, --draws", "Leave them out"],
+    );
+    dead("--recipe v3 --seed 3", &["--recipe, --seed"]);
+    sim(&format!("run v3-671b --cluster h800x2048 --rates {path}"), &["--rates", "--cluster is h800x2048"]);
+}
+
+#[test]
+fn tokens_are_obeyed_or_refused_and_an_assumption_is_said() {
+    for recipe in ["distil", "r1", "r1-zero"] {
+        let args = format!("run v3-671b --cluster h800x512 --recipe {recipe} --tokens 1e9");
+        sim(&args, &["--tokens 1000000000 would change nothing", "Leave --tokens out"]);
+    }
+    let of = |model: &str, tokens: &str| answer(&format!("sim run {model} --cluster h800x64 --draws 0{tokens}"));
+    let tokens = |answer: &Value| answer["phases"][0]["tokens"].as_f64().unwrap();
+    for text in ["1T", "1e12", "1_000_000_000_000", "1000000000000"] {
+        let answer = of("llama-3.1-8b", &format!(" --tokens {text}"));
+        assert_eq!((tokens(&answer), answer["tokens_are"].is_null()), (1e12, true), "{text}");
+    }
+    let assumed = of("llama-3.1-8b", "");
+    assert_eq!(tokens(&assumed), 14.8e12);
+    assert!(assumed["tokens_are"].as_str().unwrap().contains("an assumption"), "{assumed}");
+    let said = succeed(reseek().args("sim run llama-3.1-8b --cluster h800x64 --draws 0".split(' ')));
+    assert!(said.contains("14,800,000,000,000") && said.contains("V3's, an assumption: --tokens N"), "{said}");
+}
+
+#[test]
+fn the_plan_that_was_simulated_is_shown() {
+    let args = "sim run llama-3.1-405b --cluster h100x8192 --tp 8 --pp 16 --interleave 8 --global-batch 2048 --seq 8192 --recompute selective \
+                --draws 0";
+    let said = succeed(reseek().args(args.split_whitespace()));
+    for part in [
+        "tp 8 · cp 1 · pp 16 · ep 1 · dp 64 on 8,192 h100",
+        "micro-batch 1, 2,048 sequences of 8,192 tokens",
+        "interleaved×8, bf16, recompute selective, ZeRO 1, kernels current",
+    ] {
+        assert!(said.contains(part), "no {part:?} in\n{said}");
+    }
+    let answer = answer(&args.split_whitespace().collect::<Vec<_>>().join(" "));
+    let plan = &answer["plan"];
+    for (key, value) in [("tp", 8), ("cp", 1), ("pp", 16), ("ep", 1), ("dp", 64), ("global_batch", 2048), ("seq", 8192)]
+    {
+        assert_eq!(plan[key], value, "{key}");
+    }
+    assert_eq!((plan["schedule"].as_str(), plan["precision"].as_str()), (Some("interleaved×8"), Some("bf16")));
+    // Of all communication only a part can show.
+    let seconds = |key: &str| answer[key].as_f64().unwrap();
+    assert!(seconds("exposed_comm_s") > 0.0 && seconds("exposed_comm_s") <= seconds("comm_s"), "{answer}");
+    // The extensions have plans of their own.
+    let v3 = succeed(reseek().args("sim run v3-671b --cluster h800x2048 --recipe v3 --draws 0".split(' ')));
+    assert!(v3.contains("extension to 32K: tp 1 · cp 8") && v3.contains("dualpipe, fp8"), "{v3}");
+}
+
+#[test]
+fn a_mend_is_one_that_the_user_can_make() {
+    // The recipe brings the 64: whoever left --ep out cannot leave it out.
+    sim("run llama-3.1-8b --cluster h800x2048 --recipe v3 --pp 8", &["--ep 64", "set --ep 1"]);
+    sim("run llama-3.1-8b --cluster h800x64 --ep 8", &["--ep 8", "set --ep 1"]);
+}
+
+#[test]
+fn an_explicit_preset_is_obeyed() {
+    let selection = |args: &[&str]| {
+        let out = succeed(reseek().arg("cost").args(args).arg("--json"));
+        serde_json::from_str::<Value>(&out).unwrap()["selection"].clone()
+    };
+    assert_eq!(selection(&[]), "report");
+    assert_eq!(selection(&["--subject", "deepseek-v3-r1"]), "report");
+    let all = selection(&["--subject", "llama-3.1-405b"]);
+    assert_ne!(all, "report");
+    // It is of DeepSeek's items: to count all of Llama's instead would be another bill than was asked for.
+    let explicit =
+        reseek().args(["cost", "--subject", "llama-3.1-405b", "--preset", "report", "--json"]).output().unwrap();
+    let printed = String::from_utf8_lossy(&explicit.stdout).into_owned();
+    let is_all = serde_json::from_str::<Value>(&printed).is_ok_and(|bill| bill["selection"] == all);
+    assert!(!is_all, "{printed}");
+}
+
+#[test]
+fn claims_are_answered_by_a_run() {
+    let run = finished();
+    let path = run.out.display().to_string();
+    let verify = |args: &[&str]| reseek().args(["claims", "verify"]).args(args).arg("--json").output().unwrap();
+    let all: Value = serde_json::from_slice(&verify(&["--run", &path]).stdout).unwrap();
+    let ids: Vec<&str> = all.as_array().unwrap().iter().filter_map(|one| one["claim"].as_str()).collect();
+    assert_eq!(ids, ["r1-rl-without-sft", "r1-majority", "r1-language-mixing", "r1-distillation-beats-rl"]);
+    let summary: Value = serde_json::from_str(&fs::read_to_string(run.out.join("summary.json")).unwrap()).unwrap();
+    for (one, name) in
+        all.as_array().unwrap().iter().zip(["zero-base", "zero-majority", "r1-zero-language", "student-student_rl"])
+    {
+        let found = &summary["comparisons"][name];
+        let end = |key: &str| found[key].as_f64().unwrap();
+        let verdict = match (end("ci_low") > 0.0, end("ci_high") < 0.0) {
+            (true, _) => "holds",
+            (_, true) => "fails",
+            _ => "inconclusive",
+        };
+        assert_eq!((one["verdict"].as_str(), &one["found"]), (Some(verdict), &found["difference"]), "{one}");
+        let single = verify(&[one["claim"].as_str().unwrap(), "--run", &path]);
+        assert_eq!(serde_json::from_slice::<Value>(&single.stdout).unwrap(), *one);
+        assert_eq!(single.status.code(), Some(i32::from(verdict == "fails")));
+    }
+    refuse(
+        reseek().args(["claims", "verify", "r1-reference-refresh", "--run", &path]),
+        &["--beside", "zero.reference_interval"],
+    );
+    refuse(
+        reseek().args(["claims", "verify", "r1-reference-refresh", "--run", &path, "--beside", &path]),
+        &["differ in nothing", "--set zero.reference_interval"],
+    );
+    refuse(reseek().args(["claims", "verify", "r1-majority", "--run", &path, "--beside", &path]), &["no second run"]);
+    refuse(reseek().args(["claims", "verify", "v3-fp8-loss", "--run", &path]), &["No run answers v3-fp8-loss"]);
+    refuse(reseek().args(["claims", "verify", "--run", "no-such-run"]), &["no-such-run", "reseek replicate --out"]);
+}
+
+#[test]
+fn claims_in_help_exist() {
+    for id in ["v3-total-params", "r1-majority"] {
+        succeed(reseek().args(["claims", "show", id]));
+    }
+    let shown = succeed(reseek().args(["claims", "show", "v3-fp8-loss"]));
+    assert!(shown.contains("none answers it yet") && !shown.contains("reseek lab"), "{shown}");
+    for group in [&["claims", "show"][..], &["claims", "verify"], &["sim", "run"], &["sim", "sweep"], &["cost"]] {
+        let help = succeed(reseek().args(group).arg("--help"));
+        assert!(!help.contains("v3-total-parameters"), "{help}");
+    }
 }
 
 #[test]
@@ -109,10 +268,11 @@ fn what_the_machine_reads_has_every_field() {
     let answer: serde_json::Value = serde_json::from_str(&out).unwrap();
     for key in
         "step_s parts bubble_s exposed_comm_s tflops_per_gpu mfu_causal mfu_noncausal gpu_hours_per_t_tokens gpu_hours \
-        cost_usd memory_peak_bytes intervals_95"
+        cost_usd memory_peak_bytes plan intervals"
             .split_whitespace()
     {
         assert!(!answer[key].is_null(), "{key}");
     }
     assert!((answer["step_s"].as_f64().unwrap() / 19.926 - 1.0).abs() < 0.05);
+    assert!(answer["intervals"]["are"].as_str().unwrap().contains("as wide as our errors"), "{answer}");
 }

@@ -6,68 +6,84 @@ use std::time::Instant;
 use reseek_engine::{Completion, GenerateOptions, Request, Sampling, StreamName, generate};
 use reseek_model::{Model, Weights};
 use reseek_rl::{Grade, StepName, grpo_step};
-use reseek_spec::{ModelSpec, RlRecipe, Scale, resolve};
+use reseek_spec::{RlRecipe, Scale, resolve};
 use reseek_store::peak_memory_bytes;
 use reseek_tensor::dtype::Dtype;
 use reseek_tensor::peak::fma_peak_gflops_of_pool;
 use reseek_tensor::pool::threads;
 use reseek_tensor::quantised::{BLOCK, Bits, Block, Quantised, f16};
 use reseek_tensor::random::Stream;
-use reseek_text::{Special, Tokenizer};
+use reseek_text::Tokenizer;
 use reseek_train::Learner;
 use serde_json::{Value, json};
 
-use super::{Setting, timed, with_profile};
+use super::{Setting, shapes, timed, with_profile};
 use crate::error::Outcome;
 use crate::folder;
 
-/// SmolLM2-135M as Hugging Face's config.json has it.
-const SMOLLM2_135M: &str = r#"{
-    "architectures": ["LlamaForCausalLM"], "model_type": "llama", "vocab_size": 49152, "hidden_size": 576,
-    "intermediate_size": 1536, "num_hidden_layers": 30, "num_attention_heads": 9, "num_key_value_heads": 3, "head_dim": 64,
-    "max_position_embeddings": 8192, "rms_norm_eps": 1e-5, "rope_theta": 100000.0, "tie_word_embeddings": true,
-    "bos_token_id": 1, "eos_token_id": 2, "hidden_act": "silu", "attention_bias": false, "mlp_bias": false
-}"#;
-
-/// Tokens of the prompt that is continued.
-const PROMPT: usize = 145;
-
-/// `batch` sequences of 128 new tokens each after a prompt that they share, greedily, with weights of 4 bits (the head of 8).
+/// Decoding with weights of 4 bits (the head of 8): one sequence alone, or several at once.
 pub fn decode(setting: &Setting) -> Outcome<Value> {
-    const NEW: usize = 128;
     let model = match setting.model {
         Some(path) => folder::load(path, setting.asked_dtype)?.model,
         None => Model::new(&random_weights(true)?),
     };
-    let batch = setting.batch.unwrap_or(1);
-    let vocab = model.spec().vocab_size;
-    let mut stream = Stream::new(1, "bench", 0, 0);
-    let prompt: Vec<u32> = (0..PROMPT).map(|_| stream.below(vocab.min(4000)) as u32).collect();
-    // As many requests as threads can share; the samples of each start from one prefill.
-    let requests: Vec<Request> = (0..batch.min(threads()))
-        .map(|i| Request { prompt: prompt.clone(), samples: (batch + i) / batch.min(threads()) })
-        .collect();
-    let name = StreamName { seed: 1, purpose: "bench".to_string(), step: 0 };
-    let run = |new: usize| -> Outcome<()> {
-        let sampling = Sampling { temperature: if batch == 1 { 0.0 } else { 1.0 }, ..Sampling::on_policy(vec![], new) };
-        generate(&model, &requests, &sampling, &name, GenerateOptions::default())?;
-        Ok(())
-    };
+    match setting.batch.unwrap_or(1) {
+        1 => decode_one(&model, setting),
+        batch => decode_many(&model, batch, setting),
+    }
+}
+
+/// 128 new tokens after a prompt of 145, greedily. The prompt's pass is measured alone and left out of the rate, as the peer reports it.
+fn decode_one(model: &Model, setting: &Setting) -> Outcome<Value> {
+    const PROMPT: usize = 145;
+    const NEW: usize = 128;
+    let requests = [Request { prompt: prompt(0, PROMPT), samples: 1 }];
+    let run = |new: usize| sample(model, &requests, &Sampling { temperature: 0.0, ..Sampling::on_policy(vec![], new) });
     let prefill_s = timed(&mut || run(1))?;
     let whole_s = timed(&mut || run(NEW))?;
-    let rate = (batch * (NEW - 1)) as f64 / (whole_s - prefill_s);
+    let rate = (NEW - 1) as f64 / (whole_s - prefill_s);
     let gflops = model.spec().forward_flops_per_token(PROMPT as f64) * rate / 1e9;
     let result = json!({
-        "batch": batch, "new": NEW, "tokens_per_s": (10.0 * rate).round() / 10.0, "step_ms": 1e3 * batch as f64 / rate,
-        "prefill_tokens_per_s": ((requests.len() * PROMPT) as f64 / prefill_s).round(), "gflops": gflops,
+        "batch": 1, "prompt": PROMPT, "new": NEW, "tokens_per_s": (10.0 * rate).round() / 10.0, "step_ms": 1e3 / rate,
+        "prefill_tokens_per_s": (PROMPT as f64 / prefill_s).round(), "gflops": gflops,
         "share_of_peak": gflops / fma_peak_gflops_of_pool(200, setting.dtype), "rss_mib": peak_memory_bytes() >> 20,
     });
     with_profile(result, setting, &mut || run(NEW))
 }
 
-/// Steps of GRPO: 4 prompts × 8 completions of at most 64 tokens, β 0.04, all weights trained, in the least memory: AdamW's moments in bf16, as
-/// V3 has them, and one lane, whose products the threads share. With a tokenizer the prompts ask for sums
-/// and completions end with its end token; without one prompts are noise and all completions are of 64 tokens.
+/// `batch` sequences at temperature 1, each of 64 new tokens after a prompt of its own of 32. New tokens over the seconds from the first request
+/// to the last answer, prompts included: xtask/peers/sample_llama_cpp.py has the same prompts and the same clock.
+fn decode_many(model: &Model, batch: usize, setting: &Setting) -> Outcome<Value> {
+    const PROMPT: usize = 32;
+    const NEW: usize = 64;
+    let requests: Vec<Request> = (0..batch).map(|i| Request { prompt: prompt(i, PROMPT), samples: 1 }).collect();
+    let mut run = || sample(model, &requests, &Sampling::on_policy(vec![], NEW));
+    let seconds = timed(&mut run)?;
+    let rate = (batch * NEW) as f64 / seconds;
+    // The prompts are passed once, each new token then alone.
+    let flops = model.spec().forward_flops_per_token((PROMPT + NEW / 2) as f64) * (batch * (PROMPT + NEW)) as f64;
+    let gflops = flops / seconds / 1e9;
+    let result = json!({
+        "batch": batch, "prompt": PROMPT, "new": NEW, "tokens_per_s": (10.0 * rate).round() / 10.0,
+        "step_ms": 1e3 * batch as f64 / rate, "gflops": gflops,
+        "share_of_peak": gflops / fma_peak_gflops_of_pool(200, setting.dtype), "rss_mib": peak_memory_bytes() >> 20,
+    });
+    with_profile(result, setting, &mut run)
+}
+
+/// Prompt `i`: ids by a rule that the peer's script repeats, no two prompts alike.
+fn prompt(i: usize, len: usize) -> Vec<u32> {
+    (0..len).map(|j| (3 + (131 * i + 17 * j) % 4000) as u32).collect()
+}
+
+fn sample(model: &Model, requests: &[Request], sampling: &Sampling) -> Outcome<()> {
+    let name = StreamName { seed: 1, purpose: "bench".to_string(), step: 0 };
+    generate(model, requests, sampling, &name, GenerateOptions::default())?;
+    Ok(())
+}
+
+/// Steps of GRPO: 4 prompts × 8 completions of 64 tokens, β 0.04, all weights trained. The peer's job: no completion ends before its 64th token,
+/// AdamW's moments are in f32. As many lanes as threads. With a tokenizer the prompts ask for sums; without one they are noise.
 pub fn grpo(setting: &Setting) -> Outcome<Value> {
     let (weights, tokenizer) = match setting.model {
         Some(path) => folder::load_to_train(path)?,
@@ -87,8 +103,10 @@ pub fn grpo(setting: &Setting) -> Outcome<Value> {
     };
     let forward = weights.spec.forward_flops_per_token(64.0);
     let reference = Model::forward_only(&weights);
-    let mut learner = Learner::with_moments(weights, Dtype::Bf16);
-    let stop = tokenizer.as_ref().map_or(Ok(u32::MAX), |tokenizer| tokenizer.special(Special::Eos))?;
+    let (moments, lanes) = (Dtype::F32, threads());
+    let mut learner = Learner::with_moments(weights, moments);
+    // No token ends a completion.
+    let stop = u32::MAX;
     // Of every step: tokens sampled, and operations.
     let (mut step, work) = (0, RefCell::new(Vec::new()));
     let mut run = || -> Outcome<()> {
@@ -104,7 +122,7 @@ pub fn grpo(setting: &Setting) -> Outcome<Value> {
             };
             Grade { reward: Some(reward), accuracy: None, format: 0.0, language: 0.0 }
         };
-        let name = StepName { seed: 1, stage: "bench", step, fresh_reference: false, lr: 1e-6, lanes: 1 };
+        let name = StepName { seed: 1, stage: "bench", step, fresh_reference: false, lr: 1e-6, lanes };
         step += 1;
         let report = grpo_step(&mut learner, Some(&reference), &prompts, grade, stop, &recipe, &name)?;
         let passes = report.sampled_tokens + 4 * report.trained_rows;
@@ -120,7 +138,7 @@ pub fn grpo(setting: &Setting) -> Outcome<Value> {
     let completions = (recipe.questions * recipe.group) as f64;
     let result = json!({
         "step_ms": 1e3 * step_s, "tokens_per_s": tokens / step_s, "completions_per_s": completions / step_s,
-        "mean_completion_tokens": tokens / completions,
+        "mean_completion_tokens": tokens / completions, "moments": moments.to_string(), "lanes": lanes,
         "gflops": gflops, "share_of_peak": gflops / fma_peak_gflops_of_pool(200, setting.dtype),
         "rss_mib": peak_memory_bytes() >> 20,
     });
@@ -145,7 +163,7 @@ fn questions(n: usize, step: u64, tokenizer: Option<&Tokenizer>, vocab: usize) -
 /// SmolLM2-135M's shape with random values, and quantised as its file is.
 fn random_weights(quantised: bool) -> Outcome<Weights> {
     let start = Instant::now();
-    let mut weights = Weights::init(ModelSpec::from_hf_json(SMOLLM2_135M)?, 1)?;
+    let mut weights = Weights::init(shapes::smollm2()?, 1)?;
     if quantised {
         let tensors = weights.spec.tensors().into_iter();
         weights.quantised = tensors
@@ -176,4 +194,22 @@ fn random_blocks(bits: Bits, n: usize, k: usize) -> Quantised {
         let mut stream = Stream::new(seed, "blocks", 0, 0);
         Block { scale: f16::from_f32(scale), least, q: std::array::from_fn(|_| stream.below(limit) as u8) }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::prompt;
+
+    #[test]
+    fn prompts_are_the_peers_and_no_two_are_alike() {
+        let script = include_str!("../../../../../xtask/peers/sample_llama_cpp.py");
+        assert!(script.contains("3 + (131 * i + 17 * j) % 4000"), "the peer has other prompts");
+        for fixed in ["\"--prompt\", type=int, default=32", "\"--new\", type=int, default=64"] {
+            assert!(script.contains(fixed), "{fixed}");
+        }
+        assert_eq!(prompt(1, 3), [134, 151, 168]);
+        let all: std::collections::BTreeSet<Vec<u32>> = (0..32).map(|i| prompt(i, 32)).collect();
+        assert_eq!(all.len(), 32);
+        assert!(all.iter().flatten().all(|id| (3..4003).contains(id)));
+    }
 }

@@ -4,6 +4,7 @@ mod fp8;
 mod language;
 mod products;
 mod profile;
+mod shapes;
 mod training;
 
 use std::path::Path;
@@ -15,7 +16,7 @@ use reseek_sim::run::{run, v3 as v3_phases};
 use reseek_sim::sweep::{Search, sweep};
 use reseek_sim::uncertainty::intervals;
 use reseek_sim::{Plan, Rates, SimError, step};
-use reseek_spec::{ClusterSpec, ModelSpec, Scale, preset};
+use reseek_spec::{ClusterSpec, Scale, preset};
 use reseek_store::{peak_memory_bytes, write_atomic};
 use reseek_tensor::compute::Compute;
 use reseek_tensor::dtype::Dtype;
@@ -114,7 +115,7 @@ fn sampling(setting: &Setting) -> Outcome<Value> {
     let (batch, prompt, new) = (32, 32, 64);
     let weights = match setting.model {
         Some(path) => folder::load_weights(path)?,
-        None => Weights::init(ModelSpec { max_position_embeddings: 1024, ..training::v3() }, 1)?,
+        None => Weights::init(shapes::v3()?, 1)?,
     };
     let model = Model::new(&weights.computing_in(dtype));
     let mut stream = Stream::new(1, "bench", 0, 0);
@@ -182,7 +183,8 @@ fn simulator() -> Outcome<Value> {
     let draws_s = timed(&|| intervals(&rates, 1000, 1, threads(), &answer).map(|_| ()))?;
     let search = Search { global_batch: plan.global_batch, seq: plan.seq, precision: plan.precision, top: 10 };
     let start = Instant::now();
-    let plans = sweep(&model, &cluster, &rates, &search, threads())?.plans;
+    // Those that sizes, schedule or memory rule out cost nothing.
+    let plans = sweep(&model, &cluster, &rates, &search, threads())?.simulated();
     Ok(json!({
         "v3_step_ms": 1e3 * median(steps.into_iter().skip(1)), "thousand_draws_s": draws_s,
         "plans_per_minute": (plans as f64 / start.elapsed().as_secs_f64() * 60.0).round(),

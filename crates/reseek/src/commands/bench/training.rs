@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use reseek_model::Weights;
-use reseek_spec::{Family, ModelSpec, Scale, resolve};
+use reseek_spec::{ModelSpec, resolve};
 use reseek_store::peak_memory_bytes;
 use reseek_tensor::peak::fma_peak_gflops_of_pool;
 use reseek_tensor::pool::threads;
@@ -11,7 +11,7 @@ use reseek_tensor::random::Stream;
 use reseek_train::{Hyper, Learner, Sequence, StepSettings};
 use serde_json::{Value, json};
 
-use super::{RUNS, Setting, median, timed, with_profile};
+use super::{RUNS, Setting, median, shapes, timed, with_profile};
 use crate::error::Outcome;
 
 /// A dense decoder: vocabulary 4096, width 256, 6 layers, 4 heads, SwiGLU 1024, batch 16 × 256.
@@ -20,7 +20,7 @@ pub fn train_gpt(setting: &Setting) -> Outcome<Value> {
         let recipe = resolve(scale, &[], &[])?.recipe;
         return train(ModelSpec::student(scale, recipe.tokenizer.vocab_size), recipe.pretrain.sequences, setting);
     }
-    train(dense(), 16, setting)
+    train(shapes::dense()?, 16, setting)
 }
 
 /// A small V3: MLA, 16 experts of which 4, batch 16 × 256; without its MTP module, which the peer lacks.
@@ -29,7 +29,7 @@ pub fn train_v3(setting: &Setting) -> Outcome<Value> {
         let recipe = resolve(scale, &[], &[])?.recipe;
         return train(ModelSpec::ladder(scale, recipe.tokenizer.vocab_size), recipe.pretrain.sequences, setting);
     }
-    train(v3(), 16, setting)
+    train(shapes::v3()?, 16, setting)
 }
 
 /// Layers measured, in sequences of 256 tokens.
@@ -40,9 +40,12 @@ const TOKENS: usize = 4096;
 
 /// The dense decoder's step over its layers and over the length of its sequences: sizes in turn, so that a slow minute meets all of them.
 pub fn scaling(setting: &Setting) -> Outcome<Value> {
-    let of_layers = |layers| Step::new(ModelSpec { num_hidden_layers: layers, ..dense() }, TOKENS / 256, 256, setting);
-    let of_length =
-        |length| Step::new(ModelSpec { max_position_embeddings: length, ..dense() }, TOKENS / length, length, setting);
+    let dense = shapes::dense()?;
+    let of_layers =
+        |layers| Step::new(ModelSpec { num_hidden_layers: layers, ..dense.clone() }, TOKENS / 256, 256, setting);
+    let of_length = |length| {
+        Step::new(ModelSpec { max_position_embeddings: length, ..dense.clone() }, TOKENS / length, length, setting)
+    };
     let mut steps: Vec<Step> =
         LAYERS.into_iter().map(of_layers).chain(LENGTHS.into_iter().map(of_length)).collect::<Outcome<_>>()?;
     let mut seconds = vec![Vec::new(); steps.len()];
@@ -72,26 +75,6 @@ fn off_line(x: &[f64], y: &[f64]) -> f64 {
     let (Some((x0, x1)), Some((y0, y1))) = (x.first().zip(x.last()), y.first().zip(y.last())) else { return 0.0 };
     let line = |x: f64| y0 + (y1 - y0) * (x - x0) / (x1 - x0);
     x.iter().zip(y).map(|(&x, y)| (y / line(x) - 1.0).abs()).fold(0.0, f64::max)
-}
-
-fn dense() -> ModelSpec {
-    ModelSpec {
-        family: Family::Llama,
-        intermediate_size: 1024,
-        num_key_value_heads: 4,
-        head_dim: 64,
-        attention_bias: false,
-        ..ModelSpec::student(Scale::Micro, 4096)
-    }
-}
-
-/// The peer's V3, for training and for sampling.
-pub fn v3() -> ModelSpec {
-    let mut spec = ModelSpec { num_nextn_predict_layers: 0, ..ModelSpec::ladder(Scale::Micro, 4096) };
-    if let Some(mla) = &mut spec.mla {
-        mla.qk_rope_head_dim = 16;
-    }
-    spec
 }
 
 /// A model with random weights and a random batch, ready for steps.
