@@ -52,7 +52,7 @@ pub enum Command {
     Report(ReportArgs),
     /// Show the recipe with every key decided
     #[command(
-        after_help = "Examples: reseek config --scale micro --set zero.steps=40\n          reseek config zero > zero.toml; reseek zero --recipe zero.toml"
+        after_help = "Examples: reseek config --scale micro --set zero.steps=40\n          reseek config zero > zero.toml; reseek zero --recipe zero.toml\n          reseek config --explain zero.lr\n          reseek config --explain learning_rate"
     )]
     Config(ShowArgs),
     /// Count a model: parameters, operations a token, bytes of cache
@@ -152,6 +152,9 @@ pub struct ShowArgs {
     /// Only this part, as a recipe file of its own
     #[arg(value_parser = ["tasks", "tokenizer", "pretrain", "extend", "zero", "r1", "distil", "eval"])]
     pub section: Option<String>,
+    /// Say what every key is, its unit, the papers' value and its source; or only of this key, or of one that another library calls so
+    #[arg(long, value_name = "KEY", num_args = 0..=1, default_missing_value = "", conflicts_with = "json")]
+    pub explain: Option<String>,
     #[command(flatten)]
     pub config: ConfigArgs,
 }
