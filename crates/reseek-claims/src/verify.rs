@@ -42,7 +42,7 @@ pub struct Evidence {
 /// Why a claim cannot be verified.
 #[derive(Debug, thiserror::Error)]
 pub enum ClaimError {
-    #[error("there is no claim \"{id}\"; hint: did you mean {nearest}? `reseek claims list` shows all")]
+    #[error("there is no claim \"{id}\". Did you mean {nearest}? `reseek claims list` shows all.")]
     Unknown { id: String, nearest: &'static str },
     #[error(transparent)]
     Inputs(#[from] reseek_spec::SpecError),
@@ -120,7 +120,7 @@ pub fn evidence(claim: &Claim, inputs: &Inputs, simulated: Option<&SimulatedFact
 fn judge(claim: &Claim, found: Result<Finding, String>) -> Evidence {
     let finite = found.and_then(|f| match f.value.is_finite() {
         true => Ok(f),
-        false => Err(format!("{} is no number; hint: an input is missing or zero", f.working)),
+        false => Err(format!("{} is no number. An input is missing or zero.", f.working)),
     });
     let mut evidence = Evidence {
         claim: claim.id,

@@ -69,7 +69,7 @@ impl MixtureSpec {
                 key,
                 value: value.to_string(),
                 expected: "a share from 0 to 1",
-                hint: "0.1 is one in ten",
+                hint: "0.1 is one in ten.",
             }),
         };
         share("problem_share", self.problem_share)?;
@@ -82,7 +82,7 @@ impl MixtureSpec {
                 key: "problem_share + needles.share",
                 value: (self.problem_share + self.needles.share).to_string(),
                 expected: "at most 1",
-                hint: "the rest of the tokens is the corpus",
+                hint: "The rest of the tokens is the corpus.",
             });
         }
         if self.needles.facts == 0 || self.needles.facts > Haystack::FACTS_MAX {
@@ -90,7 +90,7 @@ impl MixtureSpec {
                 key: "needles.facts",
                 value: self.needles.facts.to_string(),
                 expected: "a number from 1 to 16",
-                hint: "each fact has a name of its own",
+                hint: "Each fact has a name of its own.",
             });
         }
         Ok(())

@@ -49,7 +49,7 @@ fn sim_run(args: &SimRunArgs) -> Outcome<()> {
     let tokens = args.tokens.unwrap_or(V3_TOKENS);
     if !(tokens > 0.0 && tokens <= TOKENS_MAX) {
         return fail(format!(
-            "--tokens {tokens} where a positive number up to {TOKENS_MAX:e} is expected; hint: V3 was trained on 14.8e12"
+            "--tokens {tokens} will not do: it takes a positive number up to {TOKENS_MAX:e}. V3 was trained on 14.8e12."
         ));
     }
     let rates = Rates::of(&subject.cluster.gpu);

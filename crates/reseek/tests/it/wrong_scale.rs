@@ -47,7 +47,7 @@ fn clusters_prices_and_tokens() {
     sim("sweep v3-671b --cluster h800x2048 --global-batch 0", &["--global-batch 0", "from 1"]);
     let cost = |args: &[&str], parts: &[&str]| refuse(reseek().arg("cost").args(args), parts);
     cost(&["--price", "gpu_hour_usd=-2"], &["gpu_hour_usd", "-2"]);
-    cost(&["--price", "gpu_hour_usd"], &["--price gpu_hour_usd", "hint"]);
+    cost(&["--price", "gpu_hour_usd"], &["--price gpu_hour_usd", ". "]);
     cost(&["--price", "gpu_huor_usd=2"], &["gpu_huor_usd", "gpu_hour_usd"]);
     cost(&["--preset", "lambrt"], &["lambrt", "lambert"]);
     refuse(reseek().args(["claims", "show", "nonsense"]), &["nonsense", "claims list"]);
