@@ -250,7 +250,7 @@ pub enum ClaimsCommand {
     #[command(after_help = "Example: reseek claims list --json")]
     List(JsonArgs),
     /// Check what arithmetic and simulation can check; a single one that fails ends with exit code 1
-    #[command(after_help = "Example: reseek claims verify\n         reseek claims verify v3-total-parameters --json")]
+    #[command(after_help = "Example: reseek claims verify\n         reseek claims verify v3-total-params --json")]
     Verify {
         /// One claim; all if left out
         id: Option<String>,
@@ -259,7 +259,7 @@ pub enum ClaimsCommand {
         json: bool,
     },
     /// One claim: what is said, where, how it is checked
-    #[command(after_help = "Example: reseek claims show v3-total-parameters")]
+    #[command(after_help = "Example: reseek claims show v3-total-params")]
     Show {
         id: String,
         /// Answer in JSON
