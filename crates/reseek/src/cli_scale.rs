@@ -22,7 +22,7 @@ pub enum SimCommand {
     )]
     Schedule(Box<ScheduleArgs>),
 
-    /// Measures this machine's rates in a second or two, for `sim run v3-nano --cluster laptop`
+    /// Measure this machine's rates in a second or two, for `reseek sim run v3-nano --cluster laptop`
     #[command(after_help = "Example: reseek sim calibrate --out rates.json")]
     Calibrate(CalibrateArgs),
     /// Published runs beside what the simulator says of them; exit code 1 when one is out of tolerance
@@ -113,8 +113,10 @@ pub struct PlanArgs {
     /// 1f1b, interleaved, zb1p, dualpipe or dualpipev
     #[arg(long)]
     pub schedule: Option<String>,
+    /// Activations that the backward pass computes again instead of finding them kept
     #[arg(long, value_enum)]
     pub recompute: Option<RecomputeName>,
+    /// Format in which linear layers multiply
     #[arg(long, value_enum)]
     pub precision: Option<PrecisionName>,
     /// Generation of attention and element-wise kernels
@@ -196,6 +198,7 @@ pub struct SweepArgs {
     /// Tokens in a sequence
     #[arg(long, default_value_t = 4096)]
     pub seq: usize,
+    /// Format in which linear layers multiply
     #[arg(long, value_enum, default_value = "bf16")]
     pub precision: PrecisionName,
     /// Price of a GPU-hour in USD
@@ -261,6 +264,7 @@ pub enum ClaimsCommand {
     /// One claim: what is said, where, how it is checked
     #[command(after_help = "Example: reseek claims show v3-total-params")]
     Show {
+        /// Its id, as `reseek claims list` prints it
         id: String,
         /// Answer in JSON
         #[arg(long)]

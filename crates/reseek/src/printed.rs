@@ -222,3 +222,19 @@ fn commands_are_found_and_refused() {
     let source = "let a = \"one \\\n    two\"; // \"three\"\nlet b = '\"'; let c = r#\"fo\"ur\"#;";
     assert_eq!(literals(source), [(1, "one two".to_string()), (3, "fo\"ur".to_string())]);
 }
+
+#[test]
+fn every_command_and_option_says_what_it_is() {
+    fn silent(command: &Command, found: &mut Vec<String>) {
+        let name = command.get_name();
+        if command.get_about().is_none() {
+            found.push(name.to_string());
+        }
+        let mute = |arg: &&clap::Arg| arg.get_help().is_none() && !["help", "version"].contains(&arg.get_id().as_str());
+        found.extend(command.get_arguments().filter(mute).map(|arg| format!("{name} {}", arg.get_id())));
+        command.get_subcommands().for_each(|inner| silent(inner, found));
+    }
+    let mut found = Vec::new();
+    silent(&Cli::command(), &mut found);
+    assert!(found.is_empty(), "no help for {found:?}");
+}
