@@ -276,6 +276,6 @@ pub enum ClaimsCommand {
 fn price(text: &str) -> Result<f64, String> {
     match text.parse() {
         Ok(usd) if usd > 0.0 && usd <= 1e6 => Ok(usd),
-        _ => Err("A price is above 0 and at most a million. DeepSeek assumes 2.".to_string()),
+        _ => Err("give a positive price, up to a million. DeepSeek assumes 2.".to_string()),
     }
 }

@@ -170,8 +170,8 @@ fn a_loss_that_is_not_a_number_stops_the_stage_and_can_be_mended() {
     succeed(&mut stage(&scratch, "tokenizer", &text, &out));
     let mut wild = stage(&scratch, "pretrain", &text, &out);
     wild.args(["--set", "pretrain.lr_peak=1e30"]);
-    refuse(&mut wild, &["pretrain", "step ", "lower the learning rate"]);
-    refuse(&mut wild, &["pretrain", "step ", "lower the learning rate"]);
+    refuse(&mut wild, &["pretrain", "step ", "Lower the learning rate"]);
+    refuse(&mut wild, &["pretrain", "step ", "Lower the learning rate"]);
     succeed(&mut stage(&scratch, "pretrain", &text, &out));
     succeed(&mut stage(&scratch, "extend", &text, &out));
     refuse(stage(&scratch, "r1", &text, &out).args(["--set", "r1.cold_start_lr=1e30"]), &["r1_cold_start", "step "]);
