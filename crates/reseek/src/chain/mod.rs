@@ -177,7 +177,7 @@ impl Chain {
             return Ok(None);
         }
         if self.ui.stopped() {
-            return Err(Failure::Interrupted(format!("before {name}")));
+            return Err(Failure::Interrupted(format!("stopped before {name}")));
         }
         dir.begin(&inputs)?;
         self.ui.begins(name);
