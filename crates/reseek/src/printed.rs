@@ -102,7 +102,7 @@ fn commands(text: &str) -> Vec<String> {
 fn call(part: &str) -> Option<String> {
     let part = part.trim();
     let part = part.strip_prefix("cargo run --release -- ").map_or(part.to_string(), |rest| format!("reseek {rest}"));
-    let end = [" > ", " #", "  "].iter().filter_map(|mark| part.find(mark)).min().unwrap_or(part.len());
+    let end = [" > ", " #", "  ", "\n"].iter().filter_map(|mark| part.find(mark)).min().unwrap_or(part.len());
     let name = |rest: &str| rest.starts_with(|c: char| c.is_ascii_lowercase() || c == '{' || c == '-');
     part.strip_prefix("reseek ").filter(|rest| name(rest)).map(|_| part[..end].trim_end().to_string())
 }
