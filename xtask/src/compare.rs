@@ -209,7 +209,7 @@ fn median(values: &[f64]) -> f64 {
 
 /// The last line that the command prints, which must be JSON.
 fn line_of(command: &mut Command) -> Result<Value, String> {
-    let out = command.output().map_err(|error| format!("{command:?}: {error}; hint: build with --release first"))?;
+    let out = command.output().map_err(|error| format!("{command:?}: {error}. Build with --release first."))?;
     let text = String::from_utf8_lossy(&out.stdout);
     let line = text.lines().last().unwrap_or_default();
     serde_json::from_str(line).map_err(|error| {

@@ -62,7 +62,7 @@ fn main() -> ExitCode {
         ["compare", python, scripts, models] => compare::compare(python, Path::new(scripts), models, 3),
         ["compare", python, scripts, models, rounds] => match rounds.parse() {
             Ok(rounds @ 1..=100) => compare::compare(python, Path::new(scripts), models, rounds),
-            _ => Err(format!("{rounds} rounds where 1 to 100 are expected")),
+            _ => Err(format!("{rounds} rounds will not do: give 1 to 100")),
         },
         _ => Err("usage: cargo xtask deps | licences | run DIR | compare PYTHON SCRIPTS MODELS [ROUNDS]".to_string()),
     };

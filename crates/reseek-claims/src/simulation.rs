@@ -186,7 +186,7 @@ fn positive(name: &str, value: f64) -> Result<f64, String> {
     if value.is_finite() && value > 0.0 {
         Ok(value)
     } else {
-        Err(format!("{name} is {value} where a positive number is expected; hint: fill it from the simulator"))
+        Err(format!("{name} is {value}, which is not a positive number. Fill it from the simulator."))
     }
 }
 
@@ -194,7 +194,7 @@ fn found(name: &str, value: f64) -> Result<Finding, String> {
     if value.is_finite() && value >= 0.0 {
         Finding::of(value, format!("{name} of the simulation"))
     } else {
-        Err(format!("{name} is {value} where a number from 0 is expected; hint: fill it from the simulator"))
+        Err(format!("{name} is {value}, which is not a number from 0. Fill it from the simulator."))
     }
 }
 
@@ -210,12 +210,10 @@ fn twenty_sms(s: &SimulatedFacts) -> Result<Finding, String> {
     let at = s.step_s_by_comm_sms.iter().find(|(sms, _)| *sms == COMM_SMS);
     let best = s.step_s_by_comm_sms.iter().min_by(|a, b| a.1.total_cmp(&b.1));
     let (Some((_, at)), Some((sms, best))) = (at, best) else {
-        return Err(format!("step_s_by_comm_sms has no {COMM_SMS} SMs; hint: simulate {COMM_SMS} and others"));
+        return Err(format!("step_s_by_comm_sms has no {COMM_SMS} SMs. Simulate {COMM_SMS} and others."));
     };
     if s.step_s_by_comm_sms.len() < 3 {
-        return Err(
-            "step_s_by_comm_sms has fewer than three entries; hint: simulate fewer and more than 20 SMs".to_string()
-        );
+        return Err("step_s_by_comm_sms has fewer than three entries. Simulate fewer and more than 20 SMs.".to_string());
     }
     Finding::of(at / best, format!("{at} s with {COMM_SMS} SMs / {best} s with {sms}, the fastest"))
 }
@@ -225,7 +223,7 @@ fn interval(name: &str, (low, mid, high): (f64, f64, f64)) -> Result<Finding, St
     let low = positive(&format!("{name}, low"), low)?;
     let high = positive(&format!("{name}, high"), high)?;
     if !(low <= mid && mid <= high) {
-        return Err(format!("{name} {low}, {mid}, {high} do not rise; hint: give low, middle, high"));
+        return Err(format!("{name} {low}, {mid}, {high} do not rise. Give low, middle, high."));
     }
     let working = format!("simulated {low:.0} to {high:.0} GPU-hours over what is assumed, {mid:.0} in the middle");
     Ok(Finding { value: mid, interval: Some((low, high)), working })

@@ -64,7 +64,7 @@ pub struct Difference {
 /// Why a claim cannot be verified.
 #[derive(Debug, thiserror::Error)]
 pub enum ClaimError {
-    #[error("there is no claim \"{id}\"; hint: did you mean {nearest}? `reseek claims list` shows all")]
+    #[error("there is no claim \"{id}\". Did you mean {nearest}? `reseek claims list` shows all.")]
     Unknown { id: String, nearest: &'static str },
     #[error("No run answers {id}: {what}. `reseek claims verify {id}` says what is known of it.")]
     NoRun { id: &'static str, what: &'static str },
@@ -154,7 +154,7 @@ fn open(claim: &Claim) -> Evidence {
 fn judge(claim: &Claim, found: Result<Finding, String>) -> Evidence {
     let finite = found.and_then(|f| match f.value.is_finite() {
         true => Ok(f),
-        false => Err(format!("{} is no number; hint: an input is missing or zero", f.working)),
+        false => Err(format!("{} is no number. An input is missing or zero.", f.working)),
     });
     let mut evidence = Evidence { verdict: Verdict::Inconclusive, ..open(claim) };
     match (finite, claim.published) {

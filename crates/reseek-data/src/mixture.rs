@@ -72,7 +72,7 @@ impl MixtureSpec {
                 key,
                 value: value.to_string(),
                 expected: "a share from 0 to 1",
-                hint: "0.1 is one in ten",
+                hint: "0.1 is one in ten.",
             }),
         };
         share("problem_share", self.problem_share)?;
@@ -85,7 +85,7 @@ impl MixtureSpec {
                 key: "problem_share + needles.share",
                 value: (self.problem_share + self.needles.share).to_string(),
                 expected: "at most 1",
-                hint: "the rest of the tokens is the corpus",
+                hint: "The rest of the tokens is the corpus.",
             });
         }
         if self.needles.facts == 0 || self.needles.facts > Haystack::FACTS_MAX {
@@ -93,7 +93,7 @@ impl MixtureSpec {
                 key: "needles.facts",
                 value: self.needles.facts.to_string(),
                 expected: "a number from 1 to 10",
-                hint: "each fact has a name of its own",
+                hint: "Each fact has a name of its own.",
             });
         }
         Ok(())

@@ -59,7 +59,7 @@ impl PackedBatches {
                 key: "seq_len",
                 value: "0".into(),
                 expected: "at least 1",
-                hint: "the nano scale has 256",
+                hint: "The nano scale has 256.",
             });
         }
         let (_, current) = mixture.item(cursor.item)?;

@@ -16,7 +16,7 @@ pub use score::{logprobs, score};
 pub enum EngineError {
     /// A prompt fills the model's context, so that no token can follow.
     #[error(
-        "request {request}: a prompt of {prompt} tokens leaves no room in a context of {context}; hint: shorten the prompt or extend the model"
+        "request {request}: a prompt of {prompt} tokens leaves no room in a context of {context}. Shorten the prompt or extend the model."
     )]
     PromptTooLong {
         /// Which request.
@@ -27,13 +27,13 @@ pub enum EngineError {
         context: usize,
     },
     /// A prompt without a token.
-    #[error("request {request}: the prompt is empty; hint: begin with the begin-of-sentence token")]
+    #[error("request {request}: the prompt is empty. Begin with the begin-of-sentence token.")]
     EmptyPrompt {
         /// Which request.
         request: usize,
     },
     /// A token that the model does not know.
-    #[error("token {token} is outside of the vocabulary of {vocab}; hint: the text was tokenised for another model")]
+    #[error("token {token} is outside of the vocabulary of {vocab}. The text was tokenised for another model.")]
     UnknownToken {
         /// The token.
         token: u32,
@@ -41,7 +41,7 @@ pub enum EngineError {
         vocab: usize,
     },
     /// A sampling setting outside of its range.
-    #[error("{key} is {value}, allowed is {allowed}; hint: {hint}")]
+    #[error("{key} {value} will not do: it takes {allowed}. {hint}")]
     Setting {
         /// Which setting.
         key: &'static str,
@@ -54,7 +54,7 @@ pub enum EngineError {
     },
     /// The model's output is not a number.
     #[error(
-        "the model gives a probability that is not a number at position {position}; hint: its weights are damaged or its training diverged"
+        "the model gives a probability that is not a number at position {position}. Its weights are damaged or its training diverged."
     )]
     NotFinite {
         /// Position in the sequence.

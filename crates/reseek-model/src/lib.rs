@@ -44,7 +44,7 @@ pub enum ModelError {
     #[error(transparent)]
     Spec(#[from] SpecError),
     /// The specification is sound, but this crate does not compute it.
-    #[error("{what} is not implemented; hint: {hint}")]
+    #[error("{what} is not implemented. {hint}")]
     Unsupported {
         /// The part that is missing.
         what: String,
@@ -52,20 +52,20 @@ pub enum ModelError {
         hint: &'static str,
     },
     /// A tensor that the specification lists was not given.
-    #[error("tensor {name} is missing; hint: the file does not belong to this config.json, or it is incomplete")]
+    #[error("tensor {name} is missing. The file does not belong to this config.json, or it is incomplete.")]
     MissingTensor {
         /// Its Hugging Face name.
         name: String,
     },
     /// A tensor that the specification does not list was given.
-    #[error("tensor {name} is not part of this model; hint: the file does not belong to this config.json")]
+    #[error("tensor {name} is not part of this model. The file does not belong to this config.json.")]
     UnknownTensor {
         /// Its Hugging Face name.
         name: String,
     },
     /// A tensor has another shape than the specification says.
     #[error(
-        "tensor {name} has shape {found:?}, config.json asks for {expected:?}; hint: one of the two is of another model"
+        "tensor {name} has shape {found:?}, config.json asks for {expected:?}. One of the two is of another model."
     )]
     TensorShape {
         /// Its Hugging Face name.
@@ -84,16 +84,16 @@ pub(crate) fn check(spec: &ModelSpec) -> Result<(), ModelError> {
         let what = "DeepSeek-V2's softmax gate".to_string();
         return Err(ModelError::Unsupported {
             what,
-            hint: "V2 is a preset for counting and simulation; run a deepseek_v3 model",
+            hint: "V2 is a preset for counting and simulation; run a deepseek_v3 model.",
         });
     }
     if spec.moe.as_ref().is_some_and(|moe| moe.scoring == Scoring::Softmax) {
         let what = "a softmax gate".to_string();
-        return Err(ModelError::Unsupported { what, hint: "set scoring_func to sigmoid, as V3 has it" });
+        return Err(ModelError::Unsupported { what, hint: "Set scoring_func to sigmoid, as V3 has it." });
     }
     if spec.num_nextn_predict_layers > 1 {
         let what = format!("multi-token prediction of depth {}", spec.num_nextn_predict_layers);
-        return Err(ModelError::Unsupported { what, hint: "set num_nextn_predict_layers to 1 or 0" });
+        return Err(ModelError::Unsupported { what, hint: "Set num_nextn_predict_layers to 1 or 0." });
     }
     Ok(())
 }

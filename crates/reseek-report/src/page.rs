@@ -14,7 +14,7 @@ use crate::svg::{Dot, Series, chances, intervals};
 #[derive(Debug, thiserror::Error)]
 pub enum ReportError {
     /// The template and the data do not fit, which is a defect.
-    #[error("the report cannot be rendered: {0:#}; hint: this is a defect of the template")]
+    #[error("the report cannot be rendered: {0:#}. This is a defect of the template.")]
     Template(#[from] minijinja::Error),
 }
 

@@ -31,7 +31,7 @@ pub enum RlError {
     Train(#[from] TrainError),
     /// The sampler's policy is not the trainer's.
     #[error(
-        "step {step}: before any update a token's probability ratio is off 1 by {gap}, allowed is 1e-5; hint: sampler and trainer compute different models, which is a defect: run the parity tests"
+        "step {step}: before any update a token's probability ratio is off 1 by {gap}, allowed is 1e-5. Sampler and trainer compute different models, which is a defect: run the parity tests."
     )]
     OffPolicy {
         /// The step.
@@ -41,7 +41,7 @@ pub enum RlError {
     },
     /// A reference copied from the policy differs from it.
     #[error(
-        "step {step}: KL to a reference copied just now is {kl}, it must be 0; hint: reference and policy compute different models, which is a defect"
+        "step {step}: KL to a reference copied just now is {kl}, it must be 0. Reference and policy compute different models, which is a defect."
     )]
     StaleReference {
         /// The step.

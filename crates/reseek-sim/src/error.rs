@@ -1,11 +1,11 @@
 //! Why a simulation is refused.
 
-use reseek_spec::SpecError;
+use reseek_spec::{SpecError, sentence};
 
 /// Why a simulation is refused.
 #[derive(Debug, thiserror::Error)]
 pub enum SimError {
-    #[error("{found} where {allowed} is expected; hint: {hint}")]
+    #[error("{found} will not do: it takes {allowed}. {}", sentence(hint))]
     Plan { found: String, allowed: String, hint: String },
     #[error(transparent)]
     Spec(#[from] SpecError),

@@ -150,8 +150,8 @@ impl Plan {
             let found = format!("tp {} × cp {} × pp {} × dp {}", self.tp, self.cp, self.pp, self.dp);
             let others = self.tp.saturating_mul(self.cp).saturating_mul(self.pp);
             let hint = match cluster.gpus % others {
-                0 => format!("dp {} fills the cluster", cluster.gpus / others),
-                _ => format!("tp × cp × pp = {others} must divide {}", cluster.gpus),
+                0 => format!("use --dp {}, which fills the cluster", cluster.gpus / others),
+                _ => format!("the product tp × cp × pp = {others} must divide {}", cluster.gpus),
             };
             return Err(SimError::plan(found, &format!("{} GPUs", cluster.gpus), &hint));
         }

@@ -110,8 +110,14 @@ pub fn sweep(
         ruled_out.memory += reasons.memory;
     }
     if found.is_empty() {
-        let none = format!("none of {} plans holds ({} fail in memory)", jobs.len(), ruled_out.memory);
-        return Err(SimError::plan(none, "one that does", "more GPUs, a global batch with more divisors, or fp8"));
+        let none = format!(
+            "{}x{}, where none of {} plans holds ({} fail in memory),",
+            cluster.gpu.name,
+            cluster.gpus,
+            jobs.len(),
+            ruled_out.memory
+        );
+        return Err(SimError::plan(none, "room for one", "take more GPUs, a global batch with more divisors, or fp8"));
     }
     let best = |key: fn(&Candidate) -> f64| -> Result<Vec<Candidate>, SimError> {
         let mut sorted: Vec<&(usize, Candidate)> = found.iter().collect();

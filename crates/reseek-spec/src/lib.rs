@@ -9,6 +9,7 @@
 
 mod cluster;
 mod count;
+mod explain;
 mod family;
 mod hf;
 mod hf_config;
@@ -20,10 +21,12 @@ mod recipe_check;
 mod resolve;
 mod rope;
 pub mod schedule;
+mod sentence;
 mod tensors;
 
 pub use cluster::{ClusterSpec, GPUS, GpuKind, GpuSpec};
 pub use count::{ParamCounts, TrainFlops, TrainMemory};
+pub use explain::explain;
 pub use family::Family;
 pub use model::{MlaSpec, ModelSpec, MoeSpec, RopeScaling, Scoring, SlidingWindow};
 pub use numbers::{parse_count, thousands};
@@ -33,28 +36,32 @@ pub use recipe::{
     RecipeSpec, RlRecipe, SftRecipe, TasksRecipe, TokenizerRecipe,
 };
 pub use resolve::{Layer, Resolved, nearest, resolve};
+pub use sentence::sentence;
 pub use tensors::{Role, TensorSpec};
+
+use sentence::sentences;
 
 /// Why a specification is refused.
 #[derive(Debug, thiserror::Error)]
 pub enum SpecError {
-    #[error("config.json cannot be read: {message}; hint: is it a Hugging Face configuration?")]
+    #[error("config.json cannot be read: {message}. Is it a Hugging Face configuration?")]
     Json { message: String },
-    #[error("model_type \"{found}\" is not known: {missing}; hint: known are {known}")]
+    #[error("model_type \"{found}\" is not known: {missing}. Known are {known}.")]
     Architecture { found: String, known: String, missing: String },
     #[error(
-        "model_type \"{found}\" can be counted and simulated, not computed{why}; hint: `reseek params` and `reseek sim` take it, all else \
-         takes {known}"
+        "model_type \"{found}\" can be counted and simulated, not computed{why}. `reseek params` and `reseek sim` take it, all else takes \
+         {known}."
     )]
     CountedOnly { found: String, known: String, why: String },
-    #[error("config.json lacks {key}; hint: the model cannot be counted without it")]
+    #[error("config.json lacks {key}. The model cannot be counted without it.")]
     Missing { key: String },
-    #[error("{what} where {allowed} is expected; hint: {hint}")]
+    /// `what` is a key with its value, `allowed` what it may be; both are parts of one sentence.
+    #[error("{what} will not do: it takes {allowed}. {}", sentence(hint))]
     Clash { what: String, allowed: String, hint: String },
-    #[error("no preset is called \"{name}\"; hint: there are {known}")]
+    #[error("no preset is called \"{name}\". There are {known}.")]
     Preset { name: String, known: String },
-    #[error("{layer}: {message}; hint: {hint}")]
-    Recipe { layer: String, message: String, hint: String },
+    #[error("{layer}: {}", sentences(message, mend))]
+    Recipe { layer: String, message: String, mend: String },
 }
 
 impl SpecError {

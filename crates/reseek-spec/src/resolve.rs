@@ -4,6 +4,7 @@
 use sha2::{Digest, Sha256};
 use toml::{Table, Value};
 
+use crate::explain::{mend, no_key};
 use crate::recipe_check::{check_ranges, check_together};
 use crate::{RecipeSpec, Scale, SpecError, parse_count};
 
@@ -47,7 +48,7 @@ pub fn resolve(scale: Scale, layers: &[Layer], settings: &[String]) -> Result<Re
         let parsed: Table = layer.text.parse().map_err(|error: toml::de::Error| SpecError::Recipe {
             layer: layer.name.clone(),
             message: error.to_string().trim_end().to_string(),
-            hint: "mend the TOML".to_string(),
+            mend: "Mend the TOML.".to_string(),
         })?;
         merge(&mut table, parsed, Some(&known), "", &layer.name)?;
     }
@@ -59,7 +60,7 @@ pub fn resolve(scale: Scale, layers: &[Layer], settings: &[String]) -> Result<Re
     let recipe: RecipeSpec = toml::from_str(&text).map_err(|error| SpecError::Recipe {
         layer: "the recipe".to_string(),
         message: error.message().to_string(),
-        hint: "compare with `reseek config`".to_string(),
+        mend: "Compare with what `reseek config` prints.".to_string(),
     })?;
     check_together(&recipe)?;
     let toml = toml::to_string(&recipe).expect("a recipe is TOML");
@@ -72,7 +73,7 @@ fn parse_setting(setting: &str) -> Result<Table, SpecError> {
     let wrong = |message: String| SpecError::Recipe {
         layer: format!("--set {setting}"),
         message,
-        hint: "write it as --set zero.steps=40".to_string(),
+        mend: "Write it as --set zero.steps=40.".to_string(),
     };
     let (key, value) = setting.split_once('=').ok_or_else(|| wrong("no = between key and value".to_string()))?;
     let parse = |value: &str| format!("x = {value}").parse::<Table>().ok().and_then(|mut table| table.remove("x"));
@@ -112,15 +113,15 @@ fn merge(table: &mut Table, over: Table, known: Option<&Table>, prefix: &str, la
 }
 
 fn check(path: &str, key: &str, value: &mut Value, known: &Table, layer: &str) -> Result<(), SpecError> {
-    let wrong = |message: String, hint: String| Err(SpecError::Recipe { layer: layer.to_string(), message, hint });
+    let wrong = |message: String, mend: String| Err(SpecError::Recipe { layer: layer.to_string(), message, mend });
     let Some(expected) = known.get(key) else {
-        let nearest = nearest(key, known.keys().map(String::as_str));
-        let hint = nearest.map_or("see `reseek config`".to_string(), |near| format!("did you mean {near}?"));
-        return wrong(format!("unknown key {path}"), hint);
+        let path = path.to_string() + &inside(value);
+        return wrong(no_key(&path), mend(&path));
     };
     // What a model is follows from the dial alone: a recipe of one scale for the model of another is neither.
     if path == "scale" && expected != value {
-        return wrong(format!("scale is {value}, this command's is {expected}"), "set it with --scale".to_string());
+        let message = format!("scale is {value}, and this command's is {expected}");
+        return wrong(message, "Set it with --scale.".to_string());
     }
     if let (Value::Float(_), Value::Integer(n)) = (expected, &*value) {
         *value = Value::Float(*n as f64);
@@ -133,10 +134,21 @@ fn check(path: &str, key: &str, value: &mut Value, known: &Table, layer: &str) -
         }
     }
     if expected.type_str() != value.type_str() {
-        let message = format!("{path} is {} ({}), expected is {}", value, value.type_str(), expected.type_str());
-        return wrong(message, format!("the preset has {path} = {expected}"));
+        let message =
+            format!("{path} = {value} is of type {}, but it must be of type {}", value.type_str(), expected.type_str());
+        return wrong(message, format!("The scale's own recipe has {path} = {expected}."));
     }
     Ok(())
+}
+
+/// The way on to the first value in a table, which is what someone meant who wrote `[zreo] steps = 3`.
+fn inside(value: &Value) -> String {
+    match value {
+        Value::Table(table) => {
+            table.iter().next().map_or(String::new(), |(key, value)| format!(".{key}{}", inside(value)))
+        }
+        _ => String::new(),
+    }
 }
 
 /// The known name with the fewest letters to change (Levenshtein's distance), the first of equals. Only the beginning of a name that came

@@ -3,51 +3,53 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// An error of this room. Every message names the file and ends with a hint.
+use reseek_spec::sentence;
+
+/// An error of this room. Every message names the file, and its last sentence says what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The operating system refused.
-    #[error("cannot {operation} {}: {source}; hint: {}", path.display(), io_hint(source))]
+    #[error("cannot {operation} {}: {source}. {}", path.display(), sentence(io_hint(source)))]
     Io { operation: &'static str, path: PathBuf, source: io::Error },
 
     /// A file's bytes are not those that its manifest vouches for.
     #[error(
         "{} is damaged: the manifest says {expected_bytes} bytes with sha256 {expected}, the file has \
-         {found_bytes} bytes with sha256 {found}; hint: restore the file from a copy, or remove the folder \
-         {} and run the same command again to make it anew", path.display(), folder(path)
+         {found_bytes} bytes with sha256 {found}. Restore the file from a copy, or remove the folder \
+         {} and run the same command again to make it anew.", path.display(), folder(path)
     )]
     Damaged { path: PathBuf, expected_bytes: u64, expected: String, found_bytes: u64, found: String },
 
     /// A manifest lists a file that is not there.
     #[error(
-        "{} is missing, though the manifest lists it with sha256 {expected}; hint: restore it from a copy, or \
-         remove the folder {} and run the same command again", path.display(), folder(path)
+        "{} is missing, though the manifest lists it with sha256 {expected}. Restore it from a copy, or \
+         remove the folder {} and run the same command again.", path.display(), folder(path)
     )]
     MissingFile { path: PathBuf, expected: String },
 
     /// A file that would be read lies in a verified folder, but the manifest does not vouch for it.
     #[error(
-        "{} is not listed in the folder's manifest, yet it would be read; hint: move it out of the folder",
+        "{} is not listed in the folder's manifest, yet it would be read. Move it out of the folder.",
         path.display()
     )]
     UnlistedFile { path: PathBuf },
 
     /// The manifest is written last, so a folder without one was never finished.
     #[error(
-        "{} has no manifest.json, so it was never finished; hint: run the same command again, or name a finished \
-         folder", path.display()
+        "{} has no manifest.json, so it was never finished. Run the same command again, or name a finished \
+         folder.", path.display()
     )]
     NoManifest { path: PathBuf },
 
     /// A name that could lead out of its folder, or that this room keeps for itself.
     #[error(
-        "{}: the name {name:?} is refused: {reason}; hint: names are relative, with / between plain parts",
+        "{}: the name {name:?} is refused: {reason}. Names are relative, with / between plain parts.",
         path.display()
     )]
     Name { path: PathBuf, name: String, reason: &'static str },
 
     /// A file whose content is not what its name promises.
-    #[error("{}: {reason}; hint: {mend}", path.display())]
+    #[error("{}: {reason}. {}", path.display(), sentence(mend))]
     Malformed { path: PathBuf, reason: String, mend: String },
 
     /// config.json does not describe a model that reseek knows.
@@ -56,65 +58,65 @@ pub enum StoreError {
 
     /// The specification needs a tensor that is not there.
     #[error(
-        "{}: tensor {name} of shape {shape:?} is missing; hint: {}", path.display(), missing_tensor_hint(name)
+        "{}: tensor {name} of shape {shape:?} is missing. {}", path.display(), sentence(missing_tensor_hint(name))
     )]
     MissingTensor { path: PathBuf, name: String, shape: Vec<usize> },
 
     /// A tensor that the specification does not have.
     #[error(
-        "{}: tensor {name} of shape {shape:?} is not part of the model that config.json describes; hint: check \
-         num_hidden_layers, the expert counts and model_type in config.json", path.display()
+        "{}: tensor {name} of shape {shape:?} is not part of the model that config.json describes. Check \
+         num_hidden_layers, the expert counts and model_type in config.json.", path.display()
     )]
     ExtraTensor { path: PathBuf, name: String, shape: Vec<usize> },
 
     /// A tensor given twice.
-    #[error("{}: tensor {name} is given twice; hint: give each tensor once", path.display())]
+    #[error("{}: tensor {name} is given twice. Give each tensor once.", path.display())]
     DuplicateTensor { path: PathBuf, name: String },
 
     /// A tensor of another shape than the specification's.
     #[error(
-        "{}: tensor {name} has shape {found:?}, config.json asks for {expected:?}; hint: weights and config.json \
-         belong to different models, take both from the same folder", path.display()
+        "{}: tensor {name} has shape {found:?}, config.json asks for {expected:?}. Weights and config.json \
+         belong to different models, take both from the same folder.", path.display()
     )]
     TensorShape { path: PathBuf, name: String, expected: Vec<usize>, found: Vec<usize> },
 
     /// A number format that this room does not read.
     #[error(
-        "{}: tensor {name} is stored as {dtype}, readable are F32, BF16 and F16; hint: convert the file to BF16 \
-         first", path.display()
+        "{}: tensor {name} is stored as {dtype}, readable are F32, BF16 and F16. Convert the file to BF16 \
+         first.", path.display()
     )]
     TensorDtype { path: PathBuf, name: String, dtype: String },
 
     /// A kind of block that this room does not read.
     #[error(
-        "{}: tensor {name} is of GGUF kind {number}, readable are F32 (0), F16 (1), Q4_0 (2), Q4_1 (3) and Q8_0 (8); hint: \
-         convert the model to one of these, for example with llama-quantize", path.display()
+        "{}: tensor {name} is of GGUF kind {number}, readable are F32 (0), F16 (1), Q4_0 (2), Q4_1 (3) and Q8_0 (8). \
+         Convert the model to one of these, for example with llama-quantize.", path.display()
     )]
     TensorKind { path: PathBuf, name: String, number: u32 },
 
     /// Another live process works in the run directory.
     #[error(
-        "{} is in use by process {pid}; hint: wait for it or stop it, or choose another folder with --out",
+        "{} is in use by process {pid}. Wait for it or stop it, or choose another folder with --out.",
         path.display()
     )]
     Locked { path: PathBuf, pid: String },
 
     /// The directory belongs to a run with other settings.
     #[error(
-        "{} was made with {what} {found}, this command has {what} {wanted}; hint: choose another folder with --out, \
-         go back to the first {what}, or remove the folder", path.display()
+        "{} was made with {what} {found}, this command has {what} {wanted}. Choose another folder with --out, \
+         go back to the first {what}, or remove the folder.", path.display()
     )]
     OtherRun { path: PathBuf, what: &'static str, found: String, wanted: String },
 
     /// States were saved, but none of them is whole.
     #[error(
-        "{}: no saved state is whole: {}; hint: restore one from a copy, or remove {} to begin this stage again",
+        "{}: no saved state is whole: {}. Restore one from a copy, or remove {} to begin this stage again.",
         path.display(), join(damaged), path.display()
     )]
     NoWholeState { path: PathBuf, damaged: Vec<StoreError> },
 
     /// A number in summary.json that cannot be.
-    #[error("{}: {field} is {value}, it must be {expected}; hint: {mend}", path.display())]
+    #[error("{}: {field} is {value}, and it must be {expected}. {}", path.display(), sentence(mend))]
     Summary { path: PathBuf, field: String, value: String, expected: &'static str, mend: &'static str },
 }
 

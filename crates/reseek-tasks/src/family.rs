@@ -65,7 +65,7 @@ pub const LEVELS: u8 = 3;
 
 /// A name that no family has.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error("there is no task family {name:?}\n  hint: the families are {}", Family::ALL.map(Family::name).join(", "))]
+#[error("there is no task family {name:?}. The families are {}.", Family::ALL.map(Family::name).join(", "))]
 pub struct UnknownFamily {
     pub name: String,
 }

@@ -113,11 +113,11 @@ impl Default for TaskMix {
 /// A mixture from which nothing can be drawn.
 #[derive(Clone, Debug, PartialEq, Error)]
 pub enum MixError {
-    #[error("the task mix has no family\n  hint: list at least one in families, or leave the key out for all of them")]
+    #[error("the task mix has no family. List at least one in families, or leave the key out for all of them.")]
     NoFamily,
-    #[error("level weights {levels:?} cannot be drawn by\n  hint: give non-negative weights, at least one above 0")]
+    #[error("level weights {levels:?} cannot be drawn by. Give non-negative weights, at least one above 0.")]
     Levels { levels: [f64; LEVELS as usize] },
-    #[error("chinese_share is {share}, outside 0 to 1\n  hint: 0.3 makes three problems in ten Chinese")]
+    #[error("chinese_share is {share}, outside 0 to 1. 0.3 makes three problems in ten Chinese.")]
     ChineseShare { share: f64 },
 }
 

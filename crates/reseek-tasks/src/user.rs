@@ -17,15 +17,15 @@ const FAMILY: &str = "user";
 /// What is wrong with a file of problems. Lines count from 1.
 #[derive(Debug, Error)]
 pub enum UserProblemError {
-    #[error("{file}:{line}: the line is not UTF-8\n  hint: save the file as UTF-8")]
+    #[error("{file}:{line}: the line is not UTF-8. Save the file as UTF-8.")]
     NotUtf8 { file: String, line: usize },
-    #[error("{file}:{line}: the line is no JSON object: {message}\n  hint: each line is {EXAMPLE}")]
+    #[error("{file}:{line}: the line is no JSON object: {message}. Each line is {EXAMPLE}.")]
     NotAnObject { file: String, line: usize, message: String },
-    #[error("{file}:{line}: field `{field}` is missing\n  hint: each line is {EXAMPLE}")]
+    #[error("{file}:{line}: field `{field}` is missing. Each line is {EXAMPLE}.")]
     Missing { file: String, line: usize, field: &'static str },
-    #[error("{file}:{line}: field `{field}` is {found}, expected {expected}\n  hint: each line is {EXAMPLE}")]
+    #[error("{file}:{line}: field `{field}` is {found}, which is not {expected}. Each line is {EXAMPLE}.")]
     Invalid { file: String, line: usize, field: &'static str, found: String, expected: &'static str },
-    #[error("{file}: no problem in the file\n  hint: each line is {EXAMPLE}")]
+    #[error("{file}: no problem in the file. Each line is {EXAMPLE}.")]
     Empty { file: String },
 }
 

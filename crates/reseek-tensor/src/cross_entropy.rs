@@ -170,7 +170,7 @@ impl Softmax {
 
 fn check(hidden: &[f32], head: &Linear, targets: &[u32], grads: Option<&LmGrads>) {
     let (width, vocab, rows) = (head.in_features(), head.out_features(), targets.len());
-    assert_eq!(hidden.len(), rows * width, "hidden has {} values, expected {rows} rows of {width}", hidden.len());
+    assert_eq!(hidden.len(), rows * width, "hidden has {} values, which are not {rows} rows of {width}", hidden.len());
     if let Some(target) = targets.iter().find(|&&target| target != IGNORE && target as usize >= vocab) {
         panic!("target {target} is outside the vocabulary of {vocab}");
     }

@@ -156,13 +156,13 @@ mod tests {
         let message = |text| parse(text, without_avx512).unwrap_err().to_string();
         assert_eq!(
             message("sse9"),
-            "RESEEK_SIMD=sse9: expected avx512, avx2, neon or portable (hint: unset RESEEK_SIMD for the default)"
+            "RESEEK_SIMD=sse9 will not do: it takes avx512, avx2, neon or portable. Unset RESEEK_SIMD for the default."
         );
-        assert!(message("avx512").contains("expected avx2 or portable: this machine has no avx512"));
+        assert!(message("avx512").contains("it takes avx2 or portable: this machine has no avx512"));
         // NEON stands below AVX2 in the list and is not on its machines.
         assert!(message("neon").contains("this machine has no neon"));
         assert!(
-            parse("avx2", |level| level == SimdLevel::Portable).unwrap_err().to_string().contains("expected portable:")
+            parse("avx2", |level| level == SimdLevel::Portable).unwrap_err().to_string().contains("it takes portable:")
         );
     }
 

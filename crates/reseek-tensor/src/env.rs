@@ -21,7 +21,7 @@ impl EnvError {
 impl fmt::Display for EnvError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { variable, value, expected } = self;
-        write!(f, "{variable}={value}: expected {expected} (hint: unset {variable} for the default)")
+        write!(f, "{variable}={value} will not do: it takes {expected}. Unset {variable} for the default.")
     }
 }
 

@@ -116,7 +116,7 @@ impl Linear {
     }
 }
 
-const QUANTISED: &str = "a quantised matrix has no gradient (hint: load the model in f32 or bf16 to train it)";
+const QUANTISED: &str = "a quantised matrix has no gradient. Load the model in f32 or bf16 to train it.";
 
 /// `y[t, out] = x[t, in]·Wᵀ`.
 ///

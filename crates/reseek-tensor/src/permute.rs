@@ -119,7 +119,7 @@ fn gather_add_body<V: Lanes>(y: &mut [f32], x: &[f32], rows: &[u32], weights: Op
 
 fn check(name: &str, permuted: usize, whole: usize, rows: &[u32], d: usize) {
     assert!(d > 0, "rows of no values");
-    assert_eq!(permuted, rows.len() * d, "{name} has {permuted} values, expected {} rows of {d}", rows.len());
+    assert_eq!(permuted, rows.len() * d, "{name} has {permuted} values, which are not {} rows of {d}", rows.len());
     assert!(whole.is_multiple_of(d), "{whole} values are not whole rows of {d}");
     if let Some(row) = rows.iter().find(|&&row| row as usize >= whole / d) {
         panic!("row {row} asked for, there are {}", whole / d);

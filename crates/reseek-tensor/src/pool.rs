@@ -188,7 +188,7 @@ mod tests {
         assert_eq!(parse_threads("3"), Ok(3));
         for text in ["0", "-1", "two", "1e9", "99999999999999999999"] {
             let error = parse_threads(text).unwrap_err().to_string();
-            assert!(error.starts_with(&format!("RESEEK_THREADS={text}: expected a number")), "{error}");
+            assert!(error.starts_with(&format!("RESEEK_THREADS={text} will not do: it takes a number")), "{error}");
         }
     }
 

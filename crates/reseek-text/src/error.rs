@@ -7,36 +7,34 @@ use std::path::PathBuf;
 pub enum TextError {
     /// The vocabulary cannot hold its fixed part.
     #[error(
-        "vocab_size {vocab_size} is too small: {fixed} entries are fixed (special tokens and 256 bytes); \
-         hint: choose at least {fixed}, for the nano scale 2048"
+        "vocab_size {vocab_size} is too small: {fixed} entries are fixed (special tokens and 256 bytes). \
+         Choose at least {fixed}, for the nano scale 2048."
     )]
     VocabTooSmall { vocab_size: usize, fixed: usize },
     /// A digit group that is not 1, 2 or 3.
-    #[error("digit_group {0} is not 1, 2 or 3; hint: 1 reads numbers digit by digit, 3 is DeepSeek-V3's")]
+    #[error("digit_group {0} is not 1, 2 or 3. 1 reads numbers digit by digit, 3 is DeepSeek-V3's.")]
     DigitGroup(usize),
     /// Training on nothing.
-    #[error("there is no text to train a tokenizer on; hint: the corpus is empty or holds only white space")]
+    #[error("there is no text to train a tokenizer on. The corpus is empty or holds only white space.")]
     EmptyCorpus,
     /// A file that cannot be read.
-    #[error("{path}: {source}; hint: name a folder that holds tokenizer.json")]
+    #[error("{path}: {source}. Name a folder that holds tokenizer.json.")]
     Read { path: PathBuf, source: std::io::Error },
     /// A tokenizer.json or tokenizer_config.json that cannot be understood.
-    #[error("{place}: {reason}; hint: the file is damaged or not a Hugging Face tokenizer")]
+    #[error("{place}: {reason}. The file is damaged or not a Hugging Face tokenizer.")]
     Malformed { place: String, reason: String },
     /// A tokenizer of another kind.
     #[error(
-        "{place}: the decoder is {decoder}, reseek reads byte-level BPE (ByteLevel) only; hint: use a Llama-3, Qwen or DeepSeek tokenizer"
+        "{place}: the decoder is {decoder}, reseek reads byte-level BPE (ByteLevel) only. Use a Llama-3, Qwen or DeepSeek tokenizer."
     )]
     NotByteLevel { place: String, decoder: String },
     /// A control token that this tokenizer does not have.
-    #[error(
-        "the tokenizer has no token {token}; hint: train one with `reseek tokenizer train`, or choose a model that has it"
-    )]
+    #[error("the tokenizer has no token {token}. Train one with `reseek tokenizer`, or choose a model that has it.")]
     MissingSpecial { token: String },
     /// The tokenizers crate refused a text.
     #[error("cannot tokenize a text of {bytes} bytes: {reason}")]
     Encode { bytes: usize, reason: String },
     /// A chat template that does not parse, or that refused the messages.
-    #[error("chat template: {reason}; hint: check the roles of the messages and chat_template.jinja")]
+    #[error("chat template: {reason}. Check the roles of the messages and chat_template.jinja.")]
     Template { reason: String },
 }

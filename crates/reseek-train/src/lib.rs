@@ -22,7 +22,7 @@ pub use step::{Learner, Sequence, StepReport, StepSettings, expert_load_max};
 pub enum TrainError {
     /// A number that is not finite.
     #[error(
-        "step {step}: the {what} is {value}; hint: lower the learning rate; the last saved state is whole and the run continues from it"
+        "step {step}: the {what} is {value}. Lower the learning rate; the last saved state is whole and the run continues from it."
     )]
     Diverged {
         /// Which number.

@@ -23,36 +23,36 @@ pub enum Command {
         after_help = "Example: reseek replicate --seed 2 --out runs/second\n\nThe same command again continues a run that was stopped, and skips what is done."
     )]
     Replicate(RunArgs),
-    /// Stage 1: train the byte-level BPE tokenizer
+    /// Stage 1: train the tokenizer, byte-level BPE, on the corpus
     #[command(after_help = "Example: reseek tokenizer --out runs/nano --set tokenizer.vocab_size=4096")]
     Tokenizer(RunArgs),
     /// Stage 2: pre-train V3's base model
     #[command(after_help = "Example: reseek pretrain --out runs/nano")]
     Pretrain(RunArgs),
-    /// Stage 3: extend the context with YaRN
+    /// Stage 3: extend the context, the tokens that the base reads at once, with YaRN
     #[command(after_help = "Example: reseek extend --out runs/nano")]
     Extend(RunArgs),
-    /// Stage 4: R1-Zero, GRPO straight on the base model
+    /// Stage 4: R1-Zero, reinforcement learning (GRPO) straight on the base, with rewards by rule alone
     #[command(after_help = "Example: reseek zero --out runs/nano --set zero.steps=200")]
     Zero(RunArgs),
-    /// Stage 5: R1's cold start, RL, rejection sampling, fine-tuning and RL over all scenarios
+    /// Stage 5: R1, in five steps: cold start, RL, rejection sampling, fine-tuning, RL over all scenarios
     #[command(after_help = "Example: reseek r1 --out runs/nano")]
     R1(RunArgs),
-    /// Stage 6: a dense student by distillation, and the same by RL alone
+    /// Stage 6: a small dense model taught by R1's answers, and the same model by RL alone
     #[command(after_help = "Example: reseek distil --out runs/nano")]
     Distil(RunArgs),
-    /// Stage 7: evaluate every model of the run
+    /// Stage 7: ask every model of the run held-out problems, several times each
     #[command(after_help = "Example: reseek eval --out runs/nano --set eval.k=8")]
     Eval(RunArgs),
-    /// Stage 8: summary.json and the report page
+    /// Stage 8: the report page, report/index.html, and summary.json
     #[command(
         args_conflicts_with_subcommands = true,
         after_help = "Examples: reseek report --out runs/nano\n          reseek report --out runs/nano --beside runs/nano-f32\n          reseek report sim --out runs/sim"
     )]
     Report(ReportArgs),
-    /// Show the recipe with every key decided
+    /// Show the recipe: every setting and its value; --explain says what each is
     #[command(
-        after_help = "Examples: reseek config --scale micro --set zero.steps=40\n          reseek config zero > zero.toml; reseek zero --recipe zero.toml"
+        after_help = "Examples: reseek config --scale micro --set zero.steps=40\n          reseek config zero > zero.toml; reseek zero --recipe zero.toml\n          reseek config --explain zero.lr\n          reseek config --explain learning_rate"
     )]
     Config(ShowArgs),
     /// Count a model: parameters, operations a token, bytes of cache
@@ -66,7 +66,7 @@ pub enum Command {
         after_help = "Examples: reseek cost\n          reseek cost --preset everything --price gpu_hour_usd=1.5:2:4\n          reseek cost --subject deepseek-v3-r1 --subject llama-3.1-405b"
     )]
     Cost(CostArgs),
-    /// The ledger: what DeepSeek's reports claim and what we found
+    /// What DeepSeek's reports claim, one by one, and what checking them found
     #[command(subcommand, after_help = "Example: reseek claims verify")]
     Claims(ClaimsCommand),
     /// Log-probabilities of a text's tokens under a model
@@ -89,7 +89,7 @@ pub enum Command {
 pub struct RunArgs {
     #[command(flatten)]
     pub config: ConfigArgs,
-    /// Folder of the run
+    /// Folder of the run [default: runs/ and the scale, such as runs/nano]
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
     /// Seed of every random stream [default: the run's; 1 for a new one]
@@ -155,6 +155,9 @@ pub struct ShowArgs {
     /// How many problems each family can ask, beside how many the run draws
     #[arg(long, conflicts_with = "section")]
     pub families: bool,
+    /// Say what every key is, its unit, the papers' value and its source; or only of this key, or of one that another library calls so
+    #[arg(long, value_name = "KEY", num_args = 0..=1, default_missing_value = "", conflicts_with = "json")]
+    pub explain: Option<String>,
     #[command(flatten)]
     pub config: ConfigArgs,
 }
@@ -218,7 +221,7 @@ pub struct GenerateArgs {
     /// The text to go on from; the model's begin-of-sentence token is put before it
     #[arg(long)]
     pub prompt: String,
-    /// Completions wanted
+    /// Completions to sample
     #[arg(short, default_value_t = 1, value_parser = count_to_4096)]
     pub n: usize,
     #[command(flatten)]

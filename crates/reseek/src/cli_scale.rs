@@ -24,7 +24,7 @@ pub enum SimCommand {
     )]
     Schedule(Box<ScheduleArgs>),
 
-    /// Measures this machine's rates in a second or two, for `sim run v3-nano --cluster laptop`
+    /// Measure this machine's rates in a second or two, for `reseek sim run v3-nano --cluster laptop`
     #[command(after_help = "Example: reseek sim calibrate --out rates.json")]
     Calibrate(CalibrateArgs),
     /// Published runs beside what the simulator says of them; exit code 1 when one is out of tolerance
@@ -125,10 +125,10 @@ pub struct PlanArgs {
     /// 1f1b, interleaved, zb1p, dualpipe or dualpipev
     #[arg(long)]
     pub schedule: Option<String>,
-    /// What the backward pass computes again
+    /// Activations that the backward pass computes again instead of finding them kept
     #[arg(long, value_enum)]
     pub recompute: Option<RecomputeName>,
-    /// What products are computed in
+    /// Format in which linear layers multiply
     #[arg(long, value_enum)]
     pub precision: Option<PrecisionName>,
     /// Generation of attention and element-wise kernels
@@ -210,7 +210,7 @@ pub struct SweepArgs {
     /// Tokens in a sequence
     #[arg(long, default_value_t = 4096, value_parser = count)]
     pub seq: usize,
-    /// What products are computed in
+    /// Format in which linear layers multiply
     #[arg(long, value_enum, default_value = "bf16")]
     pub precision: PrecisionName,
     /// The price of a GPU-hour [default: gpu_hour_usd=2]
@@ -286,7 +286,7 @@ pub enum ClaimsCommand {
     /// One claim: what is said, where, how it is checked
     #[command(after_help = "Example: reseek claims show v3-total-params")]
     Show {
-        /// The claim, as `reseek claims list` has it
+        /// Its id, as `reseek claims list` prints it
         id: String,
         /// Answer in JSON
         #[arg(long)]

@@ -22,7 +22,7 @@ impl<E: std::error::Error> From<E> for Failure {
     }
 }
 
-/// A message that ends with a hint.
+/// A message: what is wrong, and as its last sentence what to do.
 pub fn fail<T>(message: impl Display) -> Outcome<T> {
     Err(Failure::Error(message.to_string()))
 }

@@ -7,6 +7,8 @@ mod commands;
 mod error;
 mod folder;
 mod out;
+#[cfg(test)]
+mod printed;
 mod ui;
 
 use std::process::ExitCode;
@@ -25,7 +27,7 @@ fn main() -> ExitCode {
     match commands::dispatch(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure::Interrupted(message)) => {
-            eprintln!("{message}\nhint: the same command again goes on from there");
+            eprintln!("{message}. The same command again goes on from there.");
             ExitCode::from(130)
         }
         Err(Failure::No) => ExitCode::from(1),

@@ -18,7 +18,7 @@ pub fn write(text: Arguments<'_>) {
         Ok(()) => {}
         Err(error) if error.kind() == ErrorKind::BrokenPipe => exit(0),
         Err(error) => {
-            eprintln!("error: cannot write to standard output: {error}; hint: is the disk that it goes to full?");
+            eprintln!("error: cannot write to standard output: {error}. Is the disk that it goes to full?");
             exit(2);
         }
     }

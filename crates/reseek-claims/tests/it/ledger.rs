@@ -71,7 +71,7 @@ fn experiments_stay_open_and_the_unknowable_unchecked() {
 #[test]
 fn unknown_ids_give_the_nearest() {
     let message = find("insights-kv-ratio-lama").unwrap_err().to_string();
-    assert!(message.contains("did you mean insights-kv-ratio-llama?"), "{message}");
+    assert!(message.contains("Did you mean insights-kv-ratio-llama?"), "{message}");
     assert!(verify_one(&"x".repeat(100_000), None).unwrap_err().to_string().len() < 300);
     assert_eq!(find("v3-cost").unwrap().id, "v3-cost");
 }

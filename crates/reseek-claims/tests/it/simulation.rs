@@ -106,7 +106,7 @@ fn what_is_not_a_simulation_is_inconclusive() {
         change(&mut facts);
         let evidence = verify_one(id, Some(&facts)).unwrap();
         assert_eq!(evidence.verdict, Verdict::Inconclusive, "{id}");
-        assert!(evidence.working.contains(word) && evidence.working.contains("hint:"), "{}", evidence.working);
+        assert!(evidence.working.contains(word) && evidence.working.contains(". "), "{}", evidence.working);
     };
     check("insights-step", |s| s.step_s = f64::NAN, "step_s is NaN");
     check("insights-step-bubble", |s| s.bubble_s = -1.0, "bubble_s is -1");

@@ -1,17 +1,17 @@
 //! Why a bill is refused, and the nearest name for one that is unknown.
 
+use reseek_spec::sentence;
+
 /// Why a bill cannot be made.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum BillError {
-    #[error(
-        "{file}: {message}; hint: every item needs id, title, group, basis, quantity and either cited or assumption"
-    )]
+    #[error("{file}: {message}. Every item needs id, title, group, basis, quantity and either cited or assumption.")]
     Data { file: String, message: String },
-    #[error("{file}: {message}; hint: {hint}")]
+    #[error("{file}: {message}. {}", sentence(hint))]
     Catalog { file: String, message: String, hint: String },
-    #[error("there is no {what} \"{name}\"; hint: {hint}")]
+    #[error("there is no {what} \"{name}\". {}", sentence(hint))]
     Unknown { what: &'static str, name: String, hint: String },
-    #[error("price {key}: {message}; hint: {hint}")]
+    #[error("price {key}: {message}. {}", sentence(hint))]
     Price { key: String, message: String, hint: String },
 }
 

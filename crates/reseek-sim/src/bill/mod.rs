@@ -213,7 +213,7 @@ fn notes(lines: &[Line], preset: Option<&Preset>) -> Vec<String> {
     let ids: BTreeSet<&str> = counted().map(|l| l.item.id.as_str()).collect();
     for line in counted() {
         for other in line.item.instead_of.iter().filter(|other| ids.contains(other.as_str())) {
-            notes.push(format!("{} pays again for what {other} pays for; hint: count one of them", line.item.id));
+            notes.push(format!("{} pays again for what {other} pays for. Count one of them.", line.item.id));
         }
     }
     let guessed: Range = counted().filter(|l| matches!(l.item.source, Source::Assumption(_))).map(|l| l.usd).sum();

@@ -168,7 +168,7 @@ impl Prices {
         let given: BTreeMap<String, Range> = toml::from_str(text).map_err(|e| BillError::Price {
             key: "file".to_string(),
             message: e.message().to_string(),
-            hint: "write key = number or key = [low, mid, high]".to_string(),
+            hint: "Write key = number or key = [low, mid, high].".to_string(),
         })?;
         let mut prices = Self::default();
         for (key, range) in &given {

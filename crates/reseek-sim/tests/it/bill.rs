@@ -166,7 +166,7 @@ fn bad_prices_are_refused_by_name_and_value() {
     refused("depreciation_years", Range::new(0.0, 4.0, 6.0), &["depreciation_years", "0 makes no sense"]);
     refused("pue", Range::exact(0.9), &["pue", "0.9 is below 1", "at least 1"]);
     refused("server_overhead", Range::exact(0.0), &["0 is below 1"]);
-    refused("gpu_huor_usd", Range::exact(2.0), &["gpu_huor_usd", "did you mean gpu_hour_usd?"]);
+    refused("gpu_huor_usd", Range::exact(2.0), &["gpu_huor_usd", "Did you mean gpu_hour_usd?"]);
     Prices::default().set("power_usd_per_kwh", Range::exact(0.0)).unwrap();
     let broken = Prices { gpu_watts: Range::exact(f64::NAN), ..Prices::default() };
     assert!(bill(V3, &broken, &Selection::All).unwrap_err().to_string().contains("gpu_watts"));
@@ -182,7 +182,7 @@ fn price_files_must_be_whole() {
         assert!(words.iter().all(|word| message.contains(word)), "{message}");
     };
     check(&whole.replace("pue = [1.1, 1.25, 1.56]\n", ""), &["pue", "is missing", "[1.1, 1.25, 1.56]"]);
-    check(&(whole.clone() + "vat = 0.2"), &["vat", "did you mean pue?"]);
+    check(&(whole.clone() + "vat = 0.2"), &["vat", "Did you mean pue?"]);
     check("gpu_hour_usd = \"two\"", &["write key = number"]);
     check(&whole.replace("pue = [1.1, 1.25, 1.56]", "pue = -1"), &["pue", "-1"]);
 }
@@ -191,9 +191,9 @@ fn price_files_must_be_whole() {
 fn unknown_names_give_the_nearest() {
     let message =
         |subject: &str, selection: &Selection| bill(subject, &Prices::default(), selection).unwrap_err().to_string();
-    assert!(message("deepseek-v3", &Selection::All).contains("did you mean deepseek-v3-r1?"));
-    assert!(message(V3, &Selection::Preset("lamber")).contains("did you mean lambert?"));
-    assert!(message(V3, &Selection::Items(&["r1-zreo"])).contains("did you mean r1-zero?"));
+    assert!(message("deepseek-v3", &Selection::All).contains("Did you mean deepseek-v3-r1?"));
+    assert!(message(V3, &Selection::Preset("lamber")).contains("Did you mean lambert?"));
+    assert!(message(V3, &Selection::Items(&["r1-zreo"])).contains("Did you mean r1-zero?"));
     assert!(message("gpt-4", &Selection::Preset("report")).contains("report is about deepseek-v3-r1"));
     let long = "x".repeat(10_000);
     assert!(message(&long, &Selection::All).len() < 1_000);

@@ -20,7 +20,7 @@ fn refused(change: &[(&str, Value)], expect: &[&str]) {
 
 #[test]
 fn impossible_shapes_name_both_values_and_a_mend() {
-    refused(&[("num_attention_heads", json!(127))], &["127", "128", "hint"]);
+    refused(&[("num_attention_heads", json!(127))], &["= 127 will not do: it takes", "128"]);
     refused(&[("n_group", json!(7))], &["256", "7", "nearest n_group that divides is 8"]);
     refused(&[("topk_group", json!(9))], &["topk_group = 9", "n_group = 8"]);
     refused(&[("num_experts_per_tok", json!(200))], &["200", "128 experts"]);

@@ -2,5 +2,6 @@
 
 mod config;
 mod counts;
+mod explain;
 mod recipes;
 mod schedule;

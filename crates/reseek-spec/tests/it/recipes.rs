@@ -33,11 +33,11 @@ fn mistakes_name_layer_key_and_mend() {
             assert!(error.contains(part), "{error:?} lacks {part:?}");
         }
     };
-    check("[zero]\nstep = 9", &[], &["my.toml", "zero.step", "did you mean steps?"]);
-    check("[zeros]\nsteps = 9", &[], &["unknown key zeros", "did you mean zero?"]);
+    check("[zero]\nstep = 9", &[], &["my.toml", "zero.step", "Did you mean zero.steps?"]);
+    check("[zeros]\nsteps = 9", &[], &["no key zeros.steps", "Did you mean zero.steps?"]);
     check("[zero]\nsteps = \"many\"", &[], &["zero.steps", "integer"]);
     check("[zero\n", &[], &["my.toml", "TOML"]);
-    check("", &["zero.grop=3"], &["--set zero.grop=3", "did you mean group?"]);
+    check("", &["zero.grop=3"], &["--set zero.grop=3", "Did you mean zero.group?"]);
     check("", &["zero.group=1"], &["zero.group = 1", "2 or more"]);
     check("", &["novalue"], &["no ="]);
     check("", &["=3"], &["--set =3"]);

@@ -158,7 +158,7 @@ fn names_are_read_back() {
 fn what_does_not_fit_is_refused_with_both_values() {
     let check = |kind, pp, micro_batches, parts: &[&str]| {
         let error = PipelineSchedule::new(kind, pp, micro_batches).unwrap_err().to_string();
-        assert!(parts.iter().chain(&["hint"]).all(|part| error.contains(part)), "{error}");
+        assert!(parts.iter().chain(&["will not do"]).all(|part| error.contains(part)), "{error}");
     };
     for kind in KINDS {
         check(kind, 0, 8, &["0 ranks", "8 micro-batches", "at least 1"]);
@@ -168,7 +168,7 @@ fn what_does_not_fit_is_refused_with_both_values() {
     }
     check(ScheduleKind::Interleaved { virtual_stages: 0 }, 4, 8, &["0 virtual stages"]);
     check(ScheduleKind::Interleaved { virtual_stages: usize::MAX }, 4, 8, &["passes", "at most"]);
-    check(INTERLEAVED, 4, 10, &["10 micro-batches", "pp 4", "use 12"]);
+    check(INTERLEAVED, 4, 10, &["10 micro-batches", "pp 4", "Use 12"]);
     check(ScheduleKind::DualPipe, 5, 20, &["pp 5", "even", "dualpipev"]);
     check(ScheduleKind::DualPipe, 4, 9, &["9 micro-batches", "even"]);
     check(ScheduleKind::DualPipe, 4, 6, &["6 micro-batches", "2·pp = 8"]);

@@ -113,7 +113,7 @@ impl TensorInfo {
 impl Metadata {
     /// An error about the value of a key.
     pub fn wrong(&self, key: &str, found: impl Display, expected: &str) -> StoreError {
-        damaged(&self.path, format!("{key} is {found}, expected is {expected}"))
+        damaged(&self.path, format!("{key} is {found}, and it must be {expected}"))
     }
 
     pub fn text(&self, key: &str) -> Result<&str, StoreError> {

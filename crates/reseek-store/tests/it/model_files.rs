@@ -83,7 +83,7 @@ fn shards_are_put_together() {
     let last = &tensors[tensors.len() - 1].0;
     map[last] = json!("model-00001-of-000002.safetensors");
     index(&map);
-    assert_names(&load_model(scratch.path()).unwrap_err(), &["index.json", last, "model-00001", "lacks it", "hint:"]);
+    assert_names(&load_model(scratch.path()).unwrap_err(), &["index.json", last, "model-00001", "lacks it", ". "]);
     map[last] = json!("model-00003-of-000002.safetensors");
     index(&map);
     assert_names(&load_model(scratch.path()).unwrap_err(), &["model-00003-of-000002.safetensors", "No such file"]);
@@ -96,7 +96,7 @@ fn shards_are_put_together() {
     index(&map);
     assert_names(&load_model(scratch.path()).unwrap_err(), &["index.json", last, "is missing"]);
     fs::write(scratch.join("model.safetensors.index.json"), "{\"weight_map\": 3}").unwrap();
-    assert_names(&load_model(scratch.path()).unwrap_err(), &["index.json", "hint: the index is cut short"]);
+    assert_names(&load_model(scratch.path()).unwrap_err(), &["index.json", "The index is cut short"]);
 }
 
 /// The error of loading `config`'s model after `change`.
@@ -117,14 +117,14 @@ fn remove(list: &mut Vec<NamedTensor>, part: &str) -> Vec<NamedTensor> {
 #[test]
 fn missing_extra_and_misshapen_tensors_are_named_with_their_shapes() {
     let error = changed(LLAMA, |t| drop(remove(t, "layers.1.mlp.up_proj"))).unwrap_err();
-    assert_names(&error, &["model.safetensors", "model.layers.1.mlp.up_proj.weight", "[24, 16]", "missing", "hint:"]);
+    assert_names(&error, &["model.safetensors", "model.layers.1.mlp.up_proj.weight", "[24, 16]", "missing", ". "]);
 
     let error =
         changed(LLAMA, |t| t.push(("model.layers.2.mlp.up_proj.weight".into(), vec![1], vec![0.0]))).unwrap_err();
     assert_names(&error, &["model.layers.2.mlp.up_proj.weight", "[1]", "not part of the model", "num_hidden_layers"]);
 
     let error = changed(LLAMA, |t| t[0].1.reverse()).unwrap_err();
-    assert_names(&error, &["model.embed_tokens.weight", "[16, 40]", "[40, 16]", "hint: weights and config.json"]);
+    assert_names(&error, &["model.embed_tokens.weight", "[16, 40]", "[40, 16]", "Weights and config.json"]);
 
     let error = changed(LLAMA, |t| drop(remove(t, "lm_head"))).unwrap_err();
     assert_names(&error, &["lm_head.weight", "set tie_word_embeddings"]);
@@ -229,5 +229,5 @@ fn a_file_slipped_into_a_vouched_folder_is_not_read() {
     let tensors = tensors(&spec);
     save_model(scratch.path(), &spec, borrowed(&tensors)).unwrap();
     fs::write(scratch.join("model.safetensors.index.json"), b"{}").unwrap();
-    assert_names(&load_model(scratch.path()).unwrap_err(), &["index.json", "not listed", "hint: move it out"]);
+    assert_names(&load_model(scratch.path()).unwrap_err(), &["index.json", "not listed", "Move it out"]);
 }

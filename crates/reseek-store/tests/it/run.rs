@@ -17,7 +17,7 @@ fn a_run_is_made_reopened_and_told_apart_from_others() {
     assert_eq!((run.info().seed, run.path()), (7, path.as_path()));
     drop(run);
     let error = RunDir::create_or_open(&path, "bbbb", 7).unwrap_err();
-    assert_names(&error, &["runs/one", "configuration aaaa", "configuration bbbb", "hint: choose another folder"]);
+    assert_names(&error, &["runs/one", "configuration aaaa", "configuration bbbb", "Choose another folder"]);
     let error = RunDir::create_or_open(&path, "aaaa", 8).unwrap_err();
     assert_names(&error, &["seed 7", "seed 8"]);
     assert_eq!(RunDir::inspect(&path).unwrap().config_hash, "aaaa");
@@ -31,7 +31,7 @@ fn two_at_once_are_refused_and_a_lock_left_behind_is_not() {
     let first = RunDir::create_or_open(&path, "a", 1).unwrap();
     let stage = first.stage("pretrain").unwrap();
     let error = RunDir::create_or_open(&path, "a", 1).unwrap_err();
-    assert_names(&error, &["in use by process", &std::process::id().to_string(), "hint: wait for it"]);
+    assert_names(&error, &["in use by process", &std::process::id().to_string(), "Wait for it"]);
     // A reader needs no lock, and a stage holds it as long as the run.
     RunDir::inspect(&path).unwrap();
     drop(first);
@@ -47,10 +47,10 @@ fn a_folder_of_somebody_else_is_left_alone() {
     let scratch = Scratch::new();
     fs::write(scratch.join("thesis.tex"), b"x").unwrap();
     let error = RunDir::create_or_open(scratch.path(), "a", 1).unwrap_err();
-    assert_names(&error, &["thesis.tex", "not a run", "hint: choose a new or empty folder"]);
+    assert_names(&error, &["thesis.tex", "not a run", "Choose a new or empty folder"]);
     assert_eq!(tree(scratch.path()).len(), 1);
     let error = RunDir::create_or_open(&scratch.join("thesis.tex"), "a", 1).unwrap_err();
-    assert_names(&error, &["thesis.tex", "hint: a file stands where a folder is needed"]);
+    assert_names(&error, &["thesis.tex", "A file stands where a folder is needed"]);
     let error = RunDir::create_or_open(&scratch.join("thesis.tex/run"), "a", 1).unwrap_err();
     assert_names(&error, &["thesis.tex/run", "Not a directory"]);
 }
@@ -144,7 +144,7 @@ fn a_damaged_output_of_a_finished_stage_is_found() {
         let mut other = bytes.clone();
         other[bytes.len() / 2] ^= 1;
         fs::write(&path, other).unwrap();
-        assert_names(&stage.is_done("in").unwrap_err(), &[name, "damaged", "hint:"]);
+        assert_names(&stage.is_done("in").unwrap_err(), &[name, "damaged", ". "]);
         fs::write(&path, bytes).unwrap();
     }
     assert!(stage.is_done("in").unwrap());

@@ -80,7 +80,7 @@ fn other_number_formats_are_named() {
     let path = scratch.join("w.safetensors");
     raw(&path, r#"{"w":{"dtype":"F8_E4M3","shape":[2],"data_offsets":[0,2]}}"#, &[0, 0]);
     let error = TensorFile::open(&path).unwrap().read_f32("w").unwrap_err();
-    assert_names(&error, &["w.safetensors", "tensor w", "F8_E4M3", "F32, BF16 and F16", "hint: convert"]);
+    assert_names(&error, &["w.safetensors", "tensor w", "F8_E4M3", "F32, BF16 and F16", "Convert"]);
 }
 
 #[test]
@@ -103,11 +103,11 @@ fn hostile_headers_are_errors() {
     ];
     for header in headers {
         raw(&path, &header, &[0; 4]);
-        assert_names(&TensorFile::open(&path).unwrap_err(), &["w.safetensors", "hint: the file is cut short"]);
+        assert_names(&TensorFile::open(&path).unwrap_err(), &["w.safetensors", "The file is cut short"]);
     }
     for bytes in [&b""[..], b"1234567", &[0xff; 8], &[0xff; 64]] {
         fs::write(&path, bytes).unwrap();
-        assert_names(&TensorFile::open(&path).unwrap_err(), &["w.safetensors", "hint: "]);
+        assert_names(&TensorFile::open(&path).unwrap_err(), &["w.safetensors", ". "]);
     }
 }
 

@@ -76,7 +76,7 @@ fn a_damaged_newest_state_is_reported_and_the_one_before_serves() {
             fs::write(dir.join(name), other).unwrap();
             let loaded = states.load().unwrap().unwrap();
             assert_eq!(loaded.state, state(1));
-            assert_names(&loaded.damaged[0], &[name, "hint:"]);
+            assert_names(&loaded.damaged[0], &[name, ". "]);
         }
         // The run goes on from step 1 and comes to step 2 again: the damaged folder gives way.
         states.save(&state(2)).unwrap();

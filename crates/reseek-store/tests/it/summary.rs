@@ -138,6 +138,6 @@ fn a_file_that_is_no_summary_is_an_error() {
     ];
     for (damaged, reason) in cases {
         fs::write(&path, damaged).unwrap();
-        assert_names(&Summary::read(&path).unwrap_err(), &["summary.json", reason, "hint:"]);
+        assert_names(&Summary::read(&path).unwrap_err(), &["summary.json", reason, ". "]);
     }
 }

@@ -85,7 +85,7 @@ impl AttentionShape {
 }
 
 fn assert_len(name: &str, values: &[f32], expected: usize, shape: &AttentionShape) {
-    assert_eq!(values.len(), expected, "{name} has {} values, expected {expected} for {shape:?}", values.len());
+    assert_eq!(values.len(), expected, "{name} has {} values, {shape:?} asks for {expected}", values.len());
 }
 
 /// Values of a row of `width` with zeros up to whole vectors.

@@ -79,8 +79,8 @@ pub(super) fn tile_matmul(
     if m == 0 || n == 0 {
         return;
     }
-    assert!(m <= ROW_BLOCK, "{m} rows: expected {ROW_BLOCK} at most");
-    assert!(n.is_multiple_of(LANES), "{n} columns: expected a multiple of {LANES}");
+    assert!(m <= ROW_BLOCK, "{m} rows, at most {ROW_BLOCK} fit");
+    assert!(n.is_multiple_of(LANES), "{n} columns are no multiple of {LANES}");
     assert!((m - 1) * c.stride + n <= c.values.len(), "result is too short for {m} x {n}");
     let last = steps[m - 1];
     assert!(steps[..m].is_sorted(), "steps fall: {steps:?}");

@@ -74,7 +74,7 @@ pub fn matmul<'a>(c: &mut [f32], a: impl Into<Left<'a>>, b: &Packed, acc: Accumu
     check_format(a, b.compute());
     assert!(
         a.is(m, k) && c.len() == m * n,
-        "matmul with B [{k}, {n}]: a has {} values, c has {}; rows of both must match (hint: a = m*{k}, c = m*{n})",
+        "matmul with B [{k}, {n}]: a has {} values, c has {}; rows of both must match (a = m*{k}, c = m*{n})",
         a.len(),
         c.len()
     );
@@ -168,7 +168,7 @@ pub fn matmul_tn_parts<'a, 'b, const PARTS: usize>(
     [a, b].into_iter().for_each(|operand| check_format(operand, precision));
     assert!(
         c.iter().all(|c| c.len() == m * n) && a.is(t, columns) && (m == 0 || b.is(t, n)),
-        "matmul_tn with m {m}, n {n}: a has {} values, b has {}, c has {:?} (hint: a = t*{PARTS}*m, b = t*n, c = m*n)",
+        "matmul_tn with m {m}, n {n}: a has {} values, b has {}, c has {:?} (a = t*{PARTS}*m, b = t*n, c = m*n)",
         a.len(),
         b.len(),
         c.map(|c| c.len())
@@ -288,7 +288,7 @@ fn check_offsets(offsets: &[usize], n_groups: usize, width: usize, operand: Left
     assert!(
         offsets.len() == n_groups + 1 && offsets[0] == 0 && offsets.is_sorted() && operand.is(rows, width),
         "offsets {offsets:?} for {n_groups} groups and {} values in rows of {width} \
-         (hint: {} offsets that rise from 0 to the number of rows)",
+         ({} offsets that rise from 0 to the number of rows)",
         operand.len(),
         n_groups + 1
     );

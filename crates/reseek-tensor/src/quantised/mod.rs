@@ -138,7 +138,7 @@ pub fn quantised_matmul(y: &mut [f32], x: &[f32], w: &Quantised) {
     let rows = x.len().checked_div(w.k).unwrap_or(0);
     assert!(
         x.len() == rows * w.k && y.len() == rows * w.n,
-        "quantised_matmul with W [{}, {}]: x has {} values, y {} (hint: x = m*{}, y = m*{})",
+        "quantised_matmul with W [{}, {}]: x has {} values, y {} (x = m*{}, y = m*{})",
         w.n,
         w.k,
         x.len(),

@@ -27,7 +27,7 @@ fn a_gradient_that_is_not_finite_changes_nothing() {
                 let error = optimizer.update(&mut weights, &grads, &HYPER).unwrap_err();
                 let TrainError::Diverged { what, step, .. } = &error;
                 assert_eq!((*what, *step), ("gradient norm", 2));
-                assert!(error.to_string().contains("hint: lower the learning rate"), "{error}");
+                assert!(error.to_string().contains("Lower the learning rate"), "{error}");
                 assert!(state(&weights, &optimizer) == before, "{bad} at {place} left something behind");
             }
         }

@@ -72,7 +72,7 @@ pub fn eval(chain: &mut Chain) -> Outcome<()> {
     // The models share a tokenizer. Windows of the length of pre-training, so that a longer context gives no model an advantage.
     let text = Heldout::new(&chain.corpus, &*chain.tokenizer()?, chain.recipe.pretrain.seq_len, recipe.text_bytes)?;
     if text.bytes() == 0 {
-        return fail("eval: the corpus has no held-out text; hint: give it more documents");
+        return fail("eval: the corpus has no held-out text. Give it more documents.");
     }
     let mut usage = Usage::default();
     let mut folder = DirWriter::create(work.dir.path())?;

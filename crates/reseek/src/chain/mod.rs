@@ -83,8 +83,8 @@ impl Chain {
         let run = RunDir::create_or_open(out, &identity, seed).map_err(|error| match error {
             // The scale was looked at before.
             StoreError::OtherRun { path, what: "configuration", .. } => Failure::Error(format!(
-                "{} was made with other text and problems than this command has; hint: name the same --data folder with the same \
-                 files, or choose another folder with --out",
+                "{} was made with other text and problems than this command has. Name the same --data folder with the same \
+                 files, or choose another folder with --out.",
                 path.display()
             )),
             other => other.into(),
@@ -122,7 +122,7 @@ impl Chain {
             "distil" => distil::distil(self),
             "eval" => eval::eval(self),
             "report" => summary::report(self),
-            other => fail(format!("no stage is called {other}; hint: there are {}", STAGES.join(", "))),
+            other => fail(format!("no stage is called {other}. There are {}.", STAGES.join(", "))),
         }
     }
 
@@ -166,7 +166,7 @@ impl Chain {
             let dir = self.run.stage(stage)?;
             let hash = dir.outputs_hash().map_err(|error| match error {
                 StoreError::NoManifest { path } => Failure::Error(format!(
-                    "{name} needs {stage}, and {} was never finished; hint: run `reseek {}` first",
+                    "{name} needs {stage}, and {} was never finished. Run `reseek {}` first.",
                     path.display(),
                     command_of(stage)
                 )),
@@ -181,7 +181,7 @@ impl Chain {
             return Ok(None);
         }
         if self.ui.stopped() {
-            return Err(Failure::Interrupted(format!("before {name}")));
+            return Err(Failure::Interrupted(format!("stopped before {name}")));
         }
         dir.begin(&inputs)?;
         self.ui.begins(name);

@@ -52,7 +52,7 @@ fn cold_start(chain: &mut Chain) -> Outcome<()> {
         .collect();
     if lessons.is_empty() {
         return fail(
-            "r1_cold_start: no problem has a worked solution; hint: add \"solution\" to some lines of the problems",
+            "r1_cold_start: no problem has a worked solution. Add \"solution\" to some lines of the problems.",
         );
     }
     let recipe = SftRecipe {
@@ -131,7 +131,7 @@ fn rejection(chain: &mut Chain) -> Outcome<()> {
     }));
     if lessons.is_empty() {
         return fail(
-            "r1_rejection: no sample was good enough and general_samples is 0; hint: sample more, or train r1_rl longer",
+            "r1_rejection: no sample was good enough and general_samples is 0. Sample more, or train r1_rl longer.",
         );
     }
     let rows: Vec<String> = lessons.iter().map(serde_json::to_string).collect::<Result<_, _>>()?;
@@ -157,7 +157,7 @@ const LESSONS: &str = "lessons.jsonl";
 pub fn lessons(chain: &Chain) -> Outcome<Vec<Lesson>> {
     let path = chain.path("r1_rejection").join(LESSONS);
     let text = std::fs::read_to_string(&path)
-        .or_else(|error| fail(format!("cannot read {}: {error}; hint: run `reseek r1` first", path.display())))?;
+        .or_else(|error| fail(format!("cannot read {}: {error}. Run `reseek r1` first.", path.display())))?;
     Ok(text.lines().map(serde_json::from_str).collect::<Result<_, _>>()?)
 }
 

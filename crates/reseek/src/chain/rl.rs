@@ -70,8 +70,8 @@ pub fn reinforce(
                 drawn.as_ref().map_or(true, |(_, prompt)| prompt.len() < spec.max_position_embeddings)
             };
             attempts.find(fits).unwrap_or_else(|| fail(format!(
-                "no problem of {ATTEMPTS} fits into the model's context of {} tokens; hint: raise pretrain.seq_len, or give shorter \
-                 problems",
+                "no problem of {ATTEMPTS} fits into the model's context of {} tokens. Raise pretrain.seq_len, or give shorter \
+                 problems.",
                 spec.max_position_embeddings
             )))
         };

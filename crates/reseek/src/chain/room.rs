@@ -28,7 +28,7 @@ pub fn check_problems(chain: &Chain, tokenizer: &Tokenizer) -> Outcome<()> {
     let needed = lengths[lengths.len() * 9 / 10];
     fail(format!(
         "pretrain.seq_len = {context}, but only {fitting} of {} problems leave room for an answer in {context} tokens, and one in ten needs \
-         {needed} or more with its template; hint: --set pretrain.seq_len={}, or shorter problems",
+         {needed} or more with its template. Use --set pretrain.seq_len={}, or give shorter problems.",
         lengths.len(),
         (needed + needed / 2).next_power_of_two(),
     ))
@@ -45,8 +45,8 @@ pub fn asked_of_all(chain: &Chain, tokenizer: &Tokenizer, problems: Vec<Problem>
     }
     if fitting.is_empty() {
         return fail(format!(
-            "none of {all} held-out problems fits into the student's context of {context} tokens; hint: raise pretrain.seq_len, or give \
-             shorter problems"
+            "none of {all} held-out problems fits into the student's context of {context} tokens. Raise pretrain.seq_len, or give \
+             shorter problems."
         ));
     }
     let left_out = all - fitting.len();
@@ -65,8 +65,8 @@ pub fn fitting_examples(chain: &mut Chain, examples: Vec<Example>, context: usiz
     let fitting: Vec<Example> = examples.into_iter().filter(fits).collect();
     if fitting.is_empty() {
         return fail(format!(
-            "none of {all} lessons fits into the model's context of {context} tokens; hint: raise pretrain.seq_len, or give problems with \
-             shorter solutions"
+            "none of {all} lessons fits into the model's context of {context} tokens. Raise pretrain.seq_len, or give problems with \
+             shorter solutions."
         ));
     }
     if fitting.len() < all {

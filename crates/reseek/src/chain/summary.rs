@@ -61,7 +61,7 @@ pub fn flops_of(chain: &Chain, stage: &str) -> Outcome<f64> {
     match used(chain, stage)? {
         Some(value) => Ok(usage(&value).flops),
         None => fail(format!(
-            "{} is missing; hint: remove the folder {} and run the same command again",
+            "{} is missing. Remove the folder {} and run the same command again.",
             chain.path(stage).join(USAGE).display(),
             chain.path(stage).display()
         )),
@@ -80,7 +80,7 @@ fn summarise(chain: &Chain) -> Outcome<Summary> {
     for (name, _, _) in MODELS {
         let path = chain.path("eval").join(format!("{name}.json"));
         let text = std::fs::read_to_string(&path)
-            .or_else(|error| fail(format!("cannot read {}: {error}; hint: run `reseek eval` first", path.display())))?;
+            .or_else(|error| fail(format!("cannot read {}: {error}. Run `reseek eval` first.", path.display())))?;
         cards.insert(name, serde_json::from_str::<Card>(&text)?);
     }
     let mut values = Vec::new();

@@ -66,7 +66,7 @@ pub fn generate_text(args: &GenerateArgs) -> Outcome<()> {
 pub fn chat(args: &ChatArgs) -> Outcome<()> {
     let loaded = load(&args.model, args.sampling.dtype)?;
     let Some(template) = &loaded.template else {
-        return fail(format!("{} has no chat template; hint: use `reseek generate`", args.model.display()));
+        return fail(format!("{} has no chat template. Use `reseek generate`.", args.model.display()));
     };
     let interactive = std::io::stdin().is_terminal();
     let mut messages: Vec<Message> = Vec::new();
@@ -106,7 +106,7 @@ fn next_line(number: u64) -> Outcome<Option<String>> {
     match String::from_utf8(line) {
         Ok(line) => Ok(Some(line)),
         Err(error) => fail(format!(
-            "line {number} of the input is not UTF-8 from its byte {} on; hint: convert it, for example with iconv",
+            "line {number} of the input is not UTF-8 from its byte {} on. Convert it, for example with iconv.",
             error.utf8_error().valid_up_to()
         )),
     }

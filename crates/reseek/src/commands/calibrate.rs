@@ -40,7 +40,7 @@ pub fn laptop(args: &SimRunArgs) -> Outcome<()> {
     let Some(scale) = Scale::ALL.into_iter().find(|scale| scale.name() == name) else {
         let names: Vec<String> = Scale::ALL.iter().map(|scale| format!("v3-{}", scale.name())).collect();
         return fail(format!(
-            "--cluster laptop with {}; hint: the chain's models are {}",
+            "--cluster laptop is for the models of a run, and {} is none. They are {}.",
             args.plan.model,
             names.join(", ")
         ));
@@ -65,10 +65,10 @@ pub fn laptop(args: &SimRunArgs) -> Outcome<()> {
 
 fn read_rates(path: &Path) -> Outcome<CpuRates> {
     let text = std::fs::read_to_string(path).or_else(|error| {
-        fail(format!("cannot read {}: {error}; hint: make it with `reseek sim calibrate --out`", path.display()))
+        fail(format!("cannot read {}: {error}. Make it with `reseek sim calibrate --out FILE`.", path.display()))
     })?;
     let rates: CpuRates = serde_json::from_str(&text).or_else(|error| {
-        fail(format!("{}: {error}; hint: make it anew with `reseek sim calibrate --out`", path.display()))
+        fail(format!("{}: {error}. Make it anew with `reseek sim calibrate --out FILE`.", path.display()))
     })?;
     let lists = [&rates.products, &rates.few_rows, &rates.weight_gradients];
     let is_empty = rates.threads == 0 || lists.iter().any(|list| list.is_empty());
@@ -77,7 +77,7 @@ fn read_rates(path: &Path) -> Outcome<CpuRates> {
     let wrong = points.chain(single).find(|rate| !(*rate > 0.0 && rate.is_finite()));
     if wrong.is_some() || is_empty {
         let what = wrong.map_or("no threads or no rates".to_string(), |rate| format!("a rate of {rate}"));
-        return fail(format!("{}: {what}; hint: make it anew with `reseek sim calibrate --out`", path.display()));
+        return fail(format!("{}: {what}. Make it anew with `reseek sim calibrate --out FILE`.", path.display()));
     }
     Ok(rates)
 }

@@ -59,7 +59,7 @@ fn refuse_dead(args: &CostArgs) -> Outcome<()> {
 fn prices(settings: &[String]) -> Outcome<Prices> {
     let mut prices = Prices::default();
     for setting in settings {
-        let wrong = || fail(format!("--price {setting}; hint: write gpu_hour_usd=3 or gpu_hour_usd=1.5:2:4"));
+        let wrong = || fail(format!("--price {setting} cannot be read. Write gpu_hour_usd=3 or gpu_hour_usd=1.5:2:4."));
         let Some((key, values)) = setting.split_once('=') else { return wrong() };
         let numbers: Result<Vec<f64>, _> = values.split(':').map(|value| value.trim().parse()).collect();
         let range = match numbers.as_deref() {

@@ -24,7 +24,7 @@ pub fn serve(port: u16) -> Outcome<()> {
         Ok(server) => server,
         Err(error) => {
             return fail(format!(
-                "cannot listen on 127.0.0.1:{port}: {error}; hint: choose another --port, or 0 for a free one"
+                "cannot listen on 127.0.0.1:{port}: {error}. Choose another --port, or 0 for a free one."
             ));
         }
     };
@@ -94,7 +94,7 @@ impl Desk {
             None => Ok(default),
             Some(text) => match text.parse::<f64>() {
                 Ok(value) if (low..=high).contains(&value) => Ok(value),
-                _ => fail(format!("{key} {text} where a number from {low} to {high} is expected; hint: turn its dial")),
+                _ => fail(format!("{key} {text} will not do: it takes a number from {low} to {high}. Turn its dial.")),
             },
         };
         let mut rates = Rates::of(&self.cluster.gpu);
@@ -110,7 +110,7 @@ impl Desk {
         let tokens = 1e12 * number("tokens", 14.8, TOKENS.0, TOKENS.1)?;
         let selection = settings.remove("preset").unwrap_or("report");
         if let Some(unknown) = settings.keys().next() {
-            return fail(format!("there is no dial {unknown}; hint: the page shows them all"));
+            return fail(format!("there is no dial {unknown}. The page shows them all."));
         }
         let one = step(&self.model, &self.cluster, &Plan::v3(), &rates)?.report;
         let whole = run(&self.model, &self.cluster, &v3(&Plan::v3(), tokens), &rates, prices.gpu_hour_usd.mid)?;

@@ -20,7 +20,7 @@ mod sweep;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use reseek_spec::{Layer, RecipeSpec, Resolved, Scale, resolve};
+use reseek_spec::{Layer, RecipeSpec, Resolved, Scale, explain, resolve};
 use reseek_store::summary::PREDICTION;
 use reseek_store::{RunDir, Summary};
 
@@ -141,6 +141,13 @@ fn config(args: &ShowArgs) -> Outcome<()> {
         }
         return Ok(());
     }
+    if let Some(key) = &args.explain {
+        let about: Vec<&str> =
+            args.section.iter().chain([key]).map(String::as_str).filter(|part| !part.is_empty()).collect();
+        let about = (!about.is_empty()).then(|| about.join("."));
+        crate::out::write(format_args!("{}", explain(&resolved, about.as_deref())?));
+        return Ok(());
+    }
     match (&args.section, args.config.json) {
         (None, false) => crate::out::write(format_args!("{}", resolved.toml)),
         (None, true) => crate::say!("{}", serde_json::to_string_pretty(recipe)?),
@@ -175,7 +182,7 @@ fn resolved(scale: Scale, mut layers: Vec<Layer>, args: &ConfigArgs) -> Outcome<
         let name = path.display().to_string();
         match std::fs::read_to_string(path) {
             Ok(text) => layers.push(Layer { name, text }),
-            Err(error) => return fail(format!("cannot read {name}: {error}; hint: name a TOML file")),
+            Err(error) => return fail(format!("cannot read {name}: {error}. Name a TOML file.")),
         }
     }
     let resolved = resolve(scale, &layers, &args.set)?;

@@ -11,7 +11,7 @@ use crate::error::{Outcome, fail};
 /// Prints the counts.
 pub fn params(args: &ParamsArgs) -> Outcome<()> {
     if args.seq == 0 {
-        return fail("--seq is 0; hint: the published counts use 4096");
+        return fail("--seq is 0. The published counts use 4096.");
     }
     let spec = find(&args.model)?;
     let (counts, flops, memory) = (spec.params(), spec.train_flops_per_token(args.seq), spec.train_memory());
@@ -47,7 +47,7 @@ pub fn find(model: &str) -> Outcome<ModelSpec> {
         return Ok(preset(model)?);
     }
     let text = std::fs::read_to_string(&file)
-        .or_else(|error| fail(format!("cannot read {}: {error}; hint: name a config.json", file.display())))?;
+        .or_else(|error| fail(format!("cannot read {}: {error}. Name a config.json.", file.display())))?;
     match ModelSpec::counted_from_hf_json(&text) {
         Ok(spec) => Ok(spec),
         Err(error) => fail(format!("{}: {error}", file.display())),

@@ -31,7 +31,7 @@ impl Past {
         match text.and_then(|text| text.parse().map_err(|error: toml::de::Error| error.to_string())) {
             Ok(config) => Ok(Self { seed: Some(seed), config: Some(config) }),
             Err(error) => fail(format!(
-                "{} cannot be read: {}; hint: remove the file, and repeat the run's --scale, --recipe and --set",
+                "{} cannot be read: {}. Remove the file, and repeat the run's --scale, --recipe and --set.",
                 path.display(),
                 error.trim_end()
             )),
@@ -46,8 +46,8 @@ impl Past {
         };
         match asked {
             Some(asked) if asked != has => fail(format!(
-                "{} was made with --scale {}, this command has --scale {}; hint: leave --scale out to go on with that run, or choose \
-                 another folder with --out",
+                "{} was made with --scale {}, this command has --scale {}. Leave --scale out to go on with that run, or choose \
+                 another folder with --out.",
                 out.display(),
                 has.name(),
                 asked.name()

@@ -161,10 +161,12 @@ fn schedule(args: &PlanArgs, base: ScheduleKind) -> Outcome<ScheduleKind> {
     });
     match (&args.schedule, args.interleave) {
         (Some(name), Some(n)) if name != "interleaved" && n > 1 => fail(format!(
-            "--interleave {n} with --schedule {name}; hint: only the interleaved schedule has chunks to set"
+            "--interleave {n} does nothing with --schedule {name}. Leave it out, or set --schedule interleaved."
         )),
         (Some(name), _) => Ok(ScheduleKind::parse(name, chunks)?),
-        (None, Some(0)) => fail("--interleave 0 where 1 or more chunks a rank are expected; hint: 1 is plain 1F1B"),
+        (None, Some(0)) => {
+            fail("--interleave 0 leaves a rank no chunk of the model. Set it to 1 or more: 1 is plain 1F1B.")
+        }
         (None, Some(1)) => Ok(ScheduleKind::OneFOneB),
         (None, Some(virtual_stages)) => Ok(ScheduleKind::Interleaved { virtual_stages }),
         (None, None) => Ok(base),
@@ -178,8 +180,8 @@ pub fn check_memory(subject: &Subject, what: &str, peak_bytes: f64, ignore: bool
         return Ok(());
     }
     fail(format!(
-        "{what} needs {:.1} GB on its fullest rank where a {} has {:.0} GB; hint: more --pp, --tp or --ep, --recompute full, a higher \
-         --zero, or --ignore-memory to see the time",
+        "{what} needs {:.1} GB on its fullest rank, and a {} has {:.0} GB. Try more --pp, --tp or --ep, --recompute full, a higher \
+         --zero, or --ignore-memory to see the time.",
         peak_bytes / 1e9,
         subject.cluster.gpu.name,
         has / 1e9

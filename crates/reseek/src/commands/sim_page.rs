@@ -44,7 +44,7 @@ pub fn sim_page(out: &Path, json: bool, quiet: bool) -> Outcome<()> {
     page["version"] = json!(env!("CARGO_PKG_VERSION"));
     let html = render_sim(&page)?;
     std::fs::create_dir_all(out).map_err(|error| {
-        crate::error::Failure::Error(format!("cannot make {}: {error}; hint: choose another --out", out.display()))
+        crate::error::Failure::Error(format!("cannot make {}: {error}. Choose another --out.", out.display()))
     })?;
     write_atomic(&out.join("index.html"), html.as_bytes())?;
     write_atomic(&out.join("claims.json"), serde_json::to_string_pretty(&evidence)?.as_bytes())?;

@@ -19,7 +19,7 @@ pub fn run_sweep(args: &SweepArgs) -> Outcome<()> {
     let numbers = [("--global-batch", args.global_batch), ("--seq", args.seq), ("--top", args.top)];
     if let Some((name, value)) = numbers.into_iter().find(|(_, value)| *value == 0 || *value > 1 << 26) {
         return fail(format!(
-            "{name} {value} where a number from 1 to 67108864 is expected; hint: V3's step has 15360 sequences of 4096"
+            "{name} {value} will not do: it takes a number from 1 to 67108864. V3's step has 15360 sequences of 4096."
         ));
     }
     let search =

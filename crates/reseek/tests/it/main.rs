@@ -3,6 +3,8 @@
 mod answers;
 mod chain;
 mod common;
+#[cfg(unix)]
+mod examples;
 mod gguf;
 mod own_data;
 #[cfg(unix)]

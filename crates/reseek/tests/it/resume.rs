@@ -51,7 +51,7 @@ fn ctrl_c_saves_and_says_how_to_go_on() {
         let output = child.wait_with_output().unwrap();
         let message = stderr(&output);
         assert_eq!(output.status.code(), Some(130), "{name}: {message}");
-        assert!(message.contains("the same command again goes on"), "{name}: {message}");
+        assert!(message.contains("The same command again goes on"), "{name}: {message}");
         if message.contains("the state is saved") {
             within += 1;
             // A kill right after the stop must not cost the saved state.

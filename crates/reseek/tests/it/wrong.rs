@@ -69,15 +69,15 @@ fn a_flipped_digit_in_what_a_stage_cost_or_scored_does_not_pass() {
 fn configuration_keys_that_are_not() {
     let scratch = Scratch::new();
     let config = |args: &[&str], parts: &[&str]| refuse(reseek().arg("config").args(args), parts);
-    config(&["--set", "zero.setps=40"], &["--set zero.setps=40", "unknown key zero.setps", "did you mean steps?"]);
-    config(&["--set", "zreo.steps=40"], &["unknown key zreo", "did you mean zero?"]);
+    config(&["--set", "zero.setps=40"], &["--set zero.setps=40", "no key zero.setps", "Did you mean zero.steps?"]);
+    config(&["--set", "zreo.steps=40"], &["no key zreo.steps", "Did you mean zero.steps?"]);
     config(&["--set", "zero.steps=many"], &["zero.steps", "string", "integer"]);
     config(&["--set", "zero.group=1"], &["zero.group"]);
     config(&["--set", "zero"], &["--set zero"]);
     let file = scratch.join("recipe.toml");
     let path = file.display().to_string();
     fs::write(&file, "[pretrain]\nlr_paek = 0.1\n").unwrap();
-    config(&["--recipe", &path], &["recipe.toml", "pretrain.lr_paek", "did you mean lr_peak?"]);
+    config(&["--recipe", &path], &["recipe.toml", "pretrain.lr_paek", "Did you mean pretrain.lr_peak?"]);
     fs::write(&file, "[pretrain\n").unwrap();
     config(&["--recipe", &path], &["recipe.toml"]);
     config(&["--recipe", "no-such.toml"], &["no-such.toml"]);
@@ -170,8 +170,8 @@ fn a_loss_that_is_not_a_number_stops_the_stage_and_can_be_mended() {
     succeed(&mut stage(&scratch, "tokenizer", &text, &out));
     let mut wild = stage(&scratch, "pretrain", &text, &out);
     wild.args(["--set", "pretrain.lr_peak=1e30"]);
-    refuse(&mut wild, &["pretrain", "step ", "lower the learning rate"]);
-    refuse(&mut wild, &["pretrain", "step ", "lower the learning rate"]);
+    refuse(&mut wild, &["pretrain", "step ", "Lower the learning rate"]);
+    refuse(&mut wild, &["pretrain", "step ", "Lower the learning rate"]);
     succeed(&mut stage(&scratch, "pretrain", &text, &out));
     succeed(&mut stage(&scratch, "extend", &text, &out));
     refuse(stage(&scratch, "r1", &text, &out).args(["--set", "r1.cold_start_lr=1e30"]), &["r1_cold_start", "step "]);

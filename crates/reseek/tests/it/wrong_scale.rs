@@ -36,7 +36,7 @@ fn plans_that_do_not_divide_or_fit() {
     v3("--node-limit 0", &["--node-limit 0"]);
     sim("run r1-distill-qwen-7b --cluster h100x64 --tp 8", &["--tp 8", "divisor of 28 heads", "--tp 4"]);
     sim("run llama-3.1-8b --cluster a100-80x8 --precision mxfp8", &["--precision mxfp8 on a100-80", "bf16"]);
-    v3("--dp 100", &["dp 100", "2048 GPUs", "dp 128"]);
+    v3("--dp 100", &["dp 100", "2048 GPUs", "--dp 128"]);
     v3("--global-batch 1000", &["--global-batch 1000", "dp 128", "--global-batch 896"]);
     v3("--interleave 0", &["--interleave 0"]);
     sim("run v3-671b --cluster h800x16 --tp 8 --pp 2", &["GB on its fullest rank", "80 GB", "--ignore-memory"]);
