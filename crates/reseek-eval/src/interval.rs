@@ -40,6 +40,14 @@ pub fn paired_difference(a: &[f64], b: &[f64]) -> Interval {
     mean_of(&a.iter().zip(b).map(|(a, b)| a - b).collect::<Vec<_>>())
 }
 
+/// The mean of a less that of b, each over problems of its own: how hard these were is part of the interval.
+pub fn unpaired_difference(a: &[f64], b: &[f64]) -> Interval {
+    let (a, b) = (mean_of(a), mean_of(b));
+    let half = (a.high - a.mean).hypot(b.high - b.mean);
+    let mean = a.mean - b.mean;
+    Interval { mean, low: mean - half, high: mean + half }
+}
+
 fn mean_of(values: &[f64]) -> Interval {
     let n = values.len() as f64;
     if values.is_empty() {
@@ -77,6 +85,16 @@ mod tests {
         let easier: Vec<f64> = hard.iter().map(|s| s + 0.05).collect();
         let got = paired_difference(&easier, &hard);
         assert!((got.mean - 0.05).abs() < 1e-9 && got.high - got.low < 1e-6);
+    }
+
+    #[test]
+    fn without_pairing_difficulty_stays_in_the_interval() {
+        let hard: Vec<f64> = (0..60).map(|i| (i % 10) as f64 / 10.0).collect();
+        let easier: Vec<f64> = hard.iter().take(40).map(|s| s + 0.05).collect();
+        let got = unpaired_difference(&easier, &hard);
+        // The variance of ten equal steps of a tenth is 0.0825.
+        let half = Z * (0.0825f64 * (60.0 / 59.0) / 60.0 + 0.0825 * (40.0 / 39.0) / 40.0).sqrt();
+        assert!((got.mean - 0.05).abs() < 1e-9 && (got.high - got.mean - half).abs() < 1e-9, "{got:?}");
     }
 
     /// The interval holds the truth in about 95 of 100 draws.

@@ -5,6 +5,6 @@ mod interval;
 mod run;
 mod score;
 
-pub use interval::{Interval, mean_of_shares, paired_difference};
+pub use interval::{Interval, mean_of_shares, paired_difference, unpaired_difference};
 pub use run::{Answer, EvalSettings, ProblemResult, bits_per_byte, evaluate};
 pub use score::{TaskScore, language_share_of, score};

@@ -43,7 +43,7 @@ impl std::error::Error for TextStepError {}
 /// Byte-level BPE on the corpus and the problems.
 pub fn tokenizer(chain: &mut Chain) -> Outcome<()> {
     let recipe = chain.recipe.tokenizer.clone();
-    let Some(work) = chain.begin("tokenizer", &recipe, &[])? else { return Ok(()) };
+    let Some(work) = chain.begin("tokenizer")? else { return Ok(()) };
     let start = Instant::now();
     let spec = mixture_spec(&chain.recipe.pretrain, NeedleSpec::default());
     let texts = tokenizer_texts(&chain.corpus, &chain.problems, &spec, recipe.sample_bytes, chain.seed);
@@ -60,7 +60,7 @@ pub fn tokenizer(chain: &mut Chain) -> Outcome<()> {
 /// V3's base model.
 pub fn pretrain(chain: &mut Chain) -> Outcome<()> {
     let recipe = chain.recipe.pretrain.clone();
-    let Some(work) = chain.begin("pretrain", &recipe, &["tokenizer"])? else { return Ok(()) };
+    let Some(work) = chain.begin("pretrain")? else { return Ok(()) };
     let tokenizer = chain.tokenizer()?;
     room::check_problems(chain, &tokenizer)?;
     let mut spec = with_vocabulary(ModelSpec::ladder(chain.scale(), 0), &tokenizer)?;
@@ -120,7 +120,7 @@ fn batch_plan(schedule: &PretrainSchedule, recipe: &PretrainRecipe) -> Vec<(usiz
 /// YaRN in two phases: to half of the new length, then to all of it.
 pub fn extend(chain: &mut Chain) -> Outcome<()> {
     let recipe = chain.recipe.extend.clone();
-    let Some(work) = chain.begin("extend", &recipe, &["pretrain", "tokenizer"])? else { return Ok(()) };
+    let Some(work) = chain.begin("extend")? else { return Ok(()) };
     let base = chain.load_weights("pretrain")?;
     let seq_len = base.spec.max_position_embeddings;
     let long = base.spec.extended(recipe.factor);
@@ -164,7 +164,7 @@ pub fn extend(chain: &mut Chain) -> Outcome<()> {
     })
     .map_err(ended)?;
     let after = needles(chain, &tokenizer, &haystack, &learner.weights, seq_len)?;
-    chain.run.write(&format!("extend/{NEEDLE}"), json!({"before": before, "after": after}).to_string().as_bytes())?;
+    work.dir.write(NEEDLE, json!({"before": before, "after": after}).to_string().as_bytes())?;
     chain.finish_model(work, &learner.weights, Style::Zero, usage)
 }
 

@@ -20,7 +20,7 @@ pub fn distil(chain: &mut Chain) -> Outcome<()> {
 fn student_base(chain: &mut Chain) -> Outcome<()> {
     let tokens = chain.recipe.distil.pretrain_tokens;
     let recipe = PretrainRecipe { tokens, ..chain.recipe.pretrain.clone() };
-    let Some(work) = chain.begin("student_base", &recipe, &["tokenizer"])? else { return Ok(()) };
+    let Some(work) = chain.begin("student_base")? else { return Ok(()) };
     let tokenizer = chain.tokenizer()?;
     let mut spec = with_vocabulary(ModelSpec::student(chain.scale(), 0), &tokenizer)?;
     spec.max_position_embeddings = recipe.seq_len;
@@ -31,9 +31,7 @@ fn student_base(chain: &mut Chain) -> Outcome<()> {
 
 fn by_samples(chain: &mut Chain) -> Outcome<()> {
     let recipe = chain.recipe.distil.sft.clone();
-    let Some(work) = chain.begin("student", &recipe, &["student_base", "r1_rejection", "tokenizer"])? else {
-        return Ok(());
-    };
+    let Some(work) = chain.begin("student")? else { return Ok(()) };
     let weights = chain.load_weights("student_base")?;
     let lessons = lessons(chain)?;
     let (weights, usage) = fine_tune(chain, &work, weights, &lessons, &recipe)?;
@@ -43,8 +41,7 @@ fn by_samples(chain: &mut Chain) -> Outcome<()> {
 /// RL alone, from the same base, with the operations that distillation took: the teacher's sampling and the student's fine-tuning.
 fn by_rl(chain: &mut Chain) -> Outcome<()> {
     let recipe = chain.recipe.distil.rl.clone();
-    let after = ["student_base", "student", "r1_rejection", "tokenizer"];
-    let Some(work) = chain.begin("student_rl", &recipe, &after)? else { return Ok(()) };
+    let Some(work) = chain.begin("student_rl")? else { return Ok(()) };
     let budget = flops_of(chain, "student")? + flops_of(chain, "r1_rejection")?;
     let weights = chain.load_weights("student_base")?;
     let (weights, usage) = reinforce(chain, &work, weights, Style::Zero, &recipe, None, Some(budget))?;

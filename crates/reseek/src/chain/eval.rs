@@ -6,7 +6,7 @@ use std::time::Instant;
 use reseek_data::Heldout;
 use reseek_engine::Sampling;
 use reseek_eval::{EvalSettings, ProblemResult, bits_per_byte, evaluate, language_share_of, score};
-use reseek_store::DirWriter;
+use reseek_store::{DirWriter, chain_hash};
 use reseek_tasks::{Outcome as Verdict, Problem};
 use reseek_text::Special;
 use reseek_train::Usage;
@@ -41,9 +41,7 @@ pub struct Card {
 /// Samples and scores all models.
 pub fn eval(chain: &mut Chain) -> Outcome<()> {
     let recipe = chain.recipe.eval.clone();
-    let mut after: Vec<&str> = MODELS.iter().map(|(_, folder, _)| *folder).collect();
-    after.push("tokenizer");
-    let Some(work) = chain.begin("eval", &recipe, &after)? else { return Ok(()) };
+    let Some(work) = chain.begin("eval")? else { return Ok(()) };
     let start = Instant::now();
     let problems = chain.problems.heldout(HELDOUT_SEED, recipe.problems);
     let (problems, left_out) = room::asked_of_all(chain, &*chain.tokenizer()?, problems)?;
@@ -81,7 +79,9 @@ pub fn eval(chain: &mut Chain) -> Outcome<()> {
         show(name, &problems, &results, &mut samples)?;
     }
     folder.write("samples.jsonl", samples.as_bytes())?;
-    folder.finish(json!({"problems": problems.len(), "k": recipe.k}))?;
+    // Two runs that were asked the same can be compared problem by problem.
+    let asked: Vec<&str> = problems.iter().map(|problem| problem.question.as_str()).collect();
+    folder.finish(json!({"problems": problems.len(), "k": recipe.k, "questions": chain_hash(&asked)}))?;
     usage.seconds = start.elapsed().as_secs_f64();
     chain.finish(work, &["."], usage)
 }

@@ -42,8 +42,7 @@ pub fn r1(chain: &mut Chain) -> Outcome<()> {
 /// Few long, readable chains on the base model.
 fn cold_start(chain: &mut Chain) -> Outcome<()> {
     let r = chain.recipe.r1.clone();
-    let section = (r.cold_start_samples, r.cold_start_epochs, r.cold_start_lr);
-    let Some(work) = chain.begin("r1_cold_start", &section, &["extend", "tokenizer"])? else { return Ok(()) };
+    let Some(work) = chain.begin("r1_cold_start")? else { return Ok(()) };
     let lessons: Vec<Lesson> = (0..r.cold_start_samples as u64)
         .filter_map(|i| {
             let problem = chain.problems.train(chain.seed ^ 0xc01d, i);
@@ -75,7 +74,7 @@ fn completion(problem: &Problem) -> Option<String> {
 /// RL with the language-consistency reward.
 fn reasoning_rl(chain: &mut Chain) -> Outcome<()> {
     let recipe = chain.recipe.r1.rl.clone();
-    let Some(work) = chain.begin("r1_rl", &recipe, &["r1_cold_start", "tokenizer"])? else { return Ok(()) };
+    let Some(work) = chain.begin("r1_rl")? else { return Ok(()) };
     let weights = chain.load_weights("r1_cold_start")?;
     let (weights, usage) = reinforce(chain, &work, weights, Style::Chat, &recipe, None, None)?;
     chain.finish_model(work, &weights, Style::Chat, usage)
@@ -84,8 +83,7 @@ fn reasoning_rl(chain: &mut Chain) -> Outcome<()> {
 /// Samples of the RL model that are correct, well formed and in the question's language, and general data beside them.
 fn rejection(chain: &mut Chain) -> Outcome<()> {
     let r = chain.recipe.r1.clone();
-    let section = (r.rejection_questions, r.rejection_samples, r.general_samples);
-    let Some(work) = chain.begin("r1_rejection", &section, &["r1_rl", "tokenizer"])? else { return Ok(()) };
+    let Some(work) = chain.begin("r1_rejection")? else { return Ok(()) };
     let start = Instant::now();
     let teacher = load(&chain.path("r1_rl"), Some(chain.compute()))?;
     let mut problems: Vec<Problem> = Vec::new();
@@ -162,7 +160,7 @@ pub fn lessons(chain: &Chain) -> Outcome<Vec<Lesson>> {
 /// Fine-tuning of the base, from the start, on what rejection sampling left.
 fn sft(chain: &mut Chain) -> Outcome<()> {
     let recipe = chain.recipe.r1.sft.clone();
-    let Some(work) = chain.begin("r1_sft", &recipe, &["extend", "r1_rejection", "tokenizer"])? else { return Ok(()) };
+    let Some(work) = chain.begin("r1_sft")? else { return Ok(()) };
     let weights = chain.load_weights("extend")?;
     let lessons = lessons(chain)?;
     let (weights, usage) = fine_tune(chain, &work, weights, &lessons, &recipe)?;
@@ -172,8 +170,7 @@ fn sft(chain: &mut Chain) -> Outcome<()> {
 /// RL with rules for reasoning and a learned reward model for the rest.
 fn all_scenarios(chain: &mut Chain) -> Outcome<()> {
     let r = chain.recipe.r1.clone();
-    let section = (&r.rl_all, r.reward_model_pairs, r.reward_model_steps, r.reward_model_lr);
-    let Some(work) = chain.begin("r1", &section, &["r1_sft", "tokenizer"])? else { return Ok(()) };
+    let Some(work) = chain.begin("r1")? else { return Ok(()) };
     let weights = chain.load_weights("r1_sft")?;
     let reward_model = train_reward_model(chain, weights.clone())?;
     let (weights, usage) = reinforce(chain, &work, weights, Style::Chat, &r.rl_all, Some(&reward_model), None)?;

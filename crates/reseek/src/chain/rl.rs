@@ -25,7 +25,7 @@ enum Ask {
 /// R1-Zero: GRPO straight on the base model.
 pub fn zero(chain: &mut Chain) -> Outcome<()> {
     let recipe = chain.recipe.zero.clone();
-    let Some(work) = chain.begin("zero", &recipe, &["extend", "tokenizer"])? else { return Ok(()) };
+    let Some(work) = chain.begin("zero")? else { return Ok(()) };
     let weights = chain.load_weights("extend")?;
     let (weights, usage) = reinforce(chain, &work, weights, Style::Zero, &recipe, None, None)?;
     chain.finish_model(work, &weights, Style::Zero, usage)

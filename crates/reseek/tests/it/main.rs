@@ -4,9 +4,13 @@ mod answers;
 mod chain;
 mod common;
 mod gguf;
+mod keeps;
 mod own_data;
 #[cfg(unix)]
+mod redo;
+#[cfg(unix)]
 mod resume;
+mod runs;
 mod wrong;
 #[cfg(unix)]
 mod wrong_disk;
