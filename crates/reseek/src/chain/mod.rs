@@ -242,10 +242,10 @@ impl Chain {
         });
         // Its numbers decide how long the student trains by RL alone, so a flipped byte must show: a manifest hashes itself.
         Manifest { files: BTreeMap::new(), meta: used }.write(&work.dir.path().join(USAGE))?;
+        // The recipe first: it is the run's from here on, and after a kill what is found finished beside an old stage takes its place.
+        self.record_config()?;
         work.dir.mark_done(work.inputs, outputs)?;
         work.dir.state()?.clear()?;
-        // The recipe first: after a kill in between, the finished stage is found beside the old one and takes its place.
-        self.record_config()?;
         if work.replaces {
             self.run.replace(&name)?;
         }

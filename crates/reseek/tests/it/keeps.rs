@@ -77,7 +77,7 @@ fn a_refused_command_creates_nothing() {
         assert!(!out.exists(), "{command:?} left a folder");
     };
     for name in ["pretrain", "extend", "zero", "r1", "distil", "eval"] {
-        refused(&mut bare(name, &out), &[name, "Run `reseek "]);
+        refused(&mut bare(name, &out), &[" needs ", "was never finished. Run `reseek "]);
     }
     refused(&mut bare("report", &out), &["has no evaluation", "reseek eval"]);
     refused(bare("replicate", &out).args(["--set", "zero.setps=4"]), &["zero.setps"]);
@@ -105,7 +105,7 @@ fn a_setting_that_no_finished_stage_has_read_is_taken_and_remembered() {
     let config = fs::read_to_string(out.join("config.toml")).unwrap();
     assert!(config.contains("\ntokens = 2048\n") && config.contains("vocab_size = 400"), "{config}");
     let rows = fs::read_to_string(out.join("pretrain/metrics.jsonl")).unwrap().lines().count();
-    assert_eq!(rows, 2, "two steps of 1,024 tokens");
+    assert_eq!(rows, 3, "steps of 4, 4 and 8 sequences");
     // The run knows where its text lies, and says so when it has gone.
     fs::rename(&text, scratch.join("elsewhere")).unwrap();
     refuse(&mut bare("zero", &out), &["was made from the text in", "--data"]);
@@ -121,7 +121,7 @@ fn staleness_follows_every_input_and_the_page_says_so() {
     copy(&run.out, &out);
     succeed(bare("pretrain", &out).args(["--set", "pretrain.lr_peak=0.003", "--redo"]));
     // Stages that read the base only through others are out of date as well.
-    let parts = ["What zero reads is out of date", "extend was made from another pretrain", "Run `reseek extend --out"];
+    let parts = ["What zero reads is out of date", "and was made from another pretrain", "Run `reseek extend --out"];
     refuse(&mut bare("zero", &out), &parts);
     refuse(
         &mut bare("eval", &out),
