@@ -50,6 +50,14 @@ pub fn paired_difference(a: &[Option<f64>], b: &[Option<f64>]) -> Interval {
     mean_of(&a.iter().zip(b).filter_map(|(a, b)| Some((*a)? - (*b)?)).collect::<Vec<_>>())
 }
 
+/// The mean of a less that of b, each over problems of its own: how hard these were is part of the interval.
+pub fn unpaired_difference(a: &[f64], b: &[f64]) -> Interval {
+    let (a, b) = (mean_of(a), mean_of(b));
+    let half = (a.high - a.mean).hypot(b.high - b.mean);
+    let mean = a.mean - b.mean;
+    Interval { mean, low: mean - half, high: mean + half }
+}
+
 /// The mean of values that may be below 0, such as differences of pairs, one a problem.
 pub fn mean_of(values: &[f64]) -> Interval {
     let n = values.len() as f64;
@@ -106,6 +114,16 @@ mod tests {
         let got = paired_difference(&a, &b);
         assert_eq!((got.mean, got.low, got.high), (0.5, 0.5, 0.5), "an outage looks like a wrong answer");
         assert_eq!(paired_difference(&a, &[None; 4]).mean, 0.0);
+    }
+
+    #[test]
+    fn without_pairing_difficulty_stays_in_the_interval() {
+        let hard: Vec<f64> = (0..60).map(|i| (i % 10) as f64 / 10.0).collect();
+        let easier: Vec<f64> = hard.iter().take(40).map(|s| s + 0.05).collect();
+        let got = unpaired_difference(&easier, &hard);
+        // The variance of ten equal steps of a tenth is 0.0825.
+        let half = Z * (0.0825f64 * (60.0 / 59.0) / 60.0 + 0.0825 * (40.0 / 39.0) / 40.0).sqrt();
+        assert!((got.mean - 0.05).abs() < 1e-9 && (got.high - got.mean - half).abs() < 1e-9, "{got:?}");
     }
 
     /// The interval holds the truth in about 95 of 100 draws.

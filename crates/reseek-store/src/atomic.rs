@@ -141,22 +141,31 @@ pub fn sweep_temporaries(dir: &Path) -> Result<usize, StoreError> {
 /// # Errors
 /// If the file cannot be read.
 pub fn sha256_file(path: &Path) -> Result<FileEntry, StoreError> {
-    let mut file = File::open(path).map_err(StoreError::io("open", path))?;
     let mut hash = Sha256::new();
-    let mut buffer = vec![0; 1 << 18];
     let mut bytes = 0;
+    read_pieces(path, |piece| {
+        hash.update(piece);
+        bytes += piece.len() as u64;
+        Ok(())
+    })?;
+    Ok(FileEntry { bytes, sha256: hex(&hash.finalize()) })
+}
+
+/// Reads a file piece by piece.
+pub(crate) fn read_pieces(
+    path: &Path,
+    mut take: impl FnMut(&[u8]) -> Result<(), StoreError>,
+) -> Result<(), StoreError> {
+    let mut file = File::open(path).map_err(StoreError::io("open", path))?;
+    let mut buffer = vec![0; 1 << 18];
     loop {
         match file.read(&mut buffer) {
-            Ok(0) => break,
-            Ok(n) => {
-                hash.update(&buffer[..n]);
-                bytes += n as u64;
-            }
+            Ok(0) => return Ok(()),
+            Ok(n) => take(&buffer[..n])?,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(StoreError::io("read", path)(error)),
         }
     }
-    Ok(FileEntry { bytes, sha256: hex(&hash.finalize()) })
 }
 
 /// SHA-256 in lower-case hexadecimal.
@@ -216,7 +225,7 @@ pub(crate) fn sync_folder(dir: &Path) -> Result<(), StoreError> {
     Ok(())
 }
 
-fn sync_folder_of(path: &Path) -> Result<(), StoreError> {
+pub(crate) fn sync_folder_of(path: &Path) -> Result<(), StoreError> {
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => sync_folder(parent),
         _ => sync_folder(Path::new(".")),

@@ -108,6 +108,10 @@ pub enum StoreError {
     )]
     OtherRun { path: PathBuf, what: &'static str, found: String, wanted: String },
 
+    /// A copy would write over what is there.
+    #[error("{} is there already. Choose a new folder for the copy.", path.display())]
+    TargetIsThere { path: PathBuf },
+
     /// States were saved, but none of them is whole.
     #[error(
         "{}: no saved state is whole: {}. Restore one from a copy, or remove {} to begin this stage again.",

@@ -12,7 +12,7 @@
 //! | [`model_files`] | config.json and weights as Hugging Face lays them out, from anyone |
 //! | [`checkpoint`] | a complete model folder of ours |
 //! | [`train_state`] | what a stage needs to go on after a kill |
-//! | [`run_dir`], [`stage`] | a run, its lock, its stages and what they were made from |
+//! | [`run_dir`], [`stage`] | a run, its lock, its stages and what they were made from; its copy |
 //! | [`metrics`] | step rows that end in the same bytes after a resume |
 //! | [`summary`], [`machine`] | what a run came to, and on what |
 //!
@@ -29,6 +29,7 @@
 
 pub mod atomic;
 pub mod checkpoint;
+mod copy;
 mod error;
 mod gguf;
 pub mod machine;
@@ -43,13 +44,14 @@ pub mod train_state;
 
 pub use atomic::{AtomicFile, FileEntry, sha256_file, sha256_hex, sweep_temporaries, write_atomic};
 pub use checkpoint::{Checkpoint, Sidecars, load_checkpoint, save_checkpoint};
+pub use copy::Copied;
 pub use error::StoreError;
 pub use gguf::{BlockKind, GgufModel, GgufTokenizer, QuantisedTensor, is_gguf, load_gguf};
 pub use machine::{Machine, peak_memory_bytes};
 pub use manifest::{DirWriter, Manifest, Verified, verify_dir};
 pub use metrics::{StepLog, read_metrics};
 pub use model_files::{NamedTensor, load_model, save_model};
-pub use run_dir::{RunDir, RunInfo};
-pub use stage::{PROFILE, StageDir, chain_hash};
+pub use run_dir::{REDO, RunDir, RunInfo};
+pub use stage::{PROFILE, StageDir, StageFacts, chain_hash};
 pub use summary::Summary;
 pub use train_state::{LoadedState, Moment, StateDir, TrainState};

@@ -6,6 +6,7 @@
 //!   lock              process id of the one that works here; the operating system's lock on it is what counts
 //!   config.toml, summary.json, report/index.html …    through RunDir::write
 //!   STAGE/            one folder a stage, see `stage`
+//!   redo/STAGE/       a finished stage that is being made anew, until it takes the old one's place
 //! ```
 
 use std::collections::BTreeMap;
@@ -19,9 +20,12 @@ use serde_json::{Value, json};
 use crate::StoreError;
 use crate::atomic;
 use crate::manifest::{self, MANIFEST, Manifest};
-use crate::stage::StageDir;
+use crate::stage::{DONE, StageDir};
 
-const LOCK: &str = "lock";
+pub(crate) const LOCK: &str = "lock";
+
+/// Folder of the stages that are being made anew.
+pub const REDO: &str = "redo";
 
 /// What a run was made from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,6 +66,7 @@ impl RunDir {
         refuse_foreign(path)?;
         let lock = acquire(path)?;
         atomic::sweep_temporaries(path)?;
+        recover(path)?;
         let wanted = RunInfo { config_hash: config_hash.to_owned(), seed };
         if path.join(MANIFEST).exists() {
             refuse_other(path, &Self::inspect(path)?, &wanted)?;
@@ -125,6 +130,76 @@ impl RunDir {
         manifest::check_name(name, &self.path)?;
         StageDir::open(self.path.join(name), name, &self.info, Arc::clone(&self.lock))
     }
+
+    /// The folder in which the finished stage `name` is made anew.
+    ///
+    /// # Errors
+    /// As [`RunDir::stage`].
+    pub fn redo(&self, name: &str) -> Result<StageDir, StoreError> {
+        manifest::check_name(name, &self.path)?;
+        StageDir::open(self.path.join(REDO).join(name), name, &self.info, Arc::clone(&self.lock))
+    }
+
+    /// Puts what was finished in `redo/NAME` in the place of `NAME`, whose old files go. A kill at any moment leaves one of both
+    /// there: on Linux the names change places in one call, elsewhere the next opening ends what was begun.
+    ///
+    /// # Errors
+    /// If the disk refuses; what had its place before has it still.
+    pub fn replace(&self, name: &str) -> Result<(), StoreError> {
+        let (new, home) = (self.path.join(REDO).join(name), self.path.join(name));
+        if !exchange(&new, &home) {
+            let leaving = atomic::temporary_beside(&new)?;
+            atomic::remove_folder_if_present(&leaving)?;
+            fs::rename(&home, &leaving).map_err(StoreError::io("rename", &home))?;
+            fs::rename(&new, &home).map_err(StoreError::io("rename into", &home))?;
+        }
+        atomic::sync_folder(&self.path)?;
+        self.drop_redo(name)
+    }
+
+    /// Removes `redo/NAME`, and `redo` itself when it was the last one there.
+    ///
+    /// # Errors
+    /// If the folder cannot be removed.
+    pub fn drop_redo(&self, name: &str) -> Result<(), StoreError> {
+        let all = self.path.join(REDO);
+        let home = all.join(name);
+        if home.exists() {
+            // The name first: what is left of it after a kill must not pass for a stage.
+            let leaving = atomic::temporary_beside(&home)?;
+            atomic::remove_folder_if_present(&leaving)?;
+            fs::rename(&home, &leaving).map_err(StoreError::io("rename", &home))?;
+        }
+        atomic::sweep_temporaries(&all)?;
+        // Another stage may be at work there.
+        let _ = fs::remove_dir(&all);
+        Ok(())
+    }
+}
+
+/// Lets two folders change places, if the system can do that in one step.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+fn exchange(a: &Path, b: &Path) -> bool {
+    use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
+    renameat2(AT_FDCWD, a, AT_FDCWD, b, RenameFlags::RENAME_EXCHANGE).is_ok()
+}
+
+#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+fn exchange(_: &Path, _: &Path) -> bool {
+    false
+}
+
+/// Ends what a kill between the two renames of [`RunDir::replace`] left: the old stage has gone, the new one has not come.
+fn recover(run: &Path) -> Result<(), StoreError> {
+    let all = run.join(REDO);
+    for entry in fs::read_dir(&all).into_iter().flatten().flatten() {
+        let (new, home) = (entry.path(), run.join(entry.file_name()));
+        if new.join(DONE).exists() && !home.exists() {
+            fs::rename(&new, &home).map_err(StoreError::io("rename into", &home))?;
+            atomic::sync_folder(run)?;
+        }
+    }
+    atomic::sweep_temporaries(&all).map(|_| ())
 }
 
 /// A folder with files but no manifest is somebody's, not ours to fill.

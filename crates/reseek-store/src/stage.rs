@@ -1,10 +1,13 @@
 //! A stage's folder, and the record by which it is skipped when nothing that it was made from has changed.
 //!
 //! `begun.json` says for which inputs the files in the folder are, from before the first of them; `stage.json`
-//! is written last and says which files came out, with their hashes. Hashes form a chain:
-//! [`StageDir::outputs_hash`] of one stage goes into [`chain_hash`] for the inputs of the next, so a change
-//! anywhere reaches what follows it, and a stage that is made again with the same bytes changes nothing after
-//! it.
+//! is written last and says which files came out, with their hashes. Both hold the inputs themselves, so that a
+//! stage that no longer fits can be told from one that does by what differs. Hashes form a chain:
+//! [`StageDir::outputs_hash`] of one stage is among the inputs of the next, so a change anywhere reaches what
+//! follows it, and a stage that is made again with the same bytes changes nothing after it.
+//!
+//! A finished stage is made anew in `redo/STAGE` beside it, and [`RunDir::replace`](crate::RunDir::replace) puts
+//! the new one in its place: until then the old one stands.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -24,7 +27,8 @@ use crate::train_state::StateDir;
 pub const PROFILE: &str = "profile.json";
 
 const BEGUN: &str = "begun.json";
-const DONE: &str = "stage.json";
+pub(crate) const DONE: &str = "stage.json";
+const STATE: &str = "state";
 
 /// The hash of several things in order, as lower-case hexadecimal. Lengths are hashed too: ("ab", "c") is not
 /// ("a", "bc").
@@ -35,6 +39,38 @@ pub fn chain_hash<T: AsRef<[u8]>>(parts: &[T]) -> String {
         hash.update(part);
     }
     atomic::hex(&hash.finalize())
+}
+
+/// What a stage's folder says of itself.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct StageFacts {
+    /// The inputs that it was finished from, and its [`StageDir::outputs_hash`]. The inputs of a stage that an older version of this
+    /// room recorded are null.
+    pub finished: Option<(Value, String)>,
+    /// The inputs that its files are for, finished or not.
+    pub begun: Option<Value>,
+    /// Whether a state was saved from which it would go on.
+    pub has_state: bool,
+}
+
+impl StageFacts {
+    /// Reads the folder at `path`, which need not be there. Takes no lock and makes nothing.
+    ///
+    /// # Errors
+    /// If a record is damaged.
+    pub fn read(path: &Path) -> Result<Self, StoreError> {
+        let inputs = |record: &Manifest| record.meta.get("inputs").cloned().unwrap_or_default();
+        let finished = record(&path.join(DONE))?.map(|done| (inputs(&done), hash_of(&done.files)));
+        let begun = record(&path.join(BEGUN))?.map(|begun| inputs(&begun));
+        // What a save was killed in is no state yet.
+        let states = fs::read_dir(path.join(STATE)).into_iter().flatten().flatten();
+        let has_state = finished.is_none() && states.into_iter().any(|entry| !is_hidden(&entry));
+        Ok(Self { finished, begun, has_state })
+    }
+}
+
+fn is_hidden(entry: &fs::DirEntry) -> bool {
+    entry.file_name().to_string_lossy().starts_with('.')
 }
 
 /// The folder of one stage of an open run; it holds the run's lock too.
@@ -68,11 +104,11 @@ impl StageDir {
     ///
     /// # Errors
     /// If it was finished but an output is missing or damaged.
-    pub fn is_done(&self, inputs_hash: &str) -> Result<bool, StoreError> {
-        let Some(record) = self.record(DONE)? else {
+    pub fn is_done(&self, inputs: impl Into<Value>) -> Result<bool, StoreError> {
+        let Some(record) = record(&self.path.join(DONE))? else {
             return Ok(false);
         };
-        if record.meta != self.meta(inputs_hash) {
+        if record.meta != self.meta(inputs) {
             return Ok(false);
         }
         record.verify_files(&self.path)?;
@@ -87,9 +123,9 @@ impl StageDir {
     ///
     /// # Errors
     /// If the folder cannot be cleared or written to.
-    pub fn begin(&self, inputs_hash: &str) -> Result<(), StoreError> {
-        let meta = self.meta(inputs_hash);
-        if self.record(BEGUN)?.is_some_and(|begun| begun.meta == meta) {
+    pub fn begin(&self, inputs: impl Into<Value>) -> Result<(), StoreError> {
+        let meta = self.meta(inputs);
+        if record(&self.path.join(BEGUN))?.is_some_and(|begun| begun.meta == meta) {
             return Ok(());
         }
         // First the name that makes the rest count, so that a kill in between leads here again.
@@ -114,7 +150,7 @@ impl StageDir {
     ///
     /// # Errors
     /// If an output is missing, a folder among them is not whole, or the disk refuses.
-    pub fn mark_done(&self, inputs_hash: &str, outputs: &[&str]) -> Result<String, StoreError> {
+    pub fn mark_done(&self, inputs: impl Into<Value>, outputs: &[&str]) -> Result<String, StoreError> {
         let mut files = BTreeMap::new();
         for &output in outputs {
             let path = self.path.join(output);
@@ -131,12 +167,12 @@ impl StageDir {
             files.insert(name, atomic::sha256_file(&path)?);
         }
         let hash = hash_of(&files);
-        let done = Manifest { files, meta: self.meta(inputs_hash) };
+        let done = Manifest { files, meta: self.meta(inputs) };
         done.write(&self.path.join(DONE))?;
         Ok(hash)
     }
 
-    /// The hash of what came out: names and bytes, nothing else. For [`chain_hash`] of the next stage's inputs.
+    /// The hash of what came out: names and bytes, nothing else. It is among the next stage's inputs.
     ///
     /// # Errors
     /// If the stage is not finished or its record is damaged.
@@ -149,24 +185,33 @@ impl StageDir {
     /// # Errors
     /// If the folder cannot be made or cleaned.
     pub fn state(&self) -> Result<StateDir, StoreError> {
-        StateDir::open(&self.path.join("state"))
+        StateDir::open(&self.path.join(STATE))
     }
 
-    fn record(&self, name: &str) -> Result<Option<Manifest>, StoreError> {
-        match Manifest::read(&self.path.join(name)) {
-            Err(StoreError::NoManifest { .. }) => Ok(None),
-            other => other.map(Some),
-        }
+    /// Writes one more file of the stage, whole or not at all.
+    ///
+    /// # Errors
+    /// If the name leads out of the folder or the disk refuses.
+    pub fn write(&self, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
+        manifest::check_name(name, &self.path)?;
+        atomic::write_atomic(&self.path.join(name), bytes).map(|_| ())
     }
 
-    fn meta(&self, inputs_hash: &str) -> Value {
+    fn meta(&self, inputs: impl Into<Value>) -> Value {
         json!({
             "kind": "stage",
             "stage": self.name,
-            "inputs_hash": inputs_hash,
+            "inputs": inputs.into(),
             "config_hash": self.info.config_hash,
             "seed": self.info.seed,
         })
+    }
+}
+
+fn record(path: &Path) -> Result<Option<Manifest>, StoreError> {
+    match Manifest::read(path) {
+        Err(StoreError::NoManifest { .. }) => Ok(None),
+        other => other.map(Some),
     }
 }
 

@@ -28,10 +28,15 @@ pub const HELDOUT: &str = "heldout";
 pub struct Summary {
     pub config_hash: String,
     pub seed: u64,
+    /// Finished stages that were made from others than those that are there now, or with other settings than the recipe's, each in a
+    /// sentence: what follows does not belong together then.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub out_of_date: Vec<String>,
+    /// On which the run was begun.
     pub machine: Machine,
     /// Most memory that the process held at once, over all stages.
     pub peak_memory_bytes: u64,
-    /// Billions of operations a second, beside the peak that the machine showed in the format that the run computed in.
+    /// Billions of operations a second, beside the peak that the machine showed when the run was begun, in the format that it computed in.
     pub gflops: Gflops,
     /// In the order in which they ran.
     pub stages: Vec<Stage>,

@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand};
 use reseek_spec::Scale;
 use reseek_tensor::compute::Compute;
 
+use crate::cli_runs::RunsCommand;
 use crate::cli_scale::{ClaimsCommand, CostArgs, SimCommand};
 
 /// From raw text to a reasoning model, the way DeepSeek made V3 and R1.
@@ -33,7 +34,7 @@ pub enum Command {
     #[command(after_help = "Example: reseek extend --out runs/nano")]
     Extend(RunArgs),
     /// Stage 4: R1-Zero, reinforcement learning (GRPO) straight on the base, with rewards by rule alone
-    #[command(after_help = "Example: reseek zero --out runs/nano --set zero.steps=200")]
+    #[command(after_help = "Example: reseek zero --out runs/nano --set zero.steps=200 --redo")]
     Zero(RunArgs),
     /// Stage 5: R1, in five steps: cold start, RL, rejection sampling, fine-tuning, RL over all scenarios
     #[command(after_help = "Example: reseek r1 --out runs/nano")]
@@ -42,7 +43,7 @@ pub enum Command {
     #[command(after_help = "Example: reseek distil --out runs/nano")]
     Distil(RunArgs),
     /// Stage 7: ask every model of the run held-out problems, several times each
-    #[command(after_help = "Example: reseek eval --out runs/nano --set eval.k=8")]
+    #[command(after_help = "Example: reseek eval --out runs/nano --set eval.k=8 --redo")]
     Eval(RunArgs),
     /// Stage 8: the report page, report/index.html, and summary.json
     #[command(
@@ -50,6 +51,9 @@ pub enum Command {
         after_help = "Examples: reseek report --out runs/nano\n          reseek report --out runs/nano --beside runs/nano-f32\n          reseek report sim --out runs/sim"
     )]
     Report(ReportArgs),
+    /// The runs that there are, two of them beside each other, and copies
+    #[command(subcommand, after_help = "Example: reseek runs copy runs/first runs/longer")]
+    Runs(RunsCommand),
     /// Show the recipe: every setting and its value; --explain says what each is
     #[command(
         after_help = "Examples: reseek config --scale micro --set zero.steps=40\n          reseek config zero > zero.toml; reseek zero --recipe zero.toml\n          reseek config --explain zero.lr\n          reseek config --explain learning_rate"
@@ -95,9 +99,12 @@ pub struct RunArgs {
     /// Seed of every random stream [default: the run's; 1 for a new one]
     #[arg(long)]
     pub seed: Option<u64>,
-    /// Train on the text and problems of this folder instead of the embedded ones
+    /// Train on the text and problems of this folder [default: the run's; the embedded ones for a new one]
     #[arg(long, value_name = "FOLDER")]
     pub data: Option<PathBuf>,
+    /// Make finished stages anew where settings differ from the run's; an old stage stays until its new one is complete
+    #[arg(long)]
+    pub redo: bool,
     /// No progress
     #[arg(short, long)]
     pub quiet: bool,

@@ -14,6 +14,7 @@ use reseek_text::{BytePairs, ChatTemplate, GenerationPrompt, Message, Special, T
 use serde_json::{Value, json};
 
 use crate::error::Outcome;
+use crate::inside::refuse_run;
 
 /// How a model wants to be asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +37,7 @@ pub struct Loaded {
 /// Reads any Hugging Face folder of a known family, or a GGUF file, to compute in `dtype`; without one in f32, or with a file's quantised
 /// matrices as they are.
 pub fn load(path: &Path, dtype: Option<Compute>) -> Outcome<Loaded> {
+    refuse_run(path)?;
     if is_gguf(path) {
         return load_file(path, dtype);
     }
@@ -75,6 +77,7 @@ fn quantised(tensor: &QuantisedTensor) -> Quantised {
 
 /// The weights of a folder, or of a GGUF file, dequantised.
 pub fn load_weights(path: &Path) -> Outcome<Weights> {
+    refuse_run(path)?;
     let (spec, tensors) = if is_gguf(path) {
         let file = load_gguf(path)?;
         (file.spec, file.tensors)
@@ -86,6 +89,7 @@ pub fn load_weights(path: &Path) -> Outcome<Weights> {
 
 /// [`load_weights`] with the tokenizer, where the folder has one.
 pub fn load_to_train(path: &Path) -> Outcome<(Weights, Option<Tokenizer>)> {
+    refuse_run(path)?;
     if is_gguf(path) {
         let file = load_gguf(path)?;
         let tokenizer = tokenizer_of(&file.tokenizer, path)?;

@@ -2,10 +2,12 @@
 
 mod chain;
 mod cli;
+mod cli_runs;
 mod cli_scale;
 mod commands;
 mod error;
 mod folder;
+mod inside;
 mod out;
 #[cfg(test)]
 mod printed;

@@ -1,6 +1,6 @@
 use std::fs;
 
-use reseek_store::{DirWriter, RunDir, StepLog, StoreError, chain_hash};
+use reseek_store::{DirWriter, RunDir, StageFacts, StepLog, StoreError, chain_hash};
 use serde_json::{Value, json};
 
 use crate::common::{Scratch, assert_names, tree};
@@ -159,4 +159,92 @@ fn a_chain_hash_knows_where_its_parts_end() {
     assert_ne!(chain_hash(&["ab", "c"]), chain_hash(&["a", "bc"]));
     assert_ne!(chain_hash(&["ab", "c"]), chain_hash(&["c", "ab"]));
     assert_ne!(chain_hash::<&str>(&[]), chain_hash(&[""]));
+}
+
+/// A finished stage of one file.
+fn finish(stage: &reseek_store::StageDir, inputs: &str, text: &str) {
+    stage.begin(inputs).unwrap();
+    stage.write("out.txt", text.as_bytes()).unwrap();
+    stage.mark_done(inputs, &["out.txt"]).unwrap();
+}
+
+#[test]
+fn a_stage_made_anew_takes_the_old_ones_place_when_it_is_whole() {
+    let scratch = Scratch::new();
+    let path = scratch.join("run");
+    let run = RunDir::create_or_open(&path, "a", 1).unwrap();
+    let home = run.stage("zero").unwrap();
+    finish(&home, "old", "old");
+    let beside = run.redo("zero").unwrap();
+    assert_eq!((beside.name(), beside.path()), ("zero", path.join("redo/zero").as_path()));
+    beside.begin("new").unwrap();
+    beside.write("out.txt", b"new").unwrap();
+    assert!(home.is_done("old").unwrap(), "work beside it touched the old stage");
+    beside.mark_done("new", &["out.txt"]).unwrap();
+    run.replace("zero").unwrap();
+    assert!(home.is_done("new").unwrap() && !path.join("redo").exists());
+    assert_eq!(fs::read(path.join("zero/out.txt")).unwrap(), b"new");
+
+    // Where names cannot change places, a kill between the two renames leaves the new one beside and no old one.
+    drop(home);
+    drop(beside);
+    finish(&run.redo("zero").unwrap(), "newest", "newest");
+    run.redo("r1").unwrap().begin("begun").unwrap();
+    drop(run);
+    fs::rename(path.join("zero"), path.join("redo/.zero.reseek-tmp")).unwrap();
+    let run = RunDir::create_or_open(&path, "a", 1).unwrap();
+    assert!(run.stage("zero").unwrap().is_done("newest").unwrap());
+    // What was only begun stays where it is.
+    assert_eq!(fs::read_dir(path.join("redo")).unwrap().count(), 1);
+    run.drop_redo("r1").unwrap();
+    assert!(!path.join("redo").exists());
+}
+
+#[test]
+fn what_a_stage_was_made_from_is_read_without_making_anything() {
+    let scratch = Scratch::new();
+    let path = scratch.join("run");
+    let run = RunDir::create_or_open(&path, "a", 1).unwrap();
+    let facts = |name: &str| StageFacts::read(&path.join(name)).unwrap();
+    assert_eq!(facts("zero"), StageFacts::default());
+    assert!(!path.join("zero").exists());
+    let stage = run.stage("zero").unwrap();
+    stage.begin(json!({"zero.steps": "40"})).unwrap();
+    assert!(!facts("zero").has_state && facts("zero").begun == Some(json!({"zero.steps": "40"})));
+    stage.state().unwrap();
+    assert!(!facts("zero").has_state, "an empty folder is no state");
+    fs::create_dir(path.join("zero/state/step-00000003")).unwrap();
+    assert!(facts("zero").has_state);
+    stage.write("out.txt", b"x").unwrap();
+    let hash = stage.mark_done(json!({"zero.steps": "40"}), &["out.txt"]).unwrap();
+    assert_eq!(facts("zero").finished, Some((json!({"zero.steps": "40"}), hash)));
+    fs::write(path.join("zero/stage.json"), "{").unwrap();
+    assert_names(&StageFacts::read(&path.join("zero")).unwrap_err(), &["zero/stage.json", "damaged"]);
+}
+
+#[test]
+fn a_copy_is_whole_or_not_there() {
+    let scratch = Scratch::new();
+    let (from, to) = (scratch.join("from"), scratch.join("deep/to"));
+    let run = RunDir::create_or_open(&from, "a", 7).unwrap();
+    finish(&run.stage("zero").unwrap(), "in", "text");
+    let mut model = DirWriter::create(&from.join("zero")).unwrap();
+    model.write("model", b"weights").unwrap();
+    model.finish(Value::Null).unwrap();
+    assert!(matches!(RunDir::copy(&from, &to), Err(StoreError::Locked { .. })), "copied while someone works on it");
+    drop(run);
+    // What a killed copy left is removed by the next.
+    fs::create_dir_all(scratch.join("deep/.to.reseek-tmp/zero")).unwrap();
+    fs::write(scratch.join("deep/.to.reseek-tmp/zero/half"), b"x").unwrap();
+    let copied = RunDir::copy(&from, &to).unwrap();
+    let (mut a, b) = (tree(&from), tree(&to));
+    a.remove("lock");
+    assert_eq!(a, b);
+    assert_eq!(copied.files as usize, b.len());
+    assert_eq!(RunDir::inspect(&to).unwrap().seed, 7);
+    assert_names(&RunDir::copy(&from, &to).unwrap_err(), &["to is there already"]);
+    assert_names(&RunDir::copy(&from, &from.join("zero/to")).unwrap_err(), &["in its original"]);
+    fs::write(from.join("zero/model"), b"weightz").unwrap();
+    assert_names(&RunDir::copy(&from, &scratch.join("third")).unwrap_err(), &["zero/model", "damaged"]);
+    assert!(!scratch.join("third").exists() && !scratch.join(".third.reseek-tmp").exists());
 }

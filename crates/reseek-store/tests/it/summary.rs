@@ -35,6 +35,7 @@ fn summary() -> Summary {
     Summary {
         config_hash: "c0ffee".into(),
         seed: u64::MAX,
+        out_of_date: Vec::new(),
         machine: Machine::detect(),
         peak_memory_bytes: 1 << 30,
         gflops: Gflops { achieved: 80.0, peak: 150.5 },

@@ -42,7 +42,7 @@ impl std::error::Error for TextStepError {}
 
 /// Byte-level BPE on the corpus and the problems.
 pub fn tokenizer(chain: &mut Chain) -> Outcome<()> {
-    let Some(work) = chain.begin("tokenizer", &[])? else { return Ok(()) };
+    let Some(work) = chain.begin("tokenizer")? else { return Ok(()) };
     let recipe = chain.recipe.tokenizer.clone();
     let start = Instant::now();
     let spec = mixture_spec(&chain.recipe.pretrain, NeedleSpec::default());
@@ -59,7 +59,7 @@ pub fn tokenizer(chain: &mut Chain) -> Outcome<()> {
 
 /// V3's base model.
 pub fn pretrain(chain: &mut Chain) -> Outcome<()> {
-    let Some(work) = chain.begin("pretrain", &["tokenizer"])? else { return Ok(()) };
+    let Some(work) = chain.begin("pretrain")? else { return Ok(()) };
     let recipe = chain.recipe.pretrain.clone();
     let tokenizer = chain.tokenizer()?;
     room::check_problems(chain, &tokenizer)?;
@@ -127,7 +127,7 @@ fn batch_plan(schedule: &PretrainSchedule, recipe: &PretrainRecipe) -> Vec<(usiz
 
 /// YaRN in two phases: to half of the new length, then to all of it.
 pub fn extend(chain: &mut Chain) -> Outcome<()> {
-    let Some(work) = chain.begin("extend", &["pretrain", "tokenizer"])? else { return Ok(()) };
+    let Some(work) = chain.begin("extend")? else { return Ok(()) };
     let recipe = chain.recipe.extend.clone();
     let base = chain.load_weights("pretrain")?;
     let seq_len = base.spec.max_position_embeddings;
@@ -177,7 +177,7 @@ pub fn extend(chain: &mut Chain) -> Outcome<()> {
     for line in in_words(&found) {
         chain.ui.line(&format!("  {line}"));
     }
-    chain.run.write(&format!("extend/{EXTENSION}"), &serde_json::to_vec_pretty(&found)?)?;
+    work.dir.write(EXTENSION, &serde_json::to_vec_pretty(&found)?)?;
     chain.finish_model(work, &learner.weights, Style::Zero, usage)
 }
 

@@ -19,7 +19,7 @@ pub fn distil(chain: &mut Chain) -> Outcome<()> {
 
 /// The student's own base training, on V3's mixture and schedule.
 fn student_base(chain: &mut Chain) -> Outcome<()> {
-    let Some(work) = chain.begin("student_base", &["tokenizer"])? else { return Ok(()) };
+    let Some(work) = chain.begin("student_base")? else { return Ok(()) };
     let tokens = chain.recipe.distil.pretrain_tokens;
     // Needles are for a context that is to be extended, and the student's is not.
     let recipe = PretrainRecipe { tokens, needle_share: 0.0, ..chain.recipe.pretrain.clone() };
@@ -32,7 +32,7 @@ fn student_base(chain: &mut Chain) -> Outcome<()> {
 }
 
 fn by_samples(chain: &mut Chain) -> Outcome<()> {
-    let Some(work) = chain.begin("student", &["student_base", "r1_rejection", "tokenizer"])? else { return Ok(()) };
+    let Some(work) = chain.begin("student")? else { return Ok(()) };
     let recipe = chain.recipe.distil.sft.clone();
     let weights = chain.load_weights("student_base")?;
     let lessons = lessons(chain)?;
@@ -42,8 +42,7 @@ fn by_samples(chain: &mut Chain) -> Outcome<()> {
 
 /// RL alone, from the same base, with the operations that distillation took: the teacher's sampling and the student's fine-tuning.
 fn by_rl(chain: &mut Chain) -> Outcome<()> {
-    let after = ["student_base", "student", "r1_rejection", "tokenizer"];
-    let Some(work) = chain.begin("student_rl", &after)? else { return Ok(()) };
+    let Some(work) = chain.begin("student_rl")? else { return Ok(()) };
     let recipe = chain.recipe.distil.rl.clone();
     let budget = flops_of(chain, "student")? + flops_of(chain, "r1_rejection")?;
     let weights = chain.load_weights("student_base")?;

@@ -9,7 +9,7 @@ use reseek_eval::{
     EvalSettings, PassAtK, ProblemResult, bits_per_byte, evaluate, language_share_of, majority_gains, pass_at_k, score,
 };
 use reseek_spec::{EvalRecipe, EvalSplit};
-use reseek_store::DirWriter;
+use reseek_store::{DirWriter, chain_hash};
 use reseek_tasks::{Outcome as Verdict, Problem, Split};
 use reseek_text::Special;
 use reseek_train::Usage;
@@ -48,9 +48,7 @@ pub struct Card {
 
 /// Samples and scores all models.
 pub fn eval(chain: &mut Chain) -> Outcome<()> {
-    let mut after: Vec<&str> = MODELS.iter().map(|(_, folder, _)| *folder).collect();
-    after.push("tokenizer");
-    let Some(work) = chain.begin("eval", &after)? else { return Ok(()) };
+    let Some(work) = chain.begin("eval")? else { return Ok(()) };
     let recipe = chain.recipe.eval.clone();
     let start = Instant::now();
     let split = split(&recipe);
@@ -101,7 +99,10 @@ pub fn eval(chain: &mut Chain) -> Outcome<()> {
         show(name, &problems, &results, &mut samples)?;
     }
     folder.write("samples.jsonl", samples.as_bytes())?;
-    folder.finish(json!({"split": split.name(), "problems": problems.len(), "k": recipe.k}))?;
+    // Two runs that were asked the same can be compared problem by problem.
+    let asked: Vec<&str> = problems.iter().map(|problem| problem.question.as_str()).collect();
+    let questions = chain_hash(&asked);
+    folder.finish(json!({"split": split.name(), "problems": problems.len(), "k": recipe.k, "questions": questions}))?;
     usage.seconds = start.elapsed().as_secs_f64();
     chain.finish(work, &["."], usage)
 }

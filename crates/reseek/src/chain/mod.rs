@@ -1,16 +1,22 @@
 //! The whole chain: each stage reads the folders of those before it and writes its own, and is skipped when its inputs have not
 //! changed.
 
+mod admit;
 mod base;
 mod distil;
 mod eval;
 mod extension;
+mod kept;
 mod r1;
 mod reads;
 mod rl;
 mod room;
+pub mod stages;
 mod summary;
+pub mod survey;
 
+pub use admit::Request;
+pub use kept::data_of;
 pub use summary::{card_of_zero, table};
 
 use std::cell::OnceCell;
@@ -21,17 +27,20 @@ use std::sync::Arc;
 use reseek_data::{Corpus, Problems, TokenizedCorpus};
 use reseek_model::Weights;
 use reseek_spec::{ComputeDtype, ModelSpec, MomentsDtype, RecipeSpec, Resolved, Scale, TasksRecipe};
-use reseek_store::{Manifest, RunDir, StageDir, StoreError, chain_hash};
+use reseek_store::{Manifest, REDO, RunDir, StageDir, StageFacts, chain_hash};
 use reseek_tasks::{Family, TaskMix};
 use reseek_tensor::compute::Compute;
 use reseek_tensor::dtype::Dtype;
 use reseek_text::Tokenizer;
 use reseek_train::{Learner, SessionError, Usage};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::error::{Failure, Outcome, fail};
 use crate::folder;
 use crate::ui::{Ui, duration};
+
+use stages::{Keys, Stage};
+use survey::Survey;
 
 /// The stages of a run, in order; each is a command.
 pub const STAGES: [&str; 8] = ["tokenizer", "pretrain", "extend", "zero", "r1", "distil", "eval", "report"];
@@ -42,8 +51,11 @@ pub const CONFIG: &str = "config.toml";
 /// What the extension came to, in that stage's folder.
 const EXTENSION: &str = "extension.json";
 
+/// The folder that the run's text comes from, in its folder.
+pub const DATA: &str = "data.json";
+
 /// What a stage used: seconds, tokens, operations, memory.
-const USAGE: &str = "usage.json";
+pub const USAGE: &str = "usage.json";
 
 /// A run that is being worked on.
 pub struct Chain {
@@ -62,17 +74,29 @@ pub struct Chain {
     pub beside: Option<PathBuf>,
     data_hash: String,
     toml: String,
+    keys: Keys,
+    /// Whether a stage was finished by this process.
+    pub has_finished: bool,
 }
 
 /// A stage that has work to do.
 pub struct Work {
     pub dir: StageDir,
-    inputs: String,
+    inputs: Value,
+    /// It is made anew beside a finished one, whose place it takes in the end.
+    replaces: bool,
 }
 
 impl Chain {
-    /// Opens or creates the run at `out`.
-    pub fn open(resolved: Resolved, seed: u64, out: &Path, data: Option<&Path>, ui: Ui) -> Outcome<Self> {
+    /// Opens or creates the run at `out`, after everything that could be refused has been looked at.
+    pub fn open(
+        resolved: Resolved,
+        seed: u64,
+        out: &Path,
+        data: Option<&Path>,
+        request: &Request,
+        ui: Ui,
+    ) -> Outcome<Self> {
         let corpus = Arc::new(match data {
             Some(folder) => Corpus::from_folder(folder)?,
             None => Corpus::embedded(),
@@ -80,17 +104,11 @@ impl Chain {
         let problems = Arc::new(Problems::of(&corpus, task_mix(&resolved.recipe.tasks)?)?);
         let data_hash = corpus.sha256();
         let identity = chain_hash(&[resolved.recipe.scale.name(), &data_hash]);
-        let run = RunDir::create_or_open(out, &identity, seed).map_err(|error| match error {
-            // The scale was looked at before.
-            StoreError::OtherRun { path, what: "configuration", .. } => Failure::Error(format!(
-                "{} was made with other text and problems than this command has. Name the same --data folder with the same \
-                 files, or choose another folder with --out.",
-                path.display()
-            )),
-            other => other.into(),
-        })?;
+        let keys = stages::keys_of(&resolved.recipe)?;
+        admit::admit(out, &identity, seed, &keys, &data_hash, request)?;
+        let run = RunDir::create_or_open(out, &identity, seed)?;
         let Resolved { recipe, config_hash, toml } = resolved;
-        Ok(Self {
+        let chain = Self {
             whole: recipe.clone(),
             recipe,
             config_hash,
@@ -103,12 +121,24 @@ impl Chain {
             beside: None,
             data_hash,
             toml,
-        })
+            keys,
+            has_finished: false,
+        };
+        kept::record_data(&chain, data)?;
+        kept::machine(&chain)?;
+        Ok(chain)
     }
 
     /// Writes the recipe down as the run's, from which its stages go on.
     pub fn record_config(&self) -> Outcome<()> {
-        Ok(self.run.write(CONFIG, self.toml.as_bytes())?)
+        // A file that says the same already keeps its time.
+        let is_there = std::fs::read(self.path(CONFIG)).is_ok_and(|bytes| bytes == self.toml.as_bytes());
+        if is_there { Ok(()) } else { Ok(self.run.write(CONFIG, self.toml.as_bytes())?) }
+    }
+
+    /// What there is of each stage, as this chain's recipe sees it.
+    pub fn survey(&self) -> Outcome<Survey> {
+        Survey::of(self.run.path(), &self.keys, &self.data_hash)
     }
 
     /// Runs one stage, or finds it done.
@@ -158,35 +188,55 @@ impl Chain {
         self.recipe.scale
     }
 
-    /// A stage made from what it reads of the recipe and from the outputs of `after`; nothing if it is already done.
-    fn begin(&mut self, name: &str, after: &[&str]) -> Outcome<Option<Work>> {
-        let (visible, read) = reads::of_stage(&self.whole, name)?;
-        let mut parts = vec![name.to_string(), read, self.data_hash.clone()];
-        for stage in after {
-            let dir = self.run.stage(stage)?;
-            let hash = dir.outputs_hash().map_err(|error| match error {
-                StoreError::NoManifest { path } => Failure::Error(format!(
-                    "{name} needs {stage}, and {} was never finished. Run `reseek {}` first.",
-                    path.display(),
-                    command_of(stage)
-                )),
-                other => Failure::Error(format!("{name} needs {stage}: {other}")),
-            })?;
-            parts.push(hash);
+    /// A stage made from its keys of the recipe and the outputs of those before it; nothing if it is already done.
+    fn begin(&mut self, name: &str) -> Outcome<Option<Work>> {
+        let stage = stages::find(name);
+        let inputs = stage.inputs(&self.keys, &self.data_hash, &self.outputs_of(stage)?, &self.costs_of(stage)?);
+        let home = self.run.stage(name)?;
+        if home.is_done(inputs.clone())? {
+            // What a kill left after the new one had taken the old one's place.
+            if StageFacts::read(&self.path(REDO).join(name))?.finished.is_some() {
+                self.run.drop_redo(name)?;
+            }
+            self.ui.line(&format!("{name:<16} up to date"));
+            return Ok(None);
         }
-        let inputs = chain_hash(&parts);
-        let dir = self.run.stage(name)?;
-        if dir.is_done(&inputs)? {
+        let replaces = StageFacts::read(home.path())?.finished.is_some();
+        let dir = if replaces { self.run.redo(name)? } else { home };
+        if replaces && dir.is_done(inputs.clone())? {
+            self.record_config()?;
+            self.run.replace(name)?;
             self.ui.line(&format!("{name:<16} up to date"));
             return Ok(None);
         }
         if self.ui.stopped() {
             return Err(Failure::Interrupted(format!("stopped before {name}")));
         }
-        dir.begin(&inputs)?;
+        dir.begin(inputs.clone())?;
         self.ui.begins(name);
-        self.recipe = visible;
-        Ok(Some(Work { dir, inputs }))
+        self.recipe = reads::visible(&self.whole, stage)?;
+        Ok(Some(Work { dir, inputs, replaces }))
+    }
+
+    /// Hashes of what `stage` reads.
+    fn outputs_of(&self, stage: &Stage) -> Outcome<Keys> {
+        let hash = |input: &&str| match StageFacts::read(&self.path(input)) {
+            Ok(StageFacts { finished: Some((_, hash)), .. }) => Ok((input.to_string(), hash)),
+            Ok(_) => fail(format!(
+                "{} needs {input}, and {} was never finished. Run `reseek {} --out {}` first.",
+                stage.name,
+                self.path(input).display(),
+                stages::find(input).command,
+                self.run.path().display()
+            )),
+            Err(error) => fail(format!("{} needs {input}: {error}", stage.name)),
+        };
+        stage.after.iter().map(hash).collect()
+    }
+
+    /// Operations of the stages that `stage` counts.
+    fn costs_of(&self, stage: &Stage) -> Outcome<Keys> {
+        stage.costs.iter().map(|name| Ok((name.to_string(), summary::flops_of(self, name)?.to_string()))).collect()
     }
 
     /// Records what came out of a stage and what it used.
@@ -198,9 +248,15 @@ impl Chain {
         });
         // Its numbers decide how long the student trains by RL alone, so a flipped byte must show: a manifest hashes itself.
         Manifest { files: BTreeMap::new(), meta: used }.write(&work.dir.path().join(USAGE))?;
-        work.dir.mark_done(&work.inputs, outputs)?;
+        // The recipe first: it is the run's from here on, and after a kill what is found finished beside an old stage takes its place.
+        self.record_config()?;
+        work.dir.mark_done(work.inputs, outputs)?;
         work.dir.state()?.clear()?;
         self.recipe = self.whole.clone();
+        if work.replaces {
+            self.run.replace(&name)?;
+        }
+        self.has_finished = true;
         self.ui.line(&done_line(&name, usage));
         Ok(())
     }
@@ -258,15 +314,6 @@ pub fn task_mix(recipe: &TasksRecipe) -> Outcome<TaskMix> {
     };
     let levels = [recipe.levels[0], recipe.levels[1], recipe.levels[2]];
     Ok(TaskMix { families, levels, chinese_share: recipe.chinese_share })
-}
-
-/// The command that makes a stage, sub-stages included.
-fn command_of(stage: &str) -> &str {
-    match stage {
-        "student_base" | "student" | "student_rl" => "distil",
-        other if other.starts_with("r1") => "r1",
-        other => other,
-    }
 }
 
 /// A stage that ended early, as the failure of its command.

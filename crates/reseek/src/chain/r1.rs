@@ -41,7 +41,7 @@ pub fn r1(chain: &mut Chain) -> Outcome<()> {
 
 /// Few long, readable chains on the base model.
 fn cold_start(chain: &mut Chain) -> Outcome<()> {
-    let Some(work) = chain.begin("r1_cold_start", &["extend", "tokenizer"])? else { return Ok(()) };
+    let Some(work) = chain.begin("r1_cold_start")? else { return Ok(()) };
     let r = chain.recipe.r1.clone();
     let lessons: Vec<Lesson> = (0..r.cold_start_samples as u64)
         .filter_map(|i| {
@@ -73,7 +73,7 @@ fn completion(problem: &Problem) -> Option<String> {
 
 /// RL with the language-consistency reward.
 fn reasoning_rl(chain: &mut Chain) -> Outcome<()> {
-    let Some(work) = chain.begin("r1_rl", &["r1_cold_start", "tokenizer"])? else { return Ok(()) };
+    let Some(work) = chain.begin("r1_rl")? else { return Ok(()) };
     let recipe = chain.recipe.r1.rl.clone();
     let weights = chain.load_weights("r1_cold_start")?;
     let (weights, usage) = reinforce(chain, &work, weights, Style::Chat, &recipe, None, None)?;
@@ -82,7 +82,7 @@ fn reasoning_rl(chain: &mut Chain) -> Outcome<()> {
 
 /// Samples of the RL model that are correct, well formed and in the question's language, and general data beside them.
 fn rejection(chain: &mut Chain) -> Outcome<()> {
-    let Some(work) = chain.begin("r1_rejection", &["r1_rl", "tokenizer"])? else { return Ok(()) };
+    let Some(work) = chain.begin("r1_rejection")? else { return Ok(()) };
     let r = chain.recipe.r1.clone();
     let start = Instant::now();
     let teacher = load(&chain.path("r1_rl"), Some(chain.compute()))?;
@@ -163,7 +163,7 @@ pub fn lessons(chain: &Chain) -> Outcome<Vec<Lesson>> {
 
 /// Fine-tuning of the base, from the start, on what rejection sampling left.
 fn sft(chain: &mut Chain) -> Outcome<()> {
-    let Some(work) = chain.begin("r1_sft", &["extend", "r1_rejection", "tokenizer"])? else { return Ok(()) };
+    let Some(work) = chain.begin("r1_sft")? else { return Ok(()) };
     let recipe = chain.recipe.r1.sft.clone();
     let weights = chain.load_weights("extend")?;
     let lessons = lessons(chain)?;
@@ -173,7 +173,7 @@ fn sft(chain: &mut Chain) -> Outcome<()> {
 
 /// RL with rules for reasoning and a learned reward model for the rest.
 fn all_scenarios(chain: &mut Chain) -> Outcome<()> {
-    let Some(work) = chain.begin("r1", &["r1_sft", "tokenizer"])? else { return Ok(()) };
+    let Some(work) = chain.begin("r1")? else { return Ok(()) };
     let r = chain.recipe.r1.clone();
     let weights = chain.load_weights("r1_sft")?;
     let reward_model = train_reward_model(chain, weights.clone())?;

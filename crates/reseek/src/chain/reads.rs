@@ -1,68 +1,29 @@
-//! What each stage reads of the recipe. Its hash has these keys and no others, and while it runs the recipe has no other number: one
-//! that is not named here is 0, so that no setting can change a result and leave its hash alone.
+//! What a stage sees of the recipe: its own keys, as the table of stages names them, and no other number. One that is not named there
+//! is 0 while the stage runs, so that no setting can change a result and leave its record alone.
 
 use reseek_spec::RecipeSpec;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
-use crate::error::{Outcome, fail};
+use super::stages::Stage;
+use crate::error::Outcome;
 
-/// What decides how a pre-training mixture looks.
-const FORMS: [&str; 4] =
-    ["pretrain.problem_share", "pretrain.conversation_share", "pretrain.mixed_language_share", "pretrain.direct_share"];
-
-/// Keys, sections, and beginnings of keys that end in `_`; after `-`, a key that is not read though its section is.
-fn keys(stage: &str) -> Outcome<Vec<&'static str>> {
-    let trains = ["compute", "moments", "pretrain.lanes"];
-    Ok(match stage {
-        "tokenizer" => [&["tasks", "tokenizer", "pretrain.seq_len"], &FORMS[..]].concat(),
-        "pretrain" => vec!["scale", "compute", "moments", "tasks", "pretrain"],
-        // Batches, losses and optimizer are those of pre-training.
-        "extend" => vec!["compute", "moments", "tasks", "pretrain", "extend"],
-        "zero" => [&trains[..], &["tasks", "zero"]].concat(),
-        "r1_cold_start" => [&trains[..], &["tasks", "r1.cold_start_", "r1.sft"]].concat(),
-        "r1_rl" => [&trains[..], &["tasks", "r1.rl"]].concat(),
-        "r1_rejection" => vec!["compute", "tasks", "r1.rejection_", "r1.general_samples", "r1.rl.max_new_tokens"],
-        "r1_sft" => [&trains[..], &["r1.sft"]].concat(),
-        "r1" => [&trains[..], &["tasks", "r1.rl_all", "r1.reward_model_"]].concat(),
-        "student_base" => {
-            vec!["scale", "compute", "moments", "tasks", "pretrain", "-pretrain.tokens", "distil.pretrain_tokens"]
-        }
-        "student" => [&trains[..], &["distil.sft"]].concat(),
-        "student_rl" => [&trains[..], &["tasks", "distil.rl"]].concat(),
-        "eval" => vec!["compute", "tasks", "eval", "pretrain.seq_len"],
-        other => return fail(format!("{other} is no stage that reads a recipe.")),
-    })
+/// The recipe with nothing but what `stage` reads.
+pub fn visible(recipe: &RecipeSpec, stage: &Stage) -> Outcome<RecipeSpec> {
+    let mut value = serde_json::to_value(recipe)?;
+    blank(&mut value, "", stage);
+    Ok(serde_json::from_value(value)?)
 }
 
-fn is_read(keys: &[&str], path: &str) -> bool {
-    let is_left_out = keys.iter().any(|key| key.strip_prefix('-') == Some(path));
-    !is_left_out
-        && keys.iter().any(|key| {
-            path.strip_prefix(key).is_some_and(|rest| rest.is_empty() || rest.starts_with('.') || key.ends_with('_'))
-        })
-}
-
-/// The recipe with nothing but what `stage` reads, and what it reads as text for its hash.
-pub fn of_stage(recipe: &RecipeSpec, stage: &str) -> Outcome<(RecipeSpec, String)> {
-    let keys = keys(stage)?;
-    let mut visible = serde_json::to_value(recipe)?;
-    let mut read = Map::new();
-    divide(&mut visible, "", &keys, &mut read);
-    Ok((serde_json::from_value(visible)?, serde_json::to_string(&read)?))
-}
-
-/// Puts what is read into `read`, by its key, and makes the other numbers 0.
-fn divide(value: &mut Value, path: &str, keys: &[&str], read: &mut Map<String, Value>) {
+/// Makes the numbers that `stage` does not read 0, and its lists empty.
+fn blank(value: &mut Value, path: &str, stage: &Stage) {
     match value {
         Value::Object(table) => {
             for (key, inner) in table {
                 let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
-                divide(inner, &path, keys, read);
+                blank(inner, &path, stage);
             }
         }
-        value if is_read(keys, path) => {
-            read.insert(path.to_string(), value.clone());
-        }
+        _ if stage.is_made_from(path) => {}
         Value::Array(values) => values.clear(),
         value if value.is_number() => *value = 0.into(),
         _ => {}
@@ -75,7 +36,7 @@ mod tests {
 
     use reseek_spec::{Scale, resolve};
 
-    use super::super::summary::RUN;
+    use super::super::stages::{TABLE, find, keys_of};
     use super::*;
 
     fn recipe() -> RecipeSpec {
@@ -104,7 +65,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_changes_the_hash_of_the_stages_that_read_it_and_of_no_other() {
+    fn a_key_changes_the_record_of_the_stages_that_read_it_and_of_no_other() {
         let whole = serde_json::to_value(recipe()).unwrap();
         let mut found = Vec::new();
         changes(&whole, "", &mut found);
@@ -114,14 +75,15 @@ mod tests {
             let mut changed = whole.clone();
             *changed.pointer_mut(&format!("/{}", path.replace('.', "/"))).unwrap() = other;
             let changed: RecipeSpec = serde_json::from_value(changed).unwrap();
-            let differs = |stage: &&str| {
-                let ((seen, hash), (seen_now, hash_now)) =
-                    (of_stage(&recipe(), stage).unwrap(), of_stage(&changed, stage).unwrap());
-                // What it sees differs where its hash does: text that it is not to read is the same to all.
-                assert!(hash != hash_now || seen == seen_now || !path.contains('.') || path == "eval.split");
-                hash != hash_now
+            let (before, now) = (keys_of(&recipe()).unwrap(), keys_of(&changed).unwrap());
+            let differs = |stage: &&Stage| {
+                let differs = stage.keys(&before) != stage.keys(&now);
+                let seen = |recipe: &RecipeSpec| visible(recipe, stage).unwrap();
+                // What it sees differs where its record does: text that it is not to read is the same to all.
+                assert!(differs || seen(&recipe()) == seen(&changed) || !path.contains('.') || path == "eval.split");
+                differs
             };
-            let those: Vec<&str> = RUN.into_iter().filter(differs).collect();
+            let those: Vec<&str> = TABLE.iter().filter(differs).map(|stage| stage.name).collect();
             assert!(!those.is_empty(), "no stage reads {path}");
             stages.insert(path, those);
         }
@@ -150,10 +112,9 @@ mod tests {
     }
 
     #[test]
-    fn a_stage_sees_no_number_that_is_not_in_its_hash() {
-        let (seen, _) = of_stage(&recipe(), "zero").unwrap();
+    fn a_stage_sees_no_number_that_is_not_in_its_record() {
+        let seen = visible(&recipe(), find("zero")).unwrap();
         assert_eq!((seen.zero, seen.pretrain.lanes), (recipe().zero, recipe().pretrain.lanes));
         assert_eq!((seen.pretrain.seq_len, seen.r1.rl.steps, seen.eval.k), (0, 0, 0));
-        assert!(of_stage(&recipe(), "report").is_err());
     }
 }

@@ -24,7 +24,7 @@ enum Ask {
 
 /// R1-Zero: GRPO straight on the base model.
 pub fn zero(chain: &mut Chain) -> Outcome<()> {
-    let Some(work) = chain.begin("zero", &["extend", "tokenizer"])? else { return Ok(()) };
+    let Some(work) = chain.begin("zero")? else { return Ok(()) };
     let recipe = chain.recipe.zero.clone();
     let weights = chain.load_weights("extend")?;
     let (weights, usage) = reinforce(chain, &work, weights, Style::Zero, &recipe, None, None)?;

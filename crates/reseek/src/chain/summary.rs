@@ -5,44 +5,39 @@ use std::fmt::Write;
 use std::path::Path;
 
 use reseek_eval::{mean_of, paired_difference};
-use reseek_store::machine::{Machine, peak_memory_bytes};
 use reseek_store::manifest::MANIFEST;
 use reseek_store::summary::{Comparison, Extension, Gflops, Model, PassAtK, Stage, Summary, TaskScore};
 use reseek_store::{Manifest, verify_dir};
-use reseek_tensor::peak::fma_peak_gflops_of_pool;
-use reseek_train::Usage;
+use reseek_train::{Observer, Usage};
 use serde_json::Value;
 
 use super::eval::{Card, MODELS};
 use super::extension::in_words;
-use super::{Chain, EXTENSION, USAGE};
+use super::stages::TABLE;
+use super::{Chain, EXTENSION, USAGE, kept};
 use crate::error::{Outcome, fail};
 use crate::ui::duration;
-
-/// Stages as they appear in the summary, in the order in which they run.
-pub const RUN: [&str; 13] = [
-    "tokenizer",
-    "pretrain",
-    "extend",
-    "zero",
-    "r1_cold_start",
-    "r1_rl",
-    "r1_rejection",
-    "r1_sft",
-    "r1",
-    "student_base",
-    "student",
-    "student_rl",
-    "eval",
-];
 
 /// Writes summary.json and the page.
 pub fn report(chain: &mut Chain) -> Outcome<()> {
     let summary = summarise(chain)?;
+    if !summary.out_of_date.is_empty() {
+        chain.ui.warn(&strangers(chain.run.path(), &summary.out_of_date));
+    }
     summary.write(&chain.path("summary.json"))?;
     let page = reseek_report::render(chain.run.path(), chain.beside.as_deref())?;
     chain.run.write("report/index.html", page.as_bytes())?;
     Ok(())
+}
+
+/// That the stages of the run in `run` do not belong together, and what to do.
+fn strangers(run: &Path, out_of_date: &[String]) -> String {
+    format!(
+        "the stages of {} do not belong together: {}. Run `reseek replicate --out {}` to make anew what is out of date.",
+        run.display(),
+        out_of_date.join("; "),
+        run.display()
+    )
 }
 
 /// What a finished stage used; nothing of one that never ran.
@@ -84,8 +79,8 @@ fn summarise(chain: &Chain) -> Outcome<Summary> {
         cards.insert(name, serde_json::from_str::<Card>(&text)?);
     }
     let mut values = Vec::new();
-    for name in RUN {
-        values.extend(used(chain, name)?.map(|value| (name, value)));
+    for stage in &TABLE {
+        values.extend(used(chain, stage.name)?.map(|value| (stage.name, value)));
     }
     let stages: Vec<Stage> = values
         .iter()
@@ -101,19 +96,19 @@ fn summarise(chain: &Chain) -> Outcome<Summary> {
         .collect();
     let trained = stages.iter().filter(|s| s.flops > 0.0 && s.name != "eval");
     let (flops, seconds) = trained.fold((0.0, 0.0), |(f, s), stage| (f + stage.flops, s + stage.seconds));
+    let (machine, peak) = kept::machine(chain)?;
     Ok(Summary {
         config_hash: chain.config_hash.clone(),
         seed: chain.seed,
-        machine: Machine::detect(),
-        // A run may have taken several processes: the largest of them counts.
+        out_of_date: chain.survey()?.strangers(),
+        machine,
+        // A run may have taken several processes: the largest of them counts. Who only draws the page is none of them.
         peak_memory_bytes: values
             .iter()
             .filter_map(|(_, value)| value["peak_memory_bytes"].as_u64())
-            .fold(peak_memory_bytes(), u64::max),
-        gflops: Gflops {
-            achieved: flops / f64::max(seconds, 1e-9) / 1e9,
-            peak: fma_peak_gflops_of_pool(200, chain.compute()),
-        },
+            .max()
+            .unwrap_or(0),
+        gflops: Gflops { achieved: flops / f64::max(seconds, 1e-9) / 1e9, peak },
         stages,
         split,
         comparisons: compare(&cards),

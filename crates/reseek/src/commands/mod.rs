@@ -11,6 +11,7 @@ mod families;
 mod params;
 mod past;
 mod plan;
+mod runs;
 mod schedule;
 mod sim;
 mod sim_page;
@@ -22,11 +23,11 @@ use std::path::PathBuf;
 
 use reseek_spec::{Layer, RecipeSpec, Resolved, Scale, explain, resolve};
 use reseek_store::summary::PREDICTION;
-use reseek_store::{RunDir, Summary};
+use reseek_store::{REDO, RunDir, Summary};
 
-use crate::chain::{CONFIG, Chain, STAGES, table, task_mix};
+use crate::chain::{CONFIG, Chain, Request, STAGES, table, task_mix};
 use crate::cli::{Cli, Command, ConfigArgs, ReportAbout, ReportArgs, RunArgs, ShowArgs};
-use crate::error::{Outcome, fail};
+use crate::error::{Failure, Outcome, fail};
 use crate::ui::{Ui, duration};
 
 use past::Past;
@@ -46,6 +47,7 @@ pub fn dispatch(cli: Cli) -> Outcome<()> {
             None => report(&args),
             Some(ReportAbout::Sim { out, json, quiet }) => sim_page::sim_page(out, *json, *quiet),
         },
+        Command::Runs(command) => runs::runs(&command),
         Command::Sim(command) => sim::sim(&command),
         Command::Cost(args) => cost::cost(&args),
         Command::Claims(command) => claims::claims(&command),
@@ -74,31 +76,37 @@ fn chain(args: &RunArgs, names: &[&str], beside: Option<PathBuf>) -> Outcome<()>
     let out = args.out.clone().unwrap_or_else(|| PathBuf::from("runs").join(scale_name));
     let past = Past::of(&out)?;
     let scale = past.scale(&out, args.config.scale)?;
-    // `replicate` says what the whole run is; a single stage goes on with what the run was told before.
-    let mut layers = Vec::new();
-    if names.len() == 1 {
-        layers.extend(past.layer(&out)?);
-    }
-    let resolved = resolved(scale, layers, &args.config)?;
+    // A run keeps its recipe: what a command says is laid over it.
+    let resolved = resolved(scale, past.layer(&out)?.into_iter().collect(), &args.config)?;
     let seed = args.seed.or(past.seed).unwrap_or(1);
-    let mut chain = Chain::open(resolved, seed, &out, args.data.as_deref(), Ui::new(args.quiet))?;
+    let data = past.data(&out, args.data.as_deref())?;
+    let request = Request { names, redo: args.redo, recorded: past.recorded() };
+    let mut chain = Chain::open(resolved, seed, &out, data.as_deref(), &request, Ui::new(args.quiet))?;
     chain.beside = beside;
-    // A setting that made a single stage fail must not be remembered.
-    let is_single = names.len() == 1 && chain.path(CONFIG).exists();
-    if !is_single {
+    let before = std::fs::read(chain.path(CONFIG)).ok();
+    // What replaces finished stages becomes the run's recipe with the first that is complete.
+    if !args.redo || before.is_none() {
         chain.record_config()?;
     }
+    pending(&mut chain)?;
     if names.first() == Some(&"tokenizer") && names.len() > 1 {
         foretell(&mut chain)?;
     }
     for name in names {
-        chain.stage(name)?;
-    }
-    if is_single {
-        chain.record_config()?;
+        let done = chain.stage(name);
+        if let (Err(Failure::Error(_)), Some(before), false) = (&done, &before, chain.has_finished) {
+            // A setting with which nothing came to its end must not be remembered.
+            chain.run.write(CONFIG, before)?;
+        }
+        done?;
     }
     let summary = out.join("summary.json");
     if names.last() != Some(&"report") {
+        let strangers = chain.survey()?.strangers();
+        if !strangers.is_empty() {
+            let (stale, out) = (strangers.join("; "), out.display());
+            chain.ui.line(&format!("out of date now: {stale}. `reseek replicate --out {out}` makes them anew."));
+        }
         if args.config.json {
             crate::say!("{}", serde_json::json!({"done": names, "out": out}));
         }
@@ -114,6 +122,22 @@ fn chain(args: &RunArgs, names: &[&str], beside: Option<PathBuf>) -> Outcome<()>
             out.join("report/index.html").display(),
             out.join("r1").display()
         );
+    }
+    Ok(())
+}
+
+/// Says which stages an earlier command began to make anew with other settings and did not finish.
+fn pending(chain: &mut Chain) -> Outcome<()> {
+    for found in chain.survey()?.found {
+        let Some(differences) = found.redo.filter(|differences| !differences.is_empty()) else { continue };
+        let settings: Vec<String> = differences.iter().map(|d| format!("{} = {}", d.key, d.run)).collect();
+        let folder = chain.path(REDO).join(found.stage.name);
+        chain.ui.line(&format!(
+            "{:<16} {} is an unfinished redo with {}: the command that began it goes on with it, and without the folder it is given up",
+            found.stage.name,
+            folder.display(),
+            settings.join(", ")
+        ));
     }
     Ok(())
 }

@@ -7,6 +7,7 @@ use serde_json::json;
 
 use crate::cli::ParamsArgs;
 use crate::error::{Outcome, fail};
+use crate::inside::refuse_run;
 
 /// Prints the counts.
 pub fn params(args: &ParamsArgs) -> Outcome<()> {
@@ -42,6 +43,7 @@ pub fn params(args: &ParamsArgs) -> Outcome<()> {
 /// The model called `model`: a preset, a config.json, or a folder with one.
 pub fn find(model: &str) -> Outcome<ModelSpec> {
     let path = Path::new(model);
+    refuse_run(path)?;
     let file = if path.is_dir() { path.join("config.json") } else { path.to_path_buf() };
     if !file.is_file() {
         return Ok(preset(model)?);

@@ -1,11 +1,12 @@
-//! What a run folder says about itself, so that the command of a single stage need not say it again.
+//! What a run folder says about itself, so that no later command need say it again.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use reseek_spec::{Layer, Scale};
 use reseek_store::{RunDir, StoreError};
 
-use crate::chain::CONFIG;
+use crate::chain::stages::{Keys, flat};
+use crate::chain::{CONFIG, data_of};
 use crate::error::{Outcome, fail};
 
 /// The seed and the configuration of a run that is there already; nothing of one that is not.
@@ -13,6 +14,8 @@ use crate::error::{Outcome, fail};
 pub struct Past {
     pub seed: Option<u64>,
     config: Option<toml::Table>,
+    /// The folder of its own text, if it has one.
+    data: Option<PathBuf>,
 }
 
 impl Past {
@@ -22,14 +25,15 @@ impl Past {
             Err(StoreError::NoManifest { .. }) => return Ok(Self::default()),
             other => other?.seed,
         };
+        let data = data_of(out)?.and_then(|data| data.folder);
         let path = out.join(CONFIG);
         // A kill right after the run was begun leaves none.
         if !path.exists() {
-            return Ok(Self { seed: Some(seed), config: None });
+            return Ok(Self { seed: Some(seed), config: None, data });
         }
         let text = std::fs::read_to_string(&path).map_err(|error| error.to_string());
         match text.and_then(|text| text.parse().map_err(|error: toml::de::Error| error.to_string())) {
-            Ok(config) => Ok(Self { seed: Some(seed), config: Some(config) }),
+            Ok(config) => Ok(Self { seed: Some(seed), config: Some(config), data }),
             Err(error) => fail(format!(
                 "{} cannot be read: {}. Remove the file, and repeat the run's --scale, --recipe and --set.",
                 path.display(),
@@ -46,13 +50,30 @@ impl Past {
         };
         match asked {
             Some(asked) if asked != has => fail(format!(
-                "{} was made with --scale {}, this command has --scale {}. Leave --scale out to go on with that run, or choose \
-                 another folder with --out.",
+                "{} was made with --scale {}, and this command has --scale {}, of which nothing could stay. Leave --scale out to go on \
+                 with that run, or choose another folder with --out.",
                 out.display(),
                 has.name(),
                 asked.name()
             )),
             _ => Ok(has),
+        }
+    }
+
+    /// Every key of the run's recipe.
+    pub fn recorded(&self) -> Option<Keys> {
+        self.config.as_ref().map(flat)
+    }
+
+    /// The folder to read text and problems from: the one that is asked for now, or the run's.
+    pub fn data(&self, out: &Path, asked: Option<&Path>) -> Outcome<Option<PathBuf>> {
+        match (asked, &self.data) {
+            (None, Some(folder)) if !folder.is_dir() => fail(format!(
+                "{} was made from the text in {}, which is not there any more. Name the folder that has it now with --data.",
+                out.display(),
+                folder.display()
+            )),
+            (asked, own) => Ok(asked.map(Path::to_path_buf).or_else(|| own.clone())),
         }
     }
 

@@ -137,7 +137,7 @@ fn the_command_of_a_stage_goes_on_with_what_the_run_was_told() {
     let rows = fs::read_to_string(out.join("pretrain/metrics.jsonl")).unwrap().lines().count();
     succeed(stage(&scratch, "pretrain", &text, &out).args(told));
     assert_eq!(fs::read_to_string(out.join("pretrain/metrics.jsonl")).unwrap().lines().count(), rows);
-    refuse(bare("pretrain").args(["--scale", "nano"]), &["--scale smoke", "--scale nano", "leave --scale out"]);
+    refuse(bare("pretrain").args(["--scale", "nano"]), &["--scale smoke", "--scale nano", "Leave --scale out"]);
     fs::write(out.join("config.toml"), "scale = ").unwrap();
     refuse(&mut bare("pretrain"), &["config.toml", "cannot be read"]);
 }
@@ -197,7 +197,7 @@ fn a_changed_setting_makes_its_stage_and_what_follows_again() {
     let scratch = Scratch::new();
     let out = scratch.join("changed");
     copy(&run.out, &out);
-    succeed(stage(&scratch, "distil", &run.text, &out).args(["--set", "distil.sft.lr=0.002"]));
+    succeed(stage(&scratch, "distil", &run.text, &out).args(["--set", "distil.sft.lr=0.002", "--redo"]));
     let (before, after) = (bytes_of(&run.out), bytes_of(&out));
     let same = |name: &str| before[name] == after[name];
     assert!(same("student_base/model.safetensors") && same("zero/model.safetensors"));

@@ -147,13 +147,13 @@ pub fn succeed(command: &mut Command) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// What a command said, if it ended as a mistake of the user does: exit code 2, every one of `parts` and a hint.
+/// What a command said, if it ended as a mistake of the user does: exit code 2 and every one of `parts`.
 pub fn refuse(command: &mut Command, parts: &[&str]) -> String {
     let output = command.output().unwrap();
     let message = stderr(&output);
     assert_eq!(output.status.code(), Some(2), "{command:?}: {}\n{message}", output.status);
     assert!(!message.contains("panicked"), "{command:?}: {message}");
-    for part in parts.iter().chain(&["error: ", ". "]) {
+    for part in parts.iter().chain(&["error: "]) {
         assert!(message.contains(part), "{command:?}: no {part:?} in\n{message}");
     }
     message
@@ -189,8 +189,16 @@ pub fn finished() -> Arc<Finished> {
 
 /// Every file of a run that follows from configuration and seed alone; clocks and what is computed from them stay out.
 pub fn bytes_of(run: &Path) -> BTreeMap<String, Vec<u8>> {
-    const CLOCKS: [&str; 7] =
-        ["timing.jsonl", "usage.json", "profile.json", "summary.json", "index.html", "lock", "prediction.json"];
+    const CLOCKS: [&str; 8] = [
+        "timing.jsonl",
+        "usage.json",
+        "profile.json",
+        "summary.json",
+        "index.html",
+        "lock",
+        "prediction.json",
+        "machine.json",
+    ];
     let mut found = BTreeMap::new();
     let mut folders = vec![run.to_path_buf()];
     while let Some(folder) = folders.pop() {

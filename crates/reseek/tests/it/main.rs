@@ -6,9 +6,13 @@ mod common;
 #[cfg(unix)]
 mod examples;
 mod gguf;
+mod keeps;
 mod own_data;
 #[cfg(unix)]
+mod redo;
+#[cfg(unix)]
 mod resume;
+mod runs;
 mod wrong;
 #[cfg(unix)]
 mod wrong_disk;

@@ -86,12 +86,12 @@ fn stage_by_stage_gives_the_bytes_of_replicate() {
     assert_same_bytes(&out, &run.out);
 }
 
-fn spawn(mut command: Command) -> Child {
+pub fn spawn(mut command: Command) -> Child {
     command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
 }
 
 /// Waits until this process works in the run and `file` is there, or it has ended by itself.
-fn wait_for(child: &mut Child, run: &Path, file: &str) {
+pub fn wait_for(child: &mut Child, run: &Path, file: &str) {
     let start = Instant::now();
     let works = |id: u32| fs::read_to_string(run.join("lock")).is_ok_and(|text| text.trim() == id.to_string());
     while !(works(child.id()) && run.join(file).exists()) && child.try_wait().unwrap().is_none() {
@@ -100,7 +100,7 @@ fn wait_for(child: &mut Child, run: &Path, file: &str) {
     }
 }
 
-fn signal(child: &Child, name: &str) {
+pub fn signal(child: &Child, name: &str) {
     let kill = format!("kill -{name} {}", child.id());
     assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
 }
