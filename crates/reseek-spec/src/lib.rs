@@ -13,6 +13,7 @@ mod family;
 mod hf;
 mod hf_config;
 mod model;
+mod passes;
 mod presets;
 mod recipe;
 mod recipe_check;
@@ -25,6 +26,7 @@ pub use cluster::{ClusterSpec, GPUS, GpuSpec};
 pub use count::{ParamCounts, TrainFlops, TrainMemory};
 pub use family::Family;
 pub use model::{MlaSpec, ModelSpec, MoeSpec, RopeScaling, Scoring, SlidingWindow};
+pub use passes::{ROWS_OF_GROUPS, chunk_rows};
 pub use presets::{PRESETS, Scale, preset};
 pub use recipe::{
     ComputeDtype, DistilRecipe, EvalRecipe, ExtendRecipe, MomentsDtype, PretrainRecipe, R1Recipe, RecipeSpec, RlRecipe,

@@ -37,6 +37,11 @@ pub fn chain_hash<T: AsRef<[u8]>>(parts: &[T]) -> String {
     atomic::hex(&hash.finalize())
 }
 
+/// Whether the run at `run` has a finished stage of this name, from whatever inputs. Opens nothing and needs no lock.
+pub fn is_finished(run: &Path, stage: &str) -> bool {
+    run.join(stage).join(DONE).is_file()
+}
+
 /// The folder of one stage of an open run; it holds the run's lock too.
 #[derive(Debug)]
 pub struct StageDir {

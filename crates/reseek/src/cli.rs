@@ -95,9 +95,12 @@ pub struct RunArgs {
     /// Seed of every random stream [default: the run's; 1 for a new one]
     #[arg(long)]
     pub seed: Option<u64>,
-    /// Train on the text and problems of this folder instead of the embedded ones
+    /// Train on the text and problems of this folder instead of the embedded ones; files called train and test keep their sides
     #[arg(long, value_name = "FOLDER")]
     pub data: Option<PathBuf>,
+    /// Begin even what is predicted to take more than an hour
+    #[arg(long)]
+    pub yes: bool,
     /// No progress
     #[arg(short, long)]
     pub quiet: bool,
@@ -133,7 +136,7 @@ pub enum ReportAbout {
 
 #[derive(Args)]
 pub struct ConfigArgs {
-    /// Size of everything: smoke, nano, micro, mini or small [default: the run's; nano for a new one]
+    /// Size of everything: smoke (seconds), nano (six minutes), micro (an evening) or mini (a night) on two cores [default: the run's; nano for a new one]
     #[arg(long, value_parser = parse_scale)]
     pub scale: Option<Scale>,
     /// A TOML file laid over the scale's recipe; several are laid from left to right

@@ -45,8 +45,7 @@ pub fn eval(chain: &mut Chain) -> Outcome<()> {
     after.push("tokenizer");
     let Some(work) = chain.begin("eval", &recipe, &after)? else { return Ok(()) };
     let start = Instant::now();
-    let problems = chain.problems.heldout(HELDOUT_SEED, recipe.problems);
-    let (problems, left_out) = room::asked_of_all(chain, &*chain.tokenizer()?, problems)?;
+    let (problems, left_out) = room::asked_of_all(chain, &*chain.tokenizer()?, heldout_problems(chain))?;
     if left_out > 0 {
         chain.ui.line(&format!("  {left_out} held-out problems are longer than the student's context and left out"));
     }
@@ -84,6 +83,11 @@ pub fn eval(chain: &mut Chain) -> Outcome<()> {
     folder.finish(json!({"problems": problems.len(), "k": recipe.k}))?;
     usage.seconds = start.elapsed().as_secs_f64();
     chain.finish(work, &["."], usage)
+}
+
+/// The problems that every model of the run is asked.
+pub fn heldout_problems(chain: &Chain) -> Vec<Problem> {
+    chain.problems.heldout(HELDOUT_SEED, chain.recipe.eval.problems)
 }
 
 /// The held-out problems are the same for every seed, so that runs can be compared.

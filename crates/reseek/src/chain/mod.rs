@@ -4,12 +4,14 @@
 mod base;
 mod distil;
 mod eval;
+mod preflight;
 mod r1;
 mod rl;
 mod room;
 mod summary;
 
-pub use summary::table;
+pub use preflight::Data;
+pub use summary::{RUN, table};
 
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
@@ -68,12 +70,8 @@ pub struct Work {
 
 impl Chain {
     /// Opens or creates the run at `out`.
-    pub fn open(resolved: Resolved, seed: u64, out: &Path, data: Option<&Path>, ui: Ui) -> Outcome<Self> {
-        let corpus = Arc::new(match data {
-            Some(folder) => Corpus::from_folder(folder)?,
-            None => Corpus::embedded(),
-        });
-        let problems = Arc::new(Problems::of(&corpus, task_mix(&resolved.recipe.tasks)?)?);
+    pub fn open(resolved: Resolved, seed: u64, out: &Path, data: Data, ui: Ui) -> Outcome<Self> {
+        let Data { corpus, problems } = data;
         let data_hash = corpus.sha256();
         let identity = chain_hash(&[resolved.recipe.scale.name(), &data_hash]);
         let run = RunDir::create_or_open(out, &identity, seed).map_err(|error| match error {
@@ -255,7 +253,7 @@ pub fn task_mix(recipe: &TasksRecipe) -> Outcome<TaskMix> {
 }
 
 /// The command that makes a stage, sub-stages included.
-fn command_of(stage: &str) -> &str {
+pub fn command_of(stage: &str) -> &str {
     match stage {
         "student_base" | "student" | "student_rl" => "distil",
         other if other.starts_with("r1") => "r1",

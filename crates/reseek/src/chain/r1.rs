@@ -3,6 +3,7 @@
 
 use std::time::Instant;
 
+use reseek_data::Problems;
 use reseek_engine::{GenerateOptions, Request, Sampling, StreamName, generate};
 use reseek_model::{CacheMode, Weights};
 use reseek_rl::{Pair, RewardModel};
@@ -44,18 +45,7 @@ fn cold_start(chain: &mut Chain) -> Outcome<()> {
     let r = chain.recipe.r1.clone();
     let section = (r.cold_start_samples, r.cold_start_epochs, r.cold_start_lr);
     let Some(work) = chain.begin("r1_cold_start", &section, &["extend", "tokenizer"])? else { return Ok(()) };
-    let lessons: Vec<Lesson> = (0..r.cold_start_samples as u64)
-        .filter_map(|i| {
-            let problem = chain.problems.train(chain.seed ^ 0xc01d, i);
-            let answer = completion(&problem)?;
-            Some(Lesson { question: problem.question, answer })
-        })
-        .collect();
-    if lessons.is_empty() {
-        return fail(
-            "r1_cold_start: no problem has a worked solution; hint: add \"solution\" to some lines of the problems",
-        );
-    }
+    let lessons = cold_start_lessons(&chain.problems, chain.seed, r.cold_start_samples);
     let recipe = SftRecipe {
         epochs: r.cold_start_epochs,
         lr: r.cold_start_lr,
@@ -65,6 +55,16 @@ fn cold_start(chain: &mut Chain) -> Outcome<()> {
     let weights = chain.load_weights("extend")?;
     let (weights, usage) = fine_tune(chain, &work, weights, &lessons, &recipe)?;
     chain.finish_model(work, &weights, Style::Chat, usage)
+}
+
+/// The worked solutions of `samples` problems, or of as many of them as have one. A run that has none is not begun.
+pub fn cold_start_lessons(problems: &Problems, seed: u64, samples: usize) -> Vec<Lesson> {
+    let lesson = |i| {
+        let problem = problems.train(seed ^ 0xc01d, i);
+        let answer = completion(&problem)?;
+        Some(Lesson { question: problem.question, answer })
+    };
+    (0..samples as u64).filter_map(lesson).collect()
 }
 
 /// A cold-start answer: the long chain, then the answer. One line, as blanks between blocks are free of meaning.
@@ -229,7 +229,7 @@ pub fn fine_tune(
     Ok((learner.weights, usage))
 }
 
-fn examples(tokenizer: &Tokenizer, lessons: &[Lesson]) -> Outcome<Vec<Example>> {
+pub fn examples(tokenizer: &Tokenizer, lessons: &[Lesson]) -> Outcome<Vec<Example>> {
     let example = |lesson: &Lesson| {
         Ok(Example {
             prompt: prompt(tokenizer, Style::Chat, &lesson.question)?,

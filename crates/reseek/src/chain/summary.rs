@@ -18,7 +18,7 @@ use crate::error::{Outcome, fail};
 use crate::ui::duration;
 
 /// Stages as they appear in the summary, in the order in which they run.
-const RUN: [&str; 13] = [
+pub const RUN: [&str; 13] = [
     "tokenizer",
     "pretrain",
     "extend",

@@ -1,5 +1,6 @@
 //! One file a command, or a group of small ones.
 
+mod ahead;
 mod ask;
 mod bench;
 pub mod calibrate;
@@ -18,13 +19,12 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use reseek_spec::{Layer, RecipeSpec, Resolved, Scale, resolve};
-use reseek_store::summary::PREDICTION;
 use reseek_store::{RunDir, Summary};
 
-use crate::chain::{CONFIG, Chain, STAGES, table, task_mix};
+use crate::chain::{CONFIG, Chain, Data, STAGES, table, task_mix};
 use crate::cli::{Cli, Command, ConfigArgs, ReportAbout, ReportArgs, RunArgs, ShowArgs};
 use crate::error::{Outcome, fail};
-use crate::ui::{Ui, duration};
+use crate::ui::Ui;
 
 use past::Past;
 
@@ -78,15 +78,16 @@ fn chain(args: &RunArgs, names: &[&str], beside: Option<PathBuf>) -> Outcome<()>
     }
     let resolved = resolved(scale, layers, &args.config)?;
     let seed = args.seed.or(past.seed).unwrap_or(1);
-    let mut chain = Chain::open(resolved, seed, &out, args.data.as_deref(), Ui::new(args.quiet))?;
+    let mut ui = Ui::new(args.quiet);
+    let data = Data::read(args.data.as_deref(), &resolved.recipe)?;
+    let ahead = ahead::look(&data, &resolved.recipe, seed, &out, names, args.yes, &mut ui)?;
+    let mut chain = Chain::open(resolved, seed, &out, data, ui)?;
+    ahead.record(&chain)?;
     chain.beside = beside;
     // A setting that made a single stage fail must not be remembered.
     let is_single = names.len() == 1 && chain.path(CONFIG).exists();
     if !is_single {
         chain.record_config()?;
-    }
-    if names.first() == Some(&"tokenizer") && names.len() > 1 {
-        foretell(&mut chain)?;
     }
     for name in names {
         chain.stage(name)?;
@@ -112,19 +113,6 @@ fn chain(args: &RunArgs, names: &[&str], beside: Option<PathBuf>) -> Outcome<()>
             out.join("r1").display()
         );
     }
-    Ok(())
-}
-
-/// Before a run begins: how long its stages should take on this machine, for the report to hold against what they took.
-fn foretell(chain: &mut Chain) -> Outcome<()> {
-    if chain.path(PREDICTION).exists() {
-        return Ok(());
-    }
-    let rates = calibrate::measure(chain.compute());
-    let stages = calibrate::predict_chain(&chain.recipe, &rates);
-    let seconds: f64 = stages.iter().map(|stage| stage.seconds).sum();
-    chain.ui.line(&format!("predicted        {:>10}  at the rates that this machine shows now", duration(seconds)));
-    chain.run.write(PREDICTION, serde_json::json!({"stages": stages, "rates": rates}).to_string().as_bytes())?;
     Ok(())
 }
 
