@@ -1,5 +1,6 @@
 //! Checks of the project as a whole: `cargo xtask deps` (directions between rooms), `cargo xtask licences` (what the dependencies are
-//! and may be), `cargo xtask run DIR` (that a finished run is whole), `cargo xtask compare …` (speed beside peers).
+//! and may be), `cargo xtask run DIR` (that a finished run is whole), `cargo xtask recorded DIR` (what the prediction of a run is held against),
+//! `cargo xtask compare …` (speed beside peers).
 
 mod compare;
 
@@ -59,12 +60,16 @@ fn main() -> ExitCode {
         ["deps"] => metadata().and_then(|m| directions(&m)),
         ["licences"] => metadata().and_then(|m| licences(&m)),
         ["run", dir] => finished_run(Path::new(dir)),
+        ["recorded", dir] => recorded(Path::new(dir)),
         ["compare", python, scripts, models] => compare::compare(python, Path::new(scripts), models, 3),
         ["compare", python, scripts, models, rounds] => match rounds.parse() {
             Ok(rounds @ 1..=100) => compare::compare(python, Path::new(scripts), models, rounds),
             _ => Err(format!("{rounds} rounds will not do: give 1 to 100")),
         },
-        _ => Err("usage: cargo xtask deps | licences | run DIR | compare PYTHON SCRIPTS MODELS [ROUNDS]".to_string()),
+        _ => {
+            Err("usage: cargo xtask deps | licences | run DIR | recorded DIR | compare PYTHON SCRIPTS MODELS [ROUNDS]"
+                .to_string())
+        }
     };
     match result {
         Ok(message) => {
@@ -76,6 +81,43 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Of a finished run, what the prediction is held against: `cargo xtask recorded runs/nano > crates/reseek-sim/tests/fixtures/nano_run.json`.
+/// Only a run that nothing disturbed says how long its stages take.
+fn recorded(dir: &Path) -> Result<String, String> {
+    let read = |name: &str| {
+        let path = dir.join(name);
+        std::fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))
+    };
+    let json = |name: &str| -> Result<Value, String> {
+        serde_json::from_str(&read(name)?).map_err(|error| format!("{}: {error}", dir.join(name).display()))
+    };
+    let (summary, prediction) = (json("summary.json")?, json("prediction.json")?);
+    let of_stage = |stage: &Value| serde_json::json!({"name": stage["name"], "seconds": stage["seconds"], "tokens": stage["tokens"], "flops": stage["flops"]});
+    let stages: Vec<Value> = summary["stages"].as_array().into_iter().flatten().map(of_stage).collect();
+    let record = serde_json::json!({
+        "about": format!("seed {} on {}", summary["seed"], summary["machine"]["cpu"].as_str().unwrap_or("a machine without a name")),
+        "within": 0.15,
+        "changed": [],
+        "rates": prediction["rates"],
+        "memory_bytes": summary["peak_memory_bytes"],
+        "disk_bytes": bytes_in(dir).map_err(|error| format!("{}: {error}", dir.display()))?,
+        "stages": stages,
+        "config": read("config.toml")?,
+    });
+    serde_json::to_string_pretty(&record).map_err(|error| error.to_string())
+}
+
+/// Bytes of all files below a folder.
+fn bytes_in(dir: &Path) -> std::io::Result<u64> {
+    let mut bytes = 0;
+    for entry in std::fs::read_dir(dir)? {
+        let entry = entry?;
+        let metadata = entry.metadata()?;
+        bytes += if metadata.is_dir() { bytes_in(&entry.path())? } else { metadata.len() };
+    }
+    Ok(bytes)
 }
 
 fn metadata() -> Result<Value, String> {

@@ -11,6 +11,7 @@ use crate::clean::{DOCUMENT_BYTES_MIN, clean, copy_key, split_documents};
 use crate::embedded;
 use crate::error::DataError;
 use crate::folder;
+use crate::reading::Reading;
 
 /// One document in this many is held out.
 const HELDOUT_EVERY: u64 = 50;
@@ -45,8 +46,8 @@ pub struct Corpus {
     pub heldout: Vec<Document>,
     /// Problems of the user's folder, empty if it has none.
     pub problems: Vec<Problem>,
-    /// Files of the user's folder that are neither text nor problems.
-    pub ignored_files: usize,
+    /// What was read from the user's folder; nothing of the compiled-in corpus.
+    pub reading: Reading,
 }
 
 impl Corpus {
@@ -61,8 +62,13 @@ impl Corpus {
     /// `.jsonl` file is a document if the file's first line has a `text`, and a problem otherwise. A folder with
     /// problems only gets the embedded text.
     ///
+    /// Problems of files (or folders) called train and test keep their sides, validation files are the test where there is
+    /// no other, and a question that is held out is not trained on wherever else it stands. A hash of the question divides
+    /// the problems of other files, and all where nothing is called test or validation. Text is always divided by a hash.
+    ///
     /// # Errors
-    /// An unreadable folder or file, a file that is not UTF-8, a malformed line, no usable text.
+    /// An unreadable folder or file, a file that is not UTF-8, a malformed line, no usable text, tests and nothing to train
+    /// on.
     pub fn from_folder(folder: &Path) -> Result<Self, DataError> {
         let found = folder::read(folder)?;
         let mut corpus = if found.documents.is_empty() && !found.problems.is_empty() {
@@ -71,7 +77,8 @@ impl Corpus {
             Self::from_documents(found.documents, &folder.display().to_string())?
         };
         corpus.problems = found.problems;
-        corpus.ignored_files = found.ignored;
+        let Reading { copies, too_short, .. } = corpus.reading;
+        corpus.reading = Reading { copies, too_short, ..found.reading };
         Ok(corpus)
     }
 
@@ -88,10 +95,16 @@ impl Corpus {
     fn from_documents(raw: Vec<Document>, place: &str) -> Result<Self, DataError> {
         let mut seen = BTreeSet::new();
         let mut documents = Vec::new();
+        let mut reading = Reading::default();
         for Document { text, source } in raw {
-            for text in split_documents(&clean(&text)) {
+            let text = clean(&text);
+            let pieces = split_documents(&text);
+            reading.too_short += usize::from(pieces.is_empty());
+            for text in pieces {
                 if seen.insert(Sha256::digest(copy_key(text))) {
                     documents.push(Document { text: text.to_owned(), source: source.clone() });
+                } else {
+                    reading.copies += 1;
                 }
             }
         }
@@ -102,7 +115,7 @@ impl Corpus {
                 bytes_min: DOCUMENT_BYTES_MIN,
             });
         }
-        let mut corpus = Self::default();
+        let mut corpus = Self { reading, ..Self::default() };
         corpus.divide(documents);
         Ok(corpus)
     }
@@ -125,8 +138,8 @@ impl Corpus {
 
     /// The same with other documents to train on.
     pub(crate) fn with_documents(&self, documents: Vec<Document>) -> Self {
-        let Self { heldout, problems, ignored_files, .. } = self;
-        Self { documents, heldout: heldout.clone(), problems: problems.clone(), ignored_files: *ignored_files }
+        let Self { heldout, problems, reading, .. } = self;
+        Self { documents, heldout: heldout.clone(), problems: problems.clone(), reading: reading.clone() }
     }
 
     /// Bytes of text to train on.

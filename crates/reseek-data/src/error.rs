@@ -57,6 +57,13 @@ pub enum DataError {
          Add problems, or leave them out altogether to use the generated ones."
     )]
     TooFewProblems { problems: usize },
+    /// A folder whose files are all named as tests.
+    #[error(
+        "{}: every problem is held out, as its file is named test, and {left_out} more are asked there too. Nothing is left to train on. Add \
+         a file named train.jsonl with other questions, or give the file another name to have its problems divided by a hash.",
+        path.display()
+    )]
+    OnlyTests { path: PathBuf, left_out: usize },
     /// The tokenizer refused.
     #[error(transparent)]
     Text(#[from] TextError),

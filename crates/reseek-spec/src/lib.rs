@@ -15,6 +15,7 @@ mod hf;
 mod hf_config;
 mod model;
 mod numbers;
+mod passes;
 mod presets;
 mod recipe;
 mod recipe_check;
@@ -30,6 +31,7 @@ pub use explain::explain;
 pub use family::Family;
 pub use model::{MlaSpec, ModelSpec, MoeSpec, RopeScaling, Scoring, SlidingWindow};
 pub use numbers::{parse_count, thousands};
+pub use passes::{ROWS_OF_GROUPS, chunk_rows};
 pub use presets::{PRESETS, Scale, preset};
 pub use recipe::{
     ComputeDtype, DistilRecipe, EvalRecipe, EvalSplit, ExtendRecipe, MomentsDtype, PretrainRecipe, R1Recipe,

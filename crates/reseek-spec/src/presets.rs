@@ -48,9 +48,10 @@ pub enum Scale {
     Smoke,
     /// Six minutes on two cores.
     Nano,
+    /// An evening on the same cores: two to four hours.
     Micro,
+    /// A night: seven to twelve hours.
     Mini,
-    Small,
 }
 
 /// Sizes of a rung: width, layers, heads, dense width, expert width, experts, chosen, groups, kept, q and kv latents.
@@ -70,7 +71,7 @@ struct Rung {
 }
 
 impl Scale {
-    pub const ALL: [Scale; 5] = [Scale::Smoke, Scale::Nano, Scale::Micro, Scale::Mini, Scale::Small];
+    pub const ALL: [Scale; 4] = [Scale::Smoke, Scale::Nano, Scale::Micro, Scale::Mini];
 
     /// Its name on the command line.
     pub fn name(self) -> &'static str {
@@ -79,7 +80,6 @@ impl Scale {
             Scale::Nano => "nano",
             Scale::Micro => "micro",
             Scale::Mini => "mini",
-            Scale::Small => "small",
         }
     }
 
@@ -102,8 +102,7 @@ impl Scale {
             Scale::Smoke => rung(64, 2, 2, 128, 32, (8, 2, 4, 2), (32, 16), 32),
             Scale::Nano => rung(128, 4, 4, 256, 32, (16, 4, 4, 2), (64, 32), 32),
             Scale::Micro => rung(256, 6, 4, 1024, 128, (16, 4, 4, 2), (96, 64), 32),
-            Scale::Mini => rung(512, 10, 8, 2048, 256, (32, 4, 8, 4), (192, 128), 64),
-            Scale::Small => rung(1024, 16, 16, 4096, 512, (64, 6, 8, 4), (384, 256), 64),
+            Scale::Mini => rung(384, 8, 6, 1536, 128, (32, 4, 8, 4), (128, 96), 32),
         }
     }
 }

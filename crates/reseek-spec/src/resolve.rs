@@ -37,7 +37,6 @@ pub fn resolve(scale: Scale, layers: &[Layer], settings: &[String]) -> Result<Re
         Scale::Nano => include_str!("../recipes/nano.toml"),
         Scale::Micro => include_str!("../recipes/micro.toml"),
         Scale::Mini => include_str!("../recipes/mini.toml"),
-        Scale::Small => include_str!("../recipes/small.toml"),
     };
     let base: Table = include_str!("../recipes/base.toml").parse().expect("the base recipe is TOML");
     let mut table = base;

@@ -37,6 +37,15 @@ const EXAMPLE: &str = r#"{"question": "What is 2+3?", "answer": "5"}"#;
 /// # Errors
 /// The first line and field that is wrong. A problem without an answer is an error, not a problem that scores 0.
 pub fn parse_problems(bytes: &[u8], file: &str) -> Result<Vec<Problem>, UserProblemError> {
+    parse_problems_in(bytes, file, None)
+}
+
+/// [`parse_problems`] of a file whose problems are all in `split`, as an official test file's are; None lets each question
+/// decide.
+///
+/// # Errors
+/// As [`parse_problems`].
+pub fn parse_problems_in(bytes: &[u8], file: &str, split: Option<Split>) -> Result<Vec<Problem>, UserProblemError> {
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     let mut problems = Vec::new();
     for (i, line) in bytes.split(|&b| b == b'\n').enumerate() {
@@ -44,7 +53,7 @@ pub fn parse_problems(bytes: &[u8], file: &str) -> Result<Vec<Problem>, UserProb
         let text = std::str::from_utf8(line)
             .map_err(|_| UserProblemError::NotUtf8 { file: file.to_string(), line: place.line })?;
         if !text.trim().is_empty() {
-            problems.push(problem(text, &place)?);
+            problems.push(problem(text, &place, split)?);
         }
     }
     if problems.is_empty() {
@@ -53,12 +62,17 @@ pub fn parse_problems(bytes: &[u8], file: &str) -> Result<Vec<Problem>, UserProb
     Ok(problems)
 }
 
+/// A question without what makes no other question of it: spaces, letter case, full-width forms.
+pub fn question_key(question: &str) -> String {
+    normalise(question).to_lowercase()
+}
+
 struct Place<'a> {
     file: &'a str,
     line: usize,
 }
 
-fn problem(line: &str, place: &Place) -> Result<Problem, UserProblemError> {
+fn problem(line: &str, place: &Place, split: Option<Split>) -> Result<Problem, UserProblemError> {
     let fields: Map<String, Value> = serde_json::from_str(line).map_err(|error| UserProblemError::NotAnObject {
         file: place.file.to_string(),
         line: place.line,
@@ -94,7 +108,7 @@ fn problem(line: &str, place: &Place) -> Result<Problem, UserProblemError> {
     };
     let family = place.text(&fields, "family")?.unwrap_or_else(|| FAMILY.to_string());
     // The family is left out, so that one question under two family names is in one split.
-    let split = Split::of(FAMILY, &normalise(&question).to_lowercase());
+    let split = split.unwrap_or_else(|| Split::of(FAMILY, &question_key(&question)));
     Ok(Problem {
         id: format!("{family}/{level}/{}/{}/{}:{}", language.code(), split.name(), place.file, place.line),
         answer_kind: AnswerKind::infer(&answer),

@@ -9,7 +9,7 @@ mod session;
 mod sft;
 mod step;
 
-pub use deal::{Group, chunk_rows, deal, deal_groups};
+pub use deal::{Group, deal, deal_groups};
 pub use lanes::{Chunk, Gradients, LaneStats, LossParts, mtp_targets};
 pub use optimizer::{Hyper, Moments, Optimizer};
 pub use schedule::{PretrainSchedule, cosine};

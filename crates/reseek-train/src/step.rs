@@ -1,10 +1,11 @@
 //! One optimizer step on tokens: cross-entropy of the next token, the MTP loss, the balance loss and the routers' correction biases.
 
 use reseek_model::{Model, Weights};
+use reseek_spec::chunk_rows;
 use reseek_tensor::cross_entropy::IGNORE;
 use reseek_tensor::dtype::Dtype;
 
-use crate::{Gradients, Hyper, LossParts, Optimizer, TrainError, chunk_rows, deal, mtp_targets};
+use crate::{Gradients, Hyper, LossParts, Optimizer, TrainError, deal, mtp_targets};
 
 /// A sequence: its tokens, and the token after each or [`IGNORE`].
 pub type Sequence = (Vec<u32>, Vec<u32>);

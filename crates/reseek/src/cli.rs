@@ -99,12 +99,16 @@ pub struct RunArgs {
     /// Seed of every random stream [default: the run's; 1 for a new one]
     #[arg(long)]
     pub seed: Option<u64>,
-    /// Train on the text and problems of this folder [default: the run's; the embedded ones for a new one]
+    /// Train on the text and problems of this folder, whose files called train and test keep their sides [default: the run's; the embedded
+    /// ones for a new one]
     #[arg(long, value_name = "FOLDER")]
     pub data: Option<PathBuf>,
     /// Make finished stages anew where settings differ from the run's; an old stage stays until its new one is complete
     #[arg(long)]
     pub redo: bool,
+    /// Begin even what is predicted to take more than an hour
+    #[arg(long)]
+    pub yes: bool,
     /// No progress
     #[arg(short, long)]
     pub quiet: bool,
@@ -140,7 +144,7 @@ pub enum ReportAbout {
 
 #[derive(Args)]
 pub struct ConfigArgs {
-    /// Size of everything: smoke, nano, micro, mini or small [default: the run's; nano for a new one]
+    /// Size of everything: smoke (seconds), nano (six minutes), micro (an evening) or mini (a night) on two cores [default: the run's; nano for a new one]
     #[arg(long, value_parser = parse_scale)]
     pub scale: Option<Scale>,
     /// A TOML file laid over the scale's recipe; several are laid from left to right

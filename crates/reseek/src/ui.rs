@@ -54,6 +54,18 @@ impl Ui {
         }
     }
 
+    /// Asks for a yes or no; None where there is nobody to ask.
+    pub fn confirm(&mut self, question: &str) -> Option<bool> {
+        if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
+            return None;
+        }
+        self.clear();
+        let _ = write!(std::io::stderr(), "{question} [y/N] ");
+        let mut answer = String::new();
+        std::io::stdin().read_line(&mut answer).ok()?;
+        Some(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
+    }
+
     fn clear(&mut self) {
         if self.live {
             let _ = write!(std::io::stderr(), "\r\x1b[2K");
@@ -156,6 +168,27 @@ pub fn duration(seconds: f64) -> String {
         0..10 => format!("{:.1} s", seconds.max(0.0)),
         10..60 => format!("{s} s"),
         60..3600 => format!("{}:{:02} min", s / 60, s % 60),
-        _ => format!("{}:{:02} h", s / 3600, s % 3600 / 60),
+        3600..172_800 => format!("{}:{:02} h", s / 3600, s % 3600 / 60),
+        _ => format!("{:.1} days", seconds / 86_400.0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::duration;
+
+    #[test]
+    fn durations_are_said_as_people_say_them() {
+        for (seconds, said) in [
+            (-1.0, "0.0 s"),
+            (9.94, "9.9 s"),
+            (59.4, "59 s"),
+            (61.0, "1:01 min"),
+            (3661.0, "1:01 h"),
+            (100_000.0, "27:46 h"),
+            (43.0 * 86_400.0, "43.0 days"),
+        ] {
+            assert_eq!(duration(seconds), said);
+        }
     }
 }

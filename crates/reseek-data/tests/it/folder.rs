@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use reseek_data::{Corpus, Problems};
+use reseek_data::{Corpus, Holds, Problems, Side};
 use reseek_tasks::{Split, TaskMix};
 
 /// A folder that goes away with the test.
@@ -52,7 +52,7 @@ fn text_and_problems_are_read() {
     sources.sort_unstable();
     assert_eq!(sources, ["a.txt", "b/notes.md", "mine/1"]);
     assert_eq!((corpus.documents.len(), corpus.heldout.len()), (2, 1));
-    assert_eq!((corpus.problems.len(), corpus.ignored_files), (2, 1));
+    assert_eq!((corpus.problems.len(), corpus.reading.passed_over.len()), (2, 1));
     assert_eq!(corpus.sha256(), folder.read().unwrap().sha256());
 }
 
@@ -140,4 +140,50 @@ fn a_handful_of_problems_leaves_something_to_train_on_and_something_to_test_by()
         assert!(!train.is_empty() && !test.is_empty(), "{n}: {train:?} {test:?}");
         assert_eq!(train.len() + development.len() + test.len(), n);
     }
+}
+
+#[test]
+fn official_train_and_test_files_keep_their_sides() {
+    let line = |q: &str| format!("{{\"question\": \"{q}\", \"answer\": \"1\"}}\n");
+    let lines = |of: &str, n: usize| (0..n).map(|i| line(&format!("{of} {i}?"))).collect::<String>();
+    // A question of the test stands in the training file too, in other spacing and case.
+    let train = lines("Sum", 40) + &line("  PRODUCT  3? ");
+    let files = |extra: &[(&'static str, String)]| {
+        let mut files = vec![("train.jsonl", train.clone()), ("test.jsonl", lines("Product", 30))];
+        files.extend_from_slice(extra);
+        files
+    };
+    let read = |files: &[(&str, String)]| {
+        let files: Vec<(&str, &[u8])> = files.iter().map(|(name, text)| (*name, text.as_bytes())).collect();
+        Folder::new(&files).read()
+    };
+    let count = |corpus: &Corpus, split| corpus.problems.iter().filter(|p| p.split == split).count();
+
+    let corpus = read(&files(&[])).unwrap();
+    assert_eq!((count(&corpus, Split::Train), count(&corpus, Split::Test)), (40, 30));
+    assert!(corpus.problems.iter().all(|p| (p.split == Split::Train) == p.question.starts_with("Sum")));
+    assert!(corpus.problems.iter().all(|p| p.id.contains(p.split.name())), "{}", corpus.problems[0].id);
+    assert_eq!(corpus.reading.asked_in_test, 1);
+    let holds: Vec<&Holds> = corpus.reading.files.iter().map(|file| &file.holds).collect();
+    assert_eq!(holds, [&Holds::Problems(30, Side::Test), &Holds::Problems(41, Side::Train)]);
+
+    // A validation file beside a test is to choose settings by, a file without such a name goes by its hash, and no question of either is
+    // trained on.
+    let more = read(&files(&[("dev.jsonl", lines("Sum", 3)), ("more.jsonl", lines("Product", 60))])).unwrap();
+    assert_eq!(count(&more, Split::Train) + more.reading.asked_in_test, 41 + count_by_hash(&lines("Product", 60)));
+    assert!(more.problems.iter().filter(|p| p.split == Split::Train).all(|p| {
+        let n: usize = p.question.trim_end_matches('?').rsplit(' ').next().unwrap().parse().unwrap();
+        if p.question.starts_with("Sum") { n >= 3 } else { n >= 30 }
+    }));
+
+    // Training alone is divided by hash; tests alone are no training.
+    let alone = read(&[("train.jsonl", lines("Sum", 40))]).unwrap();
+    assert!(count(&alone, Split::Test) > 0 && count(&alone, Split::Train) > 20);
+    let error = read(&[("test.jsonl", lines("Sum", 40))]).unwrap_err();
+    assert!(error.contains("Nothing is left to train on.") && error.contains("train.jsonl"), "{error}");
+}
+
+fn count_by_hash(lines: &str) -> usize {
+    let problems = reseek_tasks::parse_problems(lines.as_bytes(), "more.jsonl").unwrap();
+    problems.iter().filter(|p| p.split == Split::Train).count()
 }

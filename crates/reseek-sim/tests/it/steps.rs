@@ -1,13 +1,12 @@
 //! Steps, whole runs and their intervals: what must hold whatever the rates are.
 
-use reseek_sim::laptop::{CpuRates, Point, predict};
 use reseek_sim::rates::Rate;
 use reseek_sim::run::{Phase, Work, distil, r1, r1_plan, r1_zero, run, v3};
 use reseek_sim::uncertainty::{AS_WIDE_AS, INPUTS, draw, intervals, tornado};
 use reseek_sim::validate::{MEAN_MAX, TRACE, V3, WORST_MAX, covered, validate};
 use reseek_sim::{Plan, Rates, Recompute, SimError, step};
 use reseek_spec::schedule::ScheduleKind;
-use reseek_spec::{ClusterSpec, GPUS, ModelSpec, Scale, preset, resolve};
+use reseek_spec::{ClusterSpec, GPUS, ModelSpec, preset};
 
 fn v3_model() -> ModelSpec {
     preset("v3-671b").unwrap()
@@ -257,30 +256,4 @@ fn nonsense_is_refused_with_its_value() {
         let error = step(&model, &cluster, &plan, &rates()).map(|_| ()).unwrap_err().to_string();
         assert!(error.to_lowercase().contains(names) && error.contains(". "), "{error}");
     }
-}
-
-#[test]
-fn a_machine_twice_as_fast_takes_half_the_time() {
-    let point = |k, gflops| Point { k, gflops };
-    let of = |speed: f64| CpuRates {
-        threads: 2,
-        compute: "f32".to_string(),
-        products: vec![point(64, 50.0 * speed), point(256, 90.0 * speed)],
-        few_rows: vec![point(128, 60.0 * speed)],
-        weight_gradients: vec![point(1024, 70.0 * speed)],
-        attention: 30.0 * speed,
-        elementwise: 40.0 * speed,
-        memory: 20.0 * speed,
-    };
-    let recipe = resolve(Scale::Nano, &[], &[]).unwrap().recipe;
-    let vocab = recipe.tokenizer.vocab_size;
-    let (model, student) = (ModelSpec::ladder(Scale::Nano, vocab), ModelSpec::student(Scale::Nano, vocab));
-    let (slow, fast) = (predict(&model, &student, &recipe, &of(1.0)), predict(&model, &student, &recipe, &of(2.0)));
-    assert_eq!(slow.len(), 12);
-    for (slow, fast) in slow.iter().zip(&fast) {
-        assert!(slow.seconds > 0.0 && (slow.seconds / fast.seconds - 2.0).abs() < 1e-9, "{slow:?} {fast:?}");
-    }
-    let twice = format!("pretrain.tokens={}", 2 * recipe.pretrain.tokens);
-    let longer = resolve(Scale::Nano, &[], &[twice]).unwrap().recipe;
-    assert!((predict(&model, &student, &longer, &of(1.0))[0].seconds / slow[0].seconds - 2.0).abs() < 1e-9);
 }

@@ -2,9 +2,11 @@
 
 use std::path::Path;
 
-use reseek_store::{RunDir, StoreError};
+use reseek_spec::RecipeSpec;
+use reseek_store::{RunDir, StoreError, chain_hash};
 
-use super::stages::{Keys, Stage, TABLE};
+use super::Data;
+use super::stages::{Keys, Stage, TABLE, keys_of};
 use super::survey::{Difference, Found, State, Survey};
 use crate::error::{Outcome, fail};
 
@@ -29,18 +31,31 @@ impl Request<'_> {
     }
 }
 
-/// Refuses what cannot or must not be done on the run at `out` with the recipe of `keys`.
+/// A command that may begin.
+pub struct Admitted {
+    /// What a run is for ever: its scale and its text.
+    pub(super) identity: String,
+    pub(super) keys: Keys,
+    pub(super) data_hash: String,
+    /// The stages that it will make, in order.
+    pub to_do: Vec<&'static str>,
+}
+
+/// Refuses what cannot or must not be done on the run at `out` with `recipe`.
 ///
 /// # Errors
 /// Another seed, scale or text than the run's; other settings than those of a stage that is there, unless asked for; an input of a stage
 /// that is absent or out of date.
-pub fn admit(out: &Path, identity: &str, seed: u64, keys: &Keys, data: &str, request: &Request) -> Outcome<()> {
+pub fn admit(out: &Path, recipe: &RecipeSpec, seed: u64, data: &Data, request: &Request) -> Outcome<Admitted> {
+    let data_hash = data.corpus.sha256();
+    let identity = chain_hash(&[recipe.scale.name(), &data_hash]);
+    let keys = keys_of(recipe)?;
     match RunDir::inspect(out) {
         Err(StoreError::NoManifest { .. }) => {}
-        info => same_run(out, &info?, identity, seed)?,
+        info => same_run(out, &info?, &identity, seed)?,
     }
-    let survey = Survey::of(out, keys, data)?;
-    same_recipe(out, &survey, keys, request)?;
+    let survey = Survey::of(out, &keys, &data_hash)?;
+    same_recipe(out, &survey, &keys, request)?;
     for stage in TABLE.iter().filter(|stage| request.makes(stage)) {
         inputs_stand(out, &survey, stage, request)?;
     }
@@ -50,7 +65,14 @@ pub fn admit(out: &Path, identity: &str, seed: u64, keys: &Keys, data: &str, req
             "{out} has no evaluation, from which a report is made. Run `reseek eval --out {out}` first."
         ));
     }
-    Ok(())
+    let mut to_do: Vec<&str> = Vec::new();
+    for stage in TABLE.iter().filter(|stage| request.makes(stage)) {
+        let reads_new = stage.after.iter().chain(stage.costs).any(|input| to_do.contains(input));
+        if reads_new || survey.get(stage.name).state != State::Current {
+            to_do.push(stage.name);
+        }
+    }
+    Ok(Admitted { identity, keys, data_hash, to_do })
 }
 
 /// A run has one seed and one text for ever: with others nothing of it would stay.

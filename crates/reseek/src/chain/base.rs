@@ -63,6 +63,7 @@ pub fn pretrain(chain: &mut Chain) -> Outcome<()> {
     let recipe = chain.recipe.pretrain.clone();
     let tokenizer = chain.tokenizer()?;
     room::check_problems(chain, &tokenizer)?;
+    room::check_later_stages(chain, &tokenizer)?;
     let mut spec = with_vocabulary(ModelSpec::ladder(chain.scale(), 0), &tokenizer)?;
     spec.max_position_embeddings = recipe.seq_len;
     let weights = chain.init_weights(spec)?;

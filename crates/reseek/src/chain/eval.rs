@@ -52,13 +52,9 @@ pub fn eval(chain: &mut Chain) -> Outcome<()> {
     let recipe = chain.recipe.eval.clone();
     let start = Instant::now();
     let split = split(&recipe);
-    let problems = chain.problems.heldout(recipe.problems_seed, split, recipe.problems);
+    let problems = heldout_problems(chain);
     if problems.is_empty() {
-        return fail(format!(
-            "The data have no problems in the {0} split. Give more problems, or measure on the other split with --set eval.split=\"{1}\".",
-            split.name(),
-            if split == Split::Test { "development" } else { "test" },
-        ));
+        return fail(no_problems(split));
     }
     let (problems, left_out) = room::asked_of_all(chain, &*chain.tokenizer()?, problems)?;
     if left_out > 0 {
@@ -105,6 +101,21 @@ pub fn eval(chain: &mut Chain) -> Outcome<()> {
     folder.finish(json!({"split": split.name(), "problems": problems.len(), "k": recipe.k, "questions": questions}))?;
     usage.seconds = start.elapsed().as_secs_f64();
     chain.finish(work, &["."], usage)
+}
+
+/// The problems that every model of the run is asked.
+pub fn heldout_problems(chain: &Chain) -> Vec<Problem> {
+    let recipe = &chain.recipe.eval;
+    chain.problems.heldout(recipe.problems_seed, split(recipe), recipe.problems)
+}
+
+/// What is said where the data have nothing to measure on.
+pub fn no_problems(split: Split) -> String {
+    format!(
+        "The data have no problems in the {0} split. Give more problems, or measure on the other split with --set eval.split=\"{1}\".",
+        split.name(),
+        if split == Split::Test { "development" } else { "test" },
+    )
 }
 
 /// The split that a recipe measures on.

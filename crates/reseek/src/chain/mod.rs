@@ -7,6 +7,7 @@ mod distil;
 mod eval;
 mod extension;
 mod kept;
+mod preflight;
 mod r1;
 mod reads;
 mod rl;
@@ -15,8 +16,9 @@ pub mod stages;
 mod summary;
 pub mod survey;
 
-pub use admit::Request;
+pub use admit::{Admitted, Request, admit};
 pub use kept::data_of;
+pub use preflight::Data;
 pub use summary::{card_of_zero, table};
 
 use std::cell::OnceCell;
@@ -27,7 +29,7 @@ use std::sync::Arc;
 use reseek_data::{Corpus, Problems, TokenizedCorpus};
 use reseek_model::Weights;
 use reseek_spec::{ComputeDtype, ModelSpec, MomentsDtype, RecipeSpec, Resolved, Scale, TasksRecipe};
-use reseek_store::{Manifest, REDO, RunDir, StageDir, StageFacts, chain_hash};
+use reseek_store::{Manifest, REDO, RunDir, StageDir, StageFacts};
 use reseek_tasks::{Family, TaskMix};
 use reseek_tensor::compute::Compute;
 use reseek_tensor::dtype::Dtype;
@@ -88,24 +90,18 @@ pub struct Work {
 }
 
 impl Chain {
-    /// Opens or creates the run at `out`, after everything that could be refused has been looked at.
+    /// Opens or creates the run at `out` on text from `folder`, after everything that could be refused has been looked at.
     pub fn open(
         resolved: Resolved,
         seed: u64,
         out: &Path,
-        data: Option<&Path>,
-        request: &Request,
+        data: Data,
+        folder: Option<&Path>,
+        admitted: Admitted,
         ui: Ui,
     ) -> Outcome<Self> {
-        let corpus = Arc::new(match data {
-            Some(folder) => Corpus::from_folder(folder)?,
-            None => Corpus::embedded(),
-        });
-        let problems = Arc::new(Problems::of(&corpus, task_mix(&resolved.recipe.tasks)?)?);
-        let data_hash = corpus.sha256();
-        let identity = chain_hash(&[resolved.recipe.scale.name(), &data_hash]);
-        let keys = stages::keys_of(&resolved.recipe)?;
-        admit::admit(out, &identity, seed, &keys, &data_hash, request)?;
+        let Data { corpus, problems } = data;
+        let Admitted { identity, keys, data_hash, .. } = admitted;
         let run = RunDir::create_or_open(out, &identity, seed)?;
         let Resolved { recipe, config_hash, toml } = resolved;
         let chain = Self {
@@ -124,7 +120,7 @@ impl Chain {
             keys,
             has_finished: false,
         };
-        kept::record_data(&chain, data)?;
+        kept::record_data(&chain, folder)?;
         kept::machine(&chain)?;
         Ok(chain)
     }

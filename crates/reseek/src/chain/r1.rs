@@ -3,6 +3,7 @@
 
 use std::time::Instant;
 
+use reseek_data::Problems;
 use reseek_engine::{GenerateOptions, Request, Sampling, StreamName, generate};
 use reseek_model::{CacheMode, Weights};
 use reseek_rl::{Pair, RewardModel};
@@ -43,18 +44,7 @@ pub fn r1(chain: &mut Chain) -> Outcome<()> {
 fn cold_start(chain: &mut Chain) -> Outcome<()> {
     let Some(work) = chain.begin("r1_cold_start")? else { return Ok(()) };
     let r = chain.recipe.r1.clone();
-    let lessons: Vec<Lesson> = (0..r.cold_start_samples as u64)
-        .filter_map(|i| {
-            let problem = chain.problems.train(chain.seed, "r1_cold_start", i);
-            let answer = completion(&problem)?;
-            Some(Lesson { question: problem.question, answer })
-        })
-        .collect();
-    if lessons.is_empty() {
-        return fail(
-            "r1_cold_start: no problem has a worked solution. Add \"solution\" to some lines of the problems.",
-        );
-    }
+    let lessons = cold_start_lessons(&chain.problems, chain.seed, r.cold_start_samples);
     let recipe = SftRecipe {
         epochs: r.cold_start_epochs,
         lr: r.cold_start_lr,
@@ -64,6 +54,16 @@ fn cold_start(chain: &mut Chain) -> Outcome<()> {
     let weights = chain.load_weights("extend")?;
     let (weights, usage) = fine_tune(chain, &work, weights, &lessons, &recipe)?;
     chain.finish_model(work, &weights, Style::Chat, usage)
+}
+
+/// The worked solutions of `samples` problems, or of as many of them as have one. A run that has none is not begun.
+pub fn cold_start_lessons(problems: &Problems, seed: u64, samples: usize) -> Vec<Lesson> {
+    let lesson = |i| {
+        let problem = problems.train(seed, "r1_cold_start", i);
+        let answer = completion(&problem)?;
+        Some(Lesson { question: problem.question, answer })
+    };
+    (0..samples as u64).filter_map(lesson).collect()
 }
 
 /// A cold-start answer: the long chain, then the answer. One line, as blanks between blocks are free of meaning.
@@ -238,7 +238,7 @@ pub fn fine_tune(
     Ok((learner.weights, usage))
 }
 
-fn examples(tokenizer: &Tokenizer, lessons: &[Lesson]) -> Outcome<Vec<Example>> {
+pub fn examples(tokenizer: &Tokenizer, lessons: &[Lesson]) -> Outcome<Vec<Example>> {
     let example = |lesson: &Lesson| {
         Ok(Example {
             prompt: prompt(tokenizer, Style::Chat, &lesson.question)?,

@@ -5,6 +5,8 @@ use reseek_text::Tokenizer;
 use reseek_train::Example;
 
 use super::Chain;
+use super::eval::heldout_problems;
+use super::r1::{cold_start_lessons, examples};
 use crate::error::{Outcome, fail};
 use crate::folder::{Style, prompt};
 
@@ -32,6 +34,24 @@ pub fn check_problems(chain: &Chain, tokenizer: &Tokenizer) -> Outcome<()> {
         lengths.len(),
         (needed + needed / 2).next_power_of_two(),
     ))
+}
+
+/// Refuses, before the first model is trained, problems that would leave a later stage with nothing: no lesson of the cold start that fits
+/// into the long context, no held-out problem that fits into the student's.
+pub fn check_later_stages(chain: &Chain, tokenizer: &Tokenizer) -> Outcome<()> {
+    let recipe = &chain.recipe;
+    asked_of_all(chain, tokenizer, heldout_problems(chain))?;
+    let context = recipe.pretrain.seq_len * recipe.extend.factor;
+    let lessons = cold_start_lessons(&chain.problems, chain.seed, recipe.r1.cold_start_samples);
+    let lengths = examples(tokenizer, &lessons)?.into_iter().map(|e| e.prompt.len() + e.answer.len());
+    match lengths.min() {
+        Some(shortest) if shortest > context + 1 => fail(format!(
+            "The shortest of {} worked solutions has {shortest} tokens with its question, and R1's context is {context} \
+             (pretrain.seq_len × extend.factor). Raise pretrain.seq_len, or give problems with shorter solutions.",
+            lessons.len()
+        )),
+        _ => Ok(()),
+    }
 }
 
 /// The problems that every model of the run can be asked, and how many are left out.

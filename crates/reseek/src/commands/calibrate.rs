@@ -50,7 +50,7 @@ pub fn laptop(args: &SimRunArgs) -> Outcome<()> {
         Some(path) => read_rates(path)?,
         None => measure(crate::chain::compute(&recipe)),
     };
-    let stages = predict_chain(&recipe, &rates);
+    let stages = predict_chain(&recipe, &rates, reseek_data::Corpus::embedded().bytes());
     let total: f64 = stages.iter().map(|stage| stage.seconds).sum();
     if args.json {
         crate::say!("{}", serde_json::json!({"stages": stages, "seconds": total, "rates": rates}));
@@ -82,10 +82,16 @@ fn read_rates(path: &Path) -> Outcome<CpuRates> {
     Ok(rates)
 }
 
-/// The stages of the chain at these rates.
-pub fn predict_chain(recipe: &RecipeSpec, rates: &CpuRates) -> Vec<PredictedStage> {
+/// The stages of the chain at these rates, with `text_bytes` bytes of text.
+pub fn predict_chain(recipe: &RecipeSpec, rates: &CpuRates, text_bytes: usize) -> Vec<PredictedStage> {
     let vocab = recipe.tokenizer.vocab_size;
-    predict(&ModelSpec::ladder(recipe.scale, vocab), &ModelSpec::student(recipe.scale, vocab), recipe, rates)
+    predict(
+        &ModelSpec::ladder(recipe.scale, vocab),
+        &ModelSpec::student(recipe.scale, vocab),
+        recipe,
+        rates,
+        text_bytes,
+    )
 }
 
 /// About a second of measurements, each on all threads at once.

@@ -1,5 +1,6 @@
 //! One file a command, or a group of small ones.
 
+mod ahead;
 mod ask;
 mod bench;
 pub mod calibrate;
@@ -22,13 +23,12 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use reseek_spec::{Layer, RecipeSpec, Resolved, Scale, explain, resolve};
-use reseek_store::summary::PREDICTION;
 use reseek_store::{REDO, RunDir, Summary};
 
-use crate::chain::{CONFIG, Chain, Request, STAGES, table, task_mix};
+use crate::chain::{CONFIG, Chain, Data, Request, STAGES, admit, table, task_mix};
 use crate::cli::{Cli, Command, ConfigArgs, ReportAbout, ReportArgs, RunArgs, ShowArgs};
 use crate::error::{Failure, Outcome, fail};
-use crate::ui::{Ui, duration};
+use crate::ui::Ui;
 
 use past::Past;
 
@@ -79,9 +79,14 @@ fn chain(args: &RunArgs, names: &[&str], beside: Option<PathBuf>) -> Outcome<()>
     // A run keeps its recipe: what a command says is laid over it.
     let resolved = resolved(scale, past.layer(&out)?.into_iter().collect(), &args.config)?;
     let seed = args.seed.or(past.seed).unwrap_or(1);
-    let data = past.data(&out, args.data.as_deref())?;
+    let folder = past.data(&out, args.data.as_deref())?;
+    let data = Data::read(folder.as_deref(), &resolved.recipe)?;
     let request = Request { names, redo: args.redo, recorded: past.recorded() };
-    let mut chain = Chain::open(resolved, seed, &out, data.as_deref(), &request, Ui::new(args.quiet))?;
+    let admitted = admit(&out, &resolved.recipe, seed, &data, &request)?;
+    let mut ui = Ui::new(args.quiet);
+    let ahead = ahead::look(&data, &resolved.recipe, seed, &out, &admitted.to_do, args.yes, &mut ui)?;
+    let mut chain = Chain::open(resolved, seed, &out, data, folder.as_deref(), admitted, ui)?;
+    ahead.record(&chain)?;
     chain.beside = beside;
     let before = std::fs::read(chain.path(CONFIG)).ok();
     // What replaces finished stages becomes the run's recipe with the first that is complete.
@@ -89,9 +94,6 @@ fn chain(args: &RunArgs, names: &[&str], beside: Option<PathBuf>) -> Outcome<()>
         chain.record_config()?;
     }
     pending(&mut chain)?;
-    if names.first() == Some(&"tokenizer") && names.len() > 1 {
-        foretell(&mut chain)?;
-    }
     for name in names {
         let done = chain.stage(name);
         if let (Err(Failure::Error(_)), Some(before), false) = (&done, &before, chain.has_finished) {
@@ -139,19 +141,6 @@ fn pending(chain: &mut Chain) -> Outcome<()> {
             settings.join(", ")
         ));
     }
-    Ok(())
-}
-
-/// Before a run begins: how long its stages should take on this machine, for the report to hold against what they took.
-fn foretell(chain: &mut Chain) -> Outcome<()> {
-    if chain.path(PREDICTION).exists() {
-        return Ok(());
-    }
-    let rates = calibrate::measure(chain.compute());
-    let stages = calibrate::predict_chain(&chain.recipe, &rates);
-    let seconds: f64 = stages.iter().map(|stage| stage.seconds).sum();
-    chain.ui.line(&format!("predicted        {:>10}  at the rates that this machine shows now", duration(seconds)));
-    chain.run.write(PREDICTION, serde_json::json!({"stages": stages, "rates": rates}).to_string().as_bytes())?;
     Ok(())
 }
 

@@ -1,5 +1,6 @@
 //! The built program, from outside: whole chains at the smallest size that still has every stage.
 
+mod ahead;
 mod answers;
 mod chain;
 mod common;
