@@ -7,6 +7,7 @@ mod commands;
 mod error;
 mod folder;
 mod out;
+mod style;
 mod ui;
 
 use std::process::ExitCode;

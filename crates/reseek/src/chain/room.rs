@@ -6,7 +6,7 @@ use reseek_train::Example;
 
 use super::Chain;
 use crate::error::{Outcome, fail};
-use crate::folder::{Style, prompt};
+use crate::style::{Style, prompt};
 
 /// Problems that are looked at before the first model is trained.
 const LOOKED_AT: u64 = 100;

@@ -3,6 +3,8 @@
 mod ask;
 mod bench;
 pub mod calibrate;
+mod chat;
+mod chat_lines;
 mod claims;
 mod cost;
 mod dials;
@@ -50,7 +52,7 @@ pub fn dispatch(cli: Cli) -> Outcome<()> {
         Command::Params(args) => params::params(&args),
         Command::Score(args) => ask::score(&args),
         Command::Generate(args) => ask::generate_text(&args),
-        Command::Chat(args) => ask::chat(&args),
+        Command::Chat(args) => chat::chat(&args),
         Command::Bench(args) => bench::bench(&args),
     }
 }
