@@ -20,7 +20,8 @@ pub struct Sidecars {
     pub generation_config: Vec<u8>,
     pub tokenizer: Vec<u8>,
     pub tokenizer_config: Vec<u8>,
-    pub chat_template: Vec<u8>,
+    /// None for a model that has learnt no conversation.
+    pub chat_template: Option<Vec<u8>>,
 }
 
 impl Sidecars {
@@ -57,10 +58,14 @@ pub fn save_checkpoint<'a>(
     let listed = model_files::expected_tensors(dir, spec, tensors)?;
     let mut folder = DirWriter::create(dir)?;
     model_files::write_model(&mut folder, spec, &listed)?;
-    let contents =
-        [&sidecars.generation_config, &sidecars.tokenizer, &sidecars.tokenizer_config, &sidecars.chat_template];
+    let Sidecars { generation_config, tokenizer, tokenizer_config, chat_template } = sidecars;
+    let contents = [Some(generation_config), Some(tokenizer), Some(tokenizer_config), chat_template.as_ref()];
     for (name, bytes) in Sidecars::NAMES.into_iter().zip(contents) {
-        folder.write(name, bytes)?;
+        match bytes {
+            Some(bytes) => folder.write(name, bytes)?,
+            // One that an earlier model left here would be taken for this one's.
+            None => atomic::remove_file_if_present(&dir.join(name))?,
+        }
     }
     folder.finish(meta)
 }
@@ -79,7 +84,11 @@ pub fn load_checkpoint(dir: &Path) -> Result<Checkpoint, StoreError> {
         }
         atomic::read(&path)
     };
-    let [generation_config, tokenizer, tokenizer_config, chat_template] = Sidecars::NAMES.map(sidecar);
+    let [generation_config, tokenizer, tokenizer_config, template] = Sidecars::NAMES;
+    let has_template = dir.join(template).exists() || verified.vouches_for(template);
+    let chat_template = has_template.then(|| sidecar(template)).transpose()?;
+    let [generation_config, tokenizer, tokenizer_config] =
+        [generation_config, tokenizer, tokenizer_config].map(sidecar);
     let (spec, tensors) = model_files::read_model(dir)?;
     Ok(Checkpoint {
         spec,
@@ -88,7 +97,7 @@ pub fn load_checkpoint(dir: &Path) -> Result<Checkpoint, StoreError> {
             generation_config: generation_config?,
             tokenizer: tokenizer?,
             tokenizer_config: tokenizer_config?,
-            chat_template: chat_template?,
+            chat_template,
         },
         meta: verified.manifest.meta,
     })

@@ -17,9 +17,12 @@ pub struct BytePairs<'a> {
     /// llama.cpp's name of the pre-tokenizer.
     pub pre: &'a str,
     /// Ids of the begin, end and padding tokens.
-    pub bos: usize,
-    pub eos: usize,
-    pub pad: usize,
+    pub bos: Option<usize>,
+    pub eos: Option<usize>,
+    pub pad: Option<usize>,
+    /// Whether a text begins with the begin token and ends with the end token, where there are such.
+    pub add_bos: bool,
+    pub add_eos: bool,
 }
 
 impl Tokenizer {
@@ -53,7 +56,7 @@ impl Tokenizer {
             .collect();
         let json = json!({
             "version": "1.0", "truncation": null, "padding": null, "added_tokens": added, "normalizer": null,
-            "pre_tokenizer": pre, "post_processor": null,
+            "pre_tokenizer": pre, "post_processor": frame(parts),
             "decoder": {"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true, "use_regex": true},
             "model": {
                 "type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": null,
@@ -61,9 +64,32 @@ impl Tokenizer {
                 "merges": parts.merges,
             },
         });
-        let control = [parts.bos, parts.eos, parts.pad].map(|id| parts.tokens[id].clone());
+        let control = [parts.bos, parts.eos, parts.pad].map(|id| id.map(|id| parts.tokens[id].clone()));
         Ok(Self::from_bytes(json.to_string().as_bytes(), place)?.with_control(control))
     }
+}
+
+/// The post-processor that puts the begin and end token around a text, as transformers makes it of the file's flags.
+fn frame(parts: &BytePairs) -> Value {
+    let [before, after] =
+        [(parts.add_bos, parts.bos), (parts.add_eos, parts.eos)].map(|(is_added, id)| id.filter(|_| is_added));
+    if before.is_none() && after.is_none() {
+        return Value::Null;
+    }
+    let part = |id: Option<usize>| id.map(|id| json!({"SpecialToken": {"id": parts.tokens[id], "type_id": 0}}));
+    let text = json!({"Sequence": {"id": "A", "type_id": 0}});
+    let single: Vec<Value> = [part(before), Some(text), part(after)].into_iter().flatten().collect();
+    let special: serde_json::Map<String, Value> = [before, after]
+        .into_iter()
+        .flatten()
+        .map(|id| {
+            let token = &parts.tokens[id];
+            (token.clone(), json!({"id": token, "ids": [id], "tokens": [token]}))
+        })
+        .collect();
+    // Texts come one at a time here, so pairs get no more than the form asks for.
+    let pair = [&single[..], &[json!({"Sequence": {"id": "B", "type_id": 1}})]].concat();
+    json!({"type": "TemplateProcessing", "single": single, "pair": pair, "special_tokens": special})
 }
 
 /// The pre-tokenizer that llama.cpp calls `name`.

@@ -1,8 +1,9 @@
 //! Chat templates: Hugging Face's `chat_template` strings (Jinja), rendered as transformers renders them.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
-use minijinja::{Environment, Error, ErrorKind, context};
+use minijinja::{Environment, Error, ErrorKind, Value, context};
 use serde::{Deserialize, Serialize};
 
 use crate::error::TextError;
@@ -13,6 +14,8 @@ use crate::tokenizer::{Tokenizer, read_config};
 const DEEPSEEK_V3: &str = include_str!("../templates/deepseek_v3.jinja");
 /// DeepSeek-R1's template, without tool calls.
 const DEEPSEEK_R1: &str = include_str!("../templates/deepseek_r1.jinja");
+/// The R1-Zero prompt as a chat template.
+const R1_ZERO: &str = include_str!("../templates/r1_zero.jinja");
 
 /// Steps a template may take before it is stopped: a template from elsewhere may loop.
 const TEMPLATE_FUEL: u64 = 10_000_000;
@@ -91,6 +94,11 @@ impl ChatTemplate {
         Self::new(DEEPSEEK_R1).expect("the template parses: a test renders it")
     }
 
+    /// The R1-Zero prompt: for one question exactly the text that the model was trained and is evaluated with.
+    pub fn r1_zero() -> Self {
+        Self::new(R1_ZERO).expect("the template parses: a test renders it")
+    }
+
     /// The template of a model folder: chat_template.jinja, or `chat_template` in tokenizer_config.json.
     ///
     /// # Errors
@@ -122,13 +130,15 @@ impl ChatTemplate {
         messages: &[Message],
         prompt: GenerationPrompt,
     ) -> Result<String, TextError> {
+        // As in transformers, a token that the tokenizer does not have is undefined, not empty.
+        let control = [("bos_token", Special::Bos), ("eos_token", Special::Eos), ("pad_token", Special::Pad)];
+        let control: BTreeMap<&str, &str> =
+            control.into_iter().filter_map(|(name, special)| Some((name, tokenizer.special_text(special)?))).collect();
         let values = context! {
             messages => messages,
-            bos_token => tokenizer.special_text(Special::Bos),
-            eos_token => tokenizer.special_text(Special::Eos),
-            pad_token => tokenizer.special_text(Special::Pad),
             add_generation_prompt => prompt != GenerationPrompt::None,
             prefill_think => prompt == GenerationPrompt::AssistantThink,
+            ..Value::from_serialize(&control)
         };
         let template = self.environment.get_template("chat").map_err(template_error)?;
         template.render(values).map_err(template_error)

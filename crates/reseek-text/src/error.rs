@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::special::Special;
+
 /// An error of this room.
 #[derive(Debug, thiserror::Error)]
 pub enum TextError {
@@ -31,6 +33,12 @@ pub enum TextError {
     /// A control token that this tokenizer does not have.
     #[error("the tokenizer has no token {token}. Train one with `reseek tokenizer`, or choose a model that has it.")]
     MissingSpecial { token: String },
+    /// A control token that this tokenizer's configuration does not name.
+    #[error(
+        "The tokenizer has no {} token: its tokenizer_config.json names none. Choose a model that has one.",
+        special.role()
+    )]
+    NoSpecial { special: Special },
     /// The tokenizers crate refused a text.
     #[error("cannot tokenize a text of {bytes} bytes: {reason}")]
     Encode { bytes: usize, reason: String },

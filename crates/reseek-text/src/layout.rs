@@ -85,8 +85,8 @@ pub(crate) fn tokenizer_json(trained: &Merges, digit_group: usize) -> Value {
 }
 
 /// tokenizer_config.json beside it. `model_max_length` is the context length in tokens.
-pub(crate) fn tokenizer_config_json(chat_template: &str, model_max_length: usize) -> Value {
-    json!({
+pub(crate) fn tokenizer_config_json(chat_template: Option<&str>, model_max_length: usize) -> Value {
+    let mut config = json!({
         "add_bos_token": true,
         "add_eos_token": false,
         "bos_token": Special::Bos.text(),
@@ -96,6 +96,9 @@ pub(crate) fn tokenizer_config_json(chat_template: &str, model_max_length: usize
         "clean_up_tokenization_spaces": false,
         "model_max_length": model_max_length,
         "tokenizer_class": "PreTrainedTokenizerFast",
-        "chat_template": chat_template,
-    })
+    });
+    if let Some(template) = chat_template {
+        config["chat_template"] = json!(template);
+    }
+    config
 }

@@ -64,6 +64,16 @@ impl Special {
         }
     }
 
+    /// What a token is for, in a word.
+    pub(crate) const fn role(self) -> &'static str {
+        match self {
+            Self::Bos => "begin",
+            Self::Eos => "end",
+            Self::Pad => "padding",
+            other => other.text(),
+        }
+    }
+
     /// Hugging Face's `special` flag as DeepSeek sets it: decoding with `skip_special_tokens` hides these and shows
     /// the others.
     pub const fn hidden(self) -> bool {

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use rayon::prelude::*;
 use tokenizers::tokenizer::{OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer};
-use tokenizers::{DecoderWrapper, PreTokenizerWrapper};
+use tokenizers::{DecoderWrapper, Encoding, PreTokenizerWrapper, Token};
 
 use crate::bpe;
 use crate::bytes::{byte_to_char, token_bytes};
@@ -25,8 +25,8 @@ pub struct Tokenizer {
     /// Ids with Hugging Face's `special` flag.
     hidden: BTreeSet<u32>,
     guard: Guard,
-    /// Spellings of the begin, end and padding tokens: V3's, or those that tokenizer_config.json names.
-    control: [String; 3],
+    /// Spellings of the begin, end and padding tokens: V3's, or those that tokenizer_config.json names, if it names any.
+    control: [Option<String>; 3],
 }
 
 impl Tokenizer {
@@ -98,12 +98,14 @@ impl Tokenizer {
         }
         let hidden = added.iter().filter(|(_, token)| token.special).map(|(&id, _)| id).collect();
         let guard = Guard::new(added.values().map(|token| token.content.as_str()));
-        let control = [Special::Bos, Special::Eos, Special::Pad].map(|special| special.text().to_owned());
+        let control = [Special::Bos, Special::Eos, Special::Pad].map(|special| Some(special.text().to_owned()));
         Ok(Self { inner, json: json.to_vec(), bytes, hidden, guard, control })
     }
 
     /// Reads tokenizer.json from a model folder, and the names of the begin, end and padding tokens from
-    /// tokenizer_config.json if there is one.
+    /// tokenizer_config.json if there is one: a token that it does not name, or names as null, is one that this
+    /// tokenizer does not have. Its `add_bos_token` is not read, as transformers 5 does not read it beside a
+    /// tokenizer.json: the post-processor there says what is put around a text.
     ///
     /// # Errors
     /// Those of [`from_bytes`](Self::from_bytes), and files that cannot be read.
@@ -115,16 +117,14 @@ impl Tokenizer {
             for (name, key) in tokenizer.control.iter_mut().zip(["bos_token", "eos_token", "pad_token"]) {
                 // Either a string, or an object that holds it.
                 let value = &config[key];
-                if let Some(text) = value.as_str().or_else(|| value["content"].as_str()) {
-                    *name = text.to_owned();
-                }
+                *name = value.as_str().or_else(|| value["content"].as_str()).map(str::to_owned);
             }
         }
         Ok(tokenizer)
     }
 
     /// The same with other spellings of the begin, end and padding tokens.
-    pub(crate) fn with_control(mut self, control: [String; 3]) -> Self {
+    pub(crate) fn with_control(mut self, control: [Option<String>; 3]) -> Self {
         self.control = control;
         self
     }
@@ -134,8 +134,9 @@ impl Tokenizer {
         &self.json
     }
 
-    /// The bytes of tokenizer_config.json for a model with this context length in tokens.
-    pub fn to_config_json(&self, chat_template: &str, model_max_length: usize) -> Vec<u8> {
+    /// The bytes of tokenizer_config.json for a model with this context length in tokens; without a template for one
+    /// that has learnt no conversation.
+    pub fn to_config_json(&self, chat_template: Option<&str>, model_max_length: usize) -> Vec<u8> {
         serde_json::to_vec_pretty(&layout::tokenizer_config_json(chat_template, model_max_length))
             .expect("a JSON value can be written")
     }
@@ -155,17 +156,18 @@ impl Tokenizer {
     /// # Errors
     /// A tokenizer from elsewhere may lack it.
     pub fn special(&self, special: Special) -> Result<u32, TextError> {
-        let token = self.special_text(special);
+        let token = self.special_text(special).ok_or(TextError::NoSpecial { special })?;
         self.token_id(token).ok_or_else(|| TextError::MissingSpecial { token: token.to_owned() })
     }
 
-    /// The spelling of a control token: of begin, end and padding as tokenizer_config.json has it.
-    pub fn special_text(&self, special: Special) -> &str {
+    /// The spelling of a control token: of begin, end and padding as tokenizer_config.json has it, none where that
+    /// names none.
+    pub fn special_text(&self, special: Special) -> Option<&str> {
         match special {
-            Special::Bos => &self.control[0],
-            Special::Eos => &self.control[1],
-            Special::Pad => &self.control[2],
-            other => other.text(),
+            Special::Bos => self.control[0].as_deref(),
+            Special::Eos => self.control[1].as_deref(),
+            Special::Pad => self.control[2].as_deref(),
+            other => Some(other.text()),
         }
     }
 
@@ -179,6 +181,22 @@ impl Tokenizer {
             self.encode_piece(piece, &mut ids)?;
         }
         Ok(ids)
+    }
+
+    /// The ids of plain text with what the tokenizer's own post-processor puts around it, most often a begin token or
+    /// nothing: what transformers' `tokenizer.encode(text)` gives, except that spellings of control tokens stay text.
+    ///
+    /// # Errors
+    /// As [`encode`](Self::encode).
+    pub fn encode_framed(&self, text: &str) -> Result<Vec<u32>, TextError> {
+        let ids = self.encode(text)?;
+        // Post-processors look at ids only: spellings and offsets may stay empty.
+        let tokens = ids.into_iter().map(|id| Token::new(id, String::new(), (0, 0))).collect();
+        let framed = self
+            .inner
+            .post_process(Encoding::from_tokens(tokens, 0), None, true)
+            .map_err(|error| TextError::Encode { bytes: text.len(), reason: error.to_string() })?;
+        Ok(framed.get_ids().to_vec())
     }
 
     /// The ids of text in which the spellings of control tokens mean those tokens: text that templates made. No begin

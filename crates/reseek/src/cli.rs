@@ -81,7 +81,7 @@ pub enum Command {
     Generate(GenerateArgs),
     /// Talk to a model
     #[command(
-        after_help = "Example: reseek chat runs/nano/r1\n         echo 'Add 21 and 52.' | reseek chat runs/nano/r1"
+        after_help = "Example: reseek chat runs/nano/r1\n         echo 'Is 135 divisible by 5?' | reseek chat runs/nano/r1"
     )]
     Chat(ChatArgs),
     /// Measure this machine and the model's speed on it
@@ -189,7 +189,7 @@ pub struct ParamsArgs {
 pub struct ScoreArgs {
     /// A model folder or a GGUF file
     pub model: PathBuf,
-    /// The text; the model's begin-of-sentence token is put before it
+    /// The text; the model's tokenizer puts its begin token before it, if it is one that does
     #[arg(long, required_unless_present = "tokens")]
     pub text: Option<String>,
     /// Token ids instead of text, separated by commas
@@ -229,7 +229,7 @@ pub struct SamplingArgs {
 pub struct GenerateArgs {
     /// A model folder or a GGUF file
     pub model: PathBuf,
-    /// The text to go on from; the model's begin-of-sentence token is put before it
+    /// The text to go on from; the model's tokenizer puts its begin token before it, if it is one that does
     #[arg(long)]
     pub prompt: String,
     /// Completions to sample

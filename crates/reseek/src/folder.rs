@@ -10,28 +10,18 @@ use reseek_store::{
 };
 use reseek_tensor::compute::Compute;
 use reseek_tensor::quantised::{Bits, Block, Quantised};
-use reseek_text::{BytePairs, ChatTemplate, GenerationPrompt, Message, Special, Tokenizer};
+use reseek_text::{BytePairs, ChatTemplate, Special, Tokenizer};
 use serde_json::{Value, json};
 
 use crate::error::Outcome;
 use crate::inside::refuse_run;
-
-/// How a model wants to be asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Style {
-    /// The R1-Zero template around a plain completion.
-    Zero,
-    /// The chat template.
-    Chat,
-}
+use crate::style::Style;
 
 /// A model and what turns text into its tokens.
 pub struct Loaded {
     pub model: Model,
     pub tokenizer: Arc<Tokenizer>,
     pub template: Option<ChatTemplate>,
-    /// Tokens that stand before a text.
-    pub begin: Vec<u32>,
 }
 
 /// Reads any Hugging Face folder of a known family, or a GGUF file, to compute in `dtype`; without one in f32, or with a file's quantised
@@ -44,8 +34,7 @@ pub fn load(path: &Path, dtype: Option<Compute>) -> Outcome<Loaded> {
     let weights = load_weights(path)?.computing_in(dtype.unwrap_or_default());
     let tokenizer = Arc::new(Tokenizer::from_folder(path)?);
     let template = ChatTemplate::from_folder(path)?;
-    let begin = vec![tokenizer.special(Special::Bos)?];
-    Ok(Loaded { model: Model::forward_only(&weights), tokenizer, template, begin })
+    Ok(Loaded { model: Model::forward_only(&weights), tokenizer, template })
 }
 
 fn load_file(path: &Path, dtype: Option<Compute>) -> Outcome<Loaded> {
@@ -56,13 +45,13 @@ fn load_file(path: &Path, dtype: Option<Compute>) -> Outcome<Loaded> {
     }
     let tokenizer = Arc::new(tokenizer_of(&file.tokenizer, path)?);
     let template = file.chat_template.as_deref().map(ChatTemplate::new).transpose()?;
-    let begin = if file.tokenizer.add_bos { vec![file.tokenizer.bos as u32] } else { Vec::new() };
-    Ok(Loaded { model: Model::forward_only(&weights), tokenizer, template, begin })
+    Ok(Loaded { model: Model::forward_only(&weights), tokenizer, template })
 }
 
 fn tokenizer_of(parts: &GgufTokenizer, path: &Path) -> Outcome<Tokenizer> {
-    let GgufTokenizer { tokens, control, merges, pre, bos, eos, pad, .. } = parts;
-    let parts = BytePairs { tokens, control, merges, pre, bos: *bos, eos: *eos, pad: *pad };
+    let GgufTokenizer { tokens, control, merges, pre, bos, eos, pad, add_bos, add_eos } = parts;
+    let (bos, eos, pad, add_bos, add_eos) = (*bos, *eos, *pad, *add_bos, *add_eos);
+    let parts = BytePairs { tokens, control, merges, pre, bos, eos, pad, add_bos, add_eos };
     Ok(Tokenizer::from_byte_pairs(&parts, &path.display().to_string())?)
 }
 
@@ -99,12 +88,9 @@ pub fn load_to_train(path: &Path) -> Outcome<(Weights, Option<Tokenizer>)> {
     Ok((load_weights(path)?, tokenizer))
 }
 
-/// Writes a model folder that transformers loads.
+/// Writes a model folder that transformers loads, with the template of `style` where that has one.
 pub fn save(path: &Path, weights: &Weights, tokenizer: &Tokenizer, style: Style, meta: Value) -> Outcome<()> {
-    let template = match style {
-        Style::Zero => ChatTemplate::deepseek_v3(),
-        Style::Chat => ChatTemplate::deepseek_r1(),
-    };
+    let template = style.template().map(ChatTemplate::source);
     let spec = &weights.spec;
     let generation = json!({
         "bos_token_id": spec.bos_token_id, "eos_token_id": spec.eos_token_id, "pad_token_id": 2,
@@ -113,8 +99,8 @@ pub fn save(path: &Path, weights: &Weights, tokenizer: &Tokenizer, style: Style,
     let sidecars = Sidecars {
         generation_config: serde_json::to_vec_pretty(&generation)?,
         tokenizer: tokenizer.to_json().to_vec(),
-        tokenizer_config: tokenizer.to_config_json(template.source(), spec.max_position_embeddings),
-        chat_template: template.source().as_bytes().to_vec(),
+        tokenizer_config: tokenizer.to_config_json(template, spec.max_position_embeddings),
+        chat_template: template.map(|source| source.as_bytes().to_vec()),
     };
     let tensors = weights.entries().map(|(t, values)| (t.name.as_str(), t.shape.as_slice(), values));
     save_checkpoint(path, spec, tensors, &sidecars, meta)?;
@@ -127,22 +113,6 @@ pub fn with_vocabulary(mut spec: ModelSpec, tokenizer: &Tokenizer) -> Outcome<Mo
     spec.bos_token_id = tokenizer.special(Special::Bos)?;
     spec.eos_token_id = tokenizer.special(Special::Eos)?;
     Ok(spec)
-}
-
-/// The tokens of a question in a model's style, ready for the answer.
-pub fn prompt(tokenizer: &Tokenizer, style: Style, question: &str) -> Outcome<Vec<u32>> {
-    match style {
-        Style::Zero => {
-            let text = reseek_tasks::zero_prompt(&tokenizer.mark_plain(question));
-            let mut ids = vec![tokenizer.special(Special::Bos)?];
-            ids.extend(tokenizer.encode_with_special(&text)?);
-            Ok(ids)
-        }
-        Style::Chat => {
-            let messages = [Message::user(question)];
-            Ok(ChatTemplate::deepseek_r1().encode(tokenizer, &messages, GenerationPrompt::Assistant)?)
-        }
-    }
 }
 
 /// The tokens of an answer, with the end token.

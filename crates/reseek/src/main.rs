@@ -11,6 +11,7 @@ mod inside;
 mod out;
 #[cfg(test)]
 mod printed;
+mod style;
 mod ui;
 
 use std::process::ExitCode;

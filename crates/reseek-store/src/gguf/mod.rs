@@ -43,12 +43,13 @@ pub struct GgufTokenizer {
     pub merges: Vec<String>,
     /// The name of the pre-tokenizer, for example `smollm`.
     pub pre: String,
-    /// Ids of the begin, end and padding tokens.
-    pub bos: usize,
-    pub eos: usize,
-    pub pad: usize,
-    /// Whether a text begins with the begin token.
+    /// Ids of the begin, end and padding tokens, where the file names them.
+    pub bos: Option<usize>,
+    pub eos: Option<usize>,
+    pub pad: Option<usize>,
+    /// Whether a text begins with the begin token, and ends with the end token.
     pub add_bos: bool,
+    pub add_eos: bool,
 }
 
 /// What a file holds.
@@ -142,21 +143,22 @@ fn tokenizer_of(meta: &Metadata) -> Result<GgufTokenizer, StoreError> {
     if kinds.len() != tokens.len() {
         return Err(meta.wrong("tokenizer.ggml.token_type", kinds.len(), &format!("{} of them", tokens.len())));
     }
-    let id = |key: &str| -> Result<usize, StoreError> {
-        let id = meta.count(key)?;
-        if id < tokens.len() { Ok(id) } else { Err(meta.wrong(key, id, &format!("below {}", tokens.len()))) }
+    let id = |name: &str| -> Result<Option<usize>, StoreError> {
+        let key = format!("tokenizer.ggml.{name}_token_id");
+        match meta.optional_count(&key)? {
+            Some(id) if id >= tokens.len() => Err(meta.wrong(&key, id, &format!("below {}", tokens.len()))),
+            id => Ok(id),
+        }
     };
-    let (bos, eos) = (id("tokenizer.ggml.bos_token_id")?, id("tokenizer.ggml.eos_token_id")?);
-    let pad = if meta.optional_count("tokenizer.ggml.padding_token_id")?.is_some() {
-        id("tokenizer.ggml.padding_token_id")?
-    } else {
-        eos
-    };
+    // llama.cpp and transformers add nothing to byte-level pairs where the file does not say so.
+    let flag = |key: &str| Ok::<bool, StoreError>(meta.optional_count(key)?.is_some_and(|flag| flag != 0));
+    let (bos, eos, pad) = (id("bos")?, id("eos")?, id("padding")?);
     Ok(GgufTokenizer {
         control: kinds.iter().map(|&kind| kind == CONTROL).collect(),
         merges: meta.texts("tokenizer.ggml.merges")?,
         pre: meta.optional_text("tokenizer.ggml.pre")?.unwrap_or("default").to_owned(),
-        add_bos: meta.optional_count("tokenizer.ggml.add_bos_token")?.is_none_or(|flag| flag != 0),
+        add_bos: flag("tokenizer.ggml.add_bos_token")?,
+        add_eos: flag("tokenizer.ggml.add_eos_token")?,
         tokens,
         bos,
         eos,

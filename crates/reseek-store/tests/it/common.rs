@@ -81,7 +81,7 @@ pub fn sidecars() -> Sidecars {
         generation_config: br#"{"temperature": 0.6}"#.to_vec(),
         tokenizer: br#"{"model": {}}"#.to_vec(),
         tokenizer_config: br#"{"eos_token": "e"}"#.to_vec(),
-        chat_template: b"{{ messages }}".to_vec(),
+        chat_template: Some(b"{{ messages }}".to_vec()),
     }
 }
 

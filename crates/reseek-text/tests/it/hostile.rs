@@ -96,12 +96,13 @@ fn folders_round_trip() {
     std::fs::create_dir_all(&folder).unwrap();
     let template = reseek_text::ChatTemplate::deepseek_r1();
     std::fs::write(folder.join("tokenizer.json"), TOKENIZER.to_json()).unwrap();
-    std::fs::write(folder.join("tokenizer_config.json"), TOKENIZER.to_config_json(template.source(), 256)).unwrap();
+    std::fs::write(folder.join("tokenizer_config.json"), TOKENIZER.to_config_json(Some(template.source()), 256))
+        .unwrap();
     let read = Tokenizer::from_folder(&folder).unwrap();
     let found = reseek_text::ChatTemplate::from_folder(&folder).unwrap().expect("in the configuration");
     std::fs::remove_dir_all(&folder).unwrap();
     assert!(read.to_json() == TOKENIZER.to_json());
-    assert_eq!(read.special_text(Special::Eos), Special::Eos.text());
+    assert_eq!(read.special_text(Special::Eos), Some(Special::Eos.text()));
     assert_eq!(found.source(), template.source());
     let error = Tokenizer::from_folder(&folder).unwrap_err().to_string();
     assert!(error.contains("tokenizer.json") && error.contains(". "), "{error}");

@@ -1,6 +1,7 @@
 //! Behaviour of the tokenizer and of the chat templates, seen from outside.
 
 mod chat;
+mod frames;
 mod hostile;
 mod real;
 mod train;

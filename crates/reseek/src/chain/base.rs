@@ -10,7 +10,7 @@ use reseek_model::Weights;
 use reseek_spec::{ModelSpec, PretrainRecipe, RopeScaling};
 use reseek_store::DirWriter;
 use reseek_tasks::FormMix;
-use reseek_text::{ChatTemplate, Tokenizer};
+use reseek_text::Tokenizer;
 use reseek_train::{
     Extra, Hyper, Length, PretrainSchedule, Sequence, StepReport, StepRow, StepSettings, TrainError, Usage,
     expert_load_max, run,
@@ -20,7 +20,7 @@ use serde_json::{Map, json};
 use super::extension::{Probe, in_words};
 use super::{Chain, EXTENSION, Work, ended, room};
 use crate::error::Outcome;
-use crate::folder::{Style, with_vocabulary};
+use crate::folder::with_vocabulary;
 
 /// What can end a step of training on text.
 #[derive(Debug)]
@@ -48,11 +48,10 @@ pub fn tokenizer(chain: &mut Chain) -> Outcome<()> {
     let spec = mixture_spec(&chain.recipe.pretrain, NeedleSpec::default());
     let texts = tokenizer_texts(&chain.corpus, &chain.problems, &spec, recipe.sample_bytes, chain.seed);
     let tokenizer = Tokenizer::train(&texts, recipe.vocab_size, recipe.digit_group)?;
-    let template = ChatTemplate::deepseek_r1();
     let mut folder = DirWriter::create(work.dir.path())?;
     folder.write("tokenizer.json", tokenizer.to_json())?;
-    folder
-        .write("tokenizer_config.json", &tokenizer.to_config_json(template.source(), chain.recipe.pretrain.seq_len))?;
+    // No template: how a model is asked is its own, and lies in its folder.
+    folder.write("tokenizer_config.json", &tokenizer.to_config_json(None, chain.recipe.pretrain.seq_len))?;
     folder.finish(json!({"stage": "tokenizer"}))?;
     chain.finish(work, &["."], Usage { seconds: start.elapsed().as_secs_f64(), ..Usage::default() })
 }
@@ -68,7 +67,7 @@ pub fn pretrain(chain: &mut Chain) -> Outcome<()> {
     spec.max_position_embeddings = recipe.seq_len;
     let weights = chain.init_weights(spec)?;
     let (weights, usage) = pretrain_model(chain, &work, weights, &recipe)?;
-    chain.finish_model(work, &weights, Style::Zero, usage)
+    chain.finish_model(work, &weights, usage)
 }
 
 /// Pre-trains `weights` in `work` on the mixture of `recipe`.
@@ -179,7 +178,7 @@ pub fn extend(chain: &mut Chain) -> Outcome<()> {
         chain.ui.line(&format!("  {line}"));
     }
     work.dir.write(EXTENSION, &serde_json::to_vec_pretty(&found)?)?;
-    chain.finish_model(work, &learner.weights, Style::Zero, usage)
+    chain.finish_model(work, &learner.weights, usage)
 }
 
 /// The same values under another specification of the same shapes.

@@ -8,7 +8,7 @@ use super::r1::{fine_tune, lessons};
 use super::rl::reinforce;
 use super::{Chain, summary::flops_of};
 use crate::error::Outcome;
-use crate::folder::{Style, with_vocabulary};
+use crate::folder::with_vocabulary;
 
 /// The student's base, then both ways.
 pub fn distil(chain: &mut Chain) -> Outcome<()> {
@@ -28,7 +28,7 @@ fn student_base(chain: &mut Chain) -> Outcome<()> {
     spec.max_position_embeddings = recipe.seq_len;
     let weights = chain.init_weights(spec)?;
     let (weights, usage) = pretrain_model(chain, &work, weights, &recipe)?;
-    chain.finish_model(work, &weights, Style::Zero, usage)
+    chain.finish_model(work, &weights, usage)
 }
 
 fn by_samples(chain: &mut Chain) -> Outcome<()> {
@@ -37,7 +37,7 @@ fn by_samples(chain: &mut Chain) -> Outcome<()> {
     let weights = chain.load_weights("student_base")?;
     let lessons = lessons(chain)?;
     let (weights, usage) = fine_tune(chain, &work, weights, &lessons, &recipe)?;
-    chain.finish_model(work, &weights, Style::Chat, usage)
+    chain.finish_model(work, &weights, usage)
 }
 
 /// RL alone, from the same base, with the operations that distillation took: the teacher's sampling and the student's fine-tuning.
@@ -46,6 +46,6 @@ fn by_rl(chain: &mut Chain) -> Outcome<()> {
     let recipe = chain.recipe.distil.rl.clone();
     let budget = flops_of(chain, "student")? + flops_of(chain, "r1_rejection")?;
     let weights = chain.load_weights("student_base")?;
-    let (weights, usage) = reinforce(chain, &work, weights, Style::Zero, &recipe, None, Some(budget))?;
-    chain.finish_model(work, &weights, Style::Zero, usage)
+    let (weights, usage) = reinforce(chain, &work, weights, &recipe, None, Some(budget))?;
+    chain.finish_model(work, &weights, usage)
 }

@@ -18,16 +18,12 @@ use serde_json::json;
 
 use super::{Chain, room};
 use crate::error::{Outcome, fail};
-use crate::folder::{Style, load, prompt};
+use crate::folder::load;
+use crate::style::{prompt, style_of};
 
-/// Name in the summary, folder, and how the model is asked.
-pub const MODELS: [(&str, &str, Style); 5] = [
-    ("base", "extend", Style::Zero),
-    ("zero", "zero", Style::Zero),
-    ("r1", "r1", Style::Chat),
-    ("student", "student", Style::Chat),
-    ("student_rl", "student_rl", Style::Zero),
-];
+/// Name in the summary, and folder.
+pub const MODELS: [(&str, &str); 5] =
+    [("base", "extend"), ("zero", "zero"), ("r1", "r1"), ("student", "student"), ("student_rl", "student_rl")];
 
 /// What evaluation found of a model: its scores, and per problem what comparisons need.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -71,11 +67,11 @@ pub fn eval(chain: &mut Chain) -> Outcome<()> {
     let mut usage = Usage::default();
     let mut folder = DirWriter::create(work.dir.path())?;
     let mut samples = String::new();
-    for (name, path, style) in MODELS {
+    for (name, path) in MODELS {
         if chain.ui.stopped() {
             return Err(crate::error::Failure::Interrupted("stopped in eval".to_string()));
         }
-        let (card, results, flops) = examine(chain, name, path, style, &problems, &text)?;
+        let (card, results, flops) = examine(chain, name, path, &problems, &text)?;
         usage.flops += flops;
         let tokens: usize = results.iter().flat_map(|r| &r.answers).map(|a| a.tokens).sum();
         usage.tokens += tokens as u64;
@@ -105,7 +101,7 @@ pub fn eval(chain: &mut Chain) -> Outcome<()> {
 
 /// The problems that every model of the run is asked.
 pub fn heldout_problems(chain: &Chain) -> Vec<Problem> {
-    let recipe = &chain.recipe.eval;
+    let recipe = &chain.whole.eval;
     chain.problems.heldout(recipe.problems_seed, split(recipe), recipe.problems)
 }
 
@@ -139,7 +135,6 @@ fn examine(
     chain: &Chain,
     name: &str,
     path: &str,
-    style: Style,
     problems: &[Problem],
     text: &Heldout,
 ) -> Outcome<(Card, Vec<ProblemResult>, f64)> {
@@ -153,7 +148,8 @@ fn examine(
         stop: vec![tokenizer.special(Special::Eos)?],
         max_new_tokens: recipe.max_new_tokens,
     };
-    let prompts = problems.iter().map(|p| prompt(tokenizer, style, &p.question)).collect::<Outcome<Vec<_>>>()?;
+    let prompts =
+        problems.iter().map(|p| prompt(tokenizer, style_of(path), &p.question)).collect::<Outcome<Vec<_>>>()?;
     let of: BTreeMap<&str, &Vec<u32>> =
         problems.iter().zip(&prompts).map(|(p, ids)| (p.question.as_str(), ids)).collect();
     let settings = EvalSettings { sampling, k: recipe.k, seed: chain.seed };

@@ -39,6 +39,7 @@ use serde_json::{Value, json};
 
 use crate::error::{Failure, Outcome, fail};
 use crate::folder;
+use crate::style::style_of;
 use crate::ui::{Ui, duration};
 
 use stages::{Keys, Stage};
@@ -258,10 +259,15 @@ impl Chain {
     }
 
     /// Writes a model as the output of a stage.
-    fn finish_model(&mut self, work: Work, weights: &Weights, style: folder::Style, usage: Usage) -> Outcome<()> {
+    fn finish_model(&mut self, work: Work, weights: &Weights, usage: Usage) -> Outcome<()> {
         let tokenizer = self.tokenizer()?;
-        let meta = json!({"stage": work.dir.name(), "seed": self.seed});
-        folder::save(work.dir.path(), weights, &tokenizer, style, meta)?;
+        let corpus = &self.corpus;
+        // What `chat` tells of the model; the same in every run of this configuration and seed.
+        let meta = json!({
+            "stage": work.dir.name(), "seed": self.seed, "scale": self.scale().name(), "documents": corpus.documents.len(),
+            "text_bytes": corpus.bytes(), "own_problems": corpus.problems.len(), "families": families(&self.recipe.tasks)?,
+        });
+        folder::save(work.dir.path(), weights, &tokenizer, style_of(work.dir.name()), meta)?;
         // The page draws from these: they follow from configuration and seed, so a flipped byte in them can be found too.
         let drawn = ["metrics.jsonl", EXTENSION].into_iter().filter(|name| work.dir.path().join(name).exists());
         let outputs: Vec<&str> = std::iter::once(".").chain(drawn).collect();
@@ -304,12 +310,15 @@ fn moments(recipe: &RecipeSpec) -> Dtype {
 /// # Errors
 /// A family that there is not.
 pub fn task_mix(recipe: &TasksRecipe) -> Outcome<TaskMix> {
-    let families = match recipe.families.as_slice() {
+    let levels = [recipe.levels[0], recipe.levels[1], recipe.levels[2]];
+    Ok(TaskMix { families: families(recipe)?, levels, chinese_share: recipe.chinese_share })
+}
+
+fn families(recipe: &TasksRecipe) -> Outcome<Vec<Family>> {
+    Ok(match recipe.families.as_slice() {
         [] => Family::ALL.to_vec(),
         names => names.iter().map(|name| name.parse::<Family>()).collect::<Result<_, _>>()?,
-    };
-    let levels = [recipe.levels[0], recipe.levels[1], recipe.levels[2]];
-    Ok(TaskMix { families, levels, chinese_share: recipe.chinese_share })
+    })
 }
 
 /// A stage that ended early, as the failure of its command.

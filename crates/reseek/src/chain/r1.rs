@@ -22,7 +22,8 @@ use super::base::sft_row;
 use super::rl::{pair_tokens, reinforce};
 use super::{Chain, Work, ended, room};
 use crate::error::{Outcome, fail};
-use crate::folder::{Style, answer, load, prompt};
+use crate::folder::{answer, load};
+use crate::style::{Style, prompt, style_of};
 
 /// A question and an answer to learn from it, as they lie in samples.jsonl.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -53,7 +54,7 @@ fn cold_start(chain: &mut Chain) -> Outcome<()> {
     };
     let weights = chain.load_weights("extend")?;
     let (weights, usage) = fine_tune(chain, &work, weights, &lessons, &recipe)?;
-    chain.finish_model(work, &weights, Style::Chat, usage)
+    chain.finish_model(work, &weights, usage)
 }
 
 /// The worked solutions of `samples` problems, or of as many of them as have one. A run that has none is not begun.
@@ -76,8 +77,8 @@ fn reasoning_rl(chain: &mut Chain) -> Outcome<()> {
     let Some(work) = chain.begin("r1_rl")? else { return Ok(()) };
     let recipe = chain.recipe.r1.rl.clone();
     let weights = chain.load_weights("r1_cold_start")?;
-    let (weights, usage) = reinforce(chain, &work, weights, Style::Chat, &recipe, None, None)?;
-    chain.finish_model(work, &weights, Style::Chat, usage)
+    let (weights, usage) = reinforce(chain, &work, weights, &recipe, None, None)?;
+    chain.finish_model(work, &weights, usage)
 }
 
 /// Samples of the RL model that are correct, well formed and in the question's language, and general data beside them.
@@ -90,7 +91,7 @@ fn rejection(chain: &mut Chain) -> Outcome<()> {
     let mut requests = Vec::new();
     for i in 0..r.rejection_questions as u64 {
         let problem = chain.problems.train(chain.seed, "r1_rejection", i);
-        let prompt = prompt(&teacher.tokenizer, Style::Chat, &problem.question)?;
+        let prompt = prompt(&teacher.tokenizer, style_of("r1_rl"), &problem.question)?;
         // A question that fills the context cannot be answered.
         if prompt.len() < teacher.model.spec().max_position_embeddings {
             requests.push(Request { prompt, samples: r.rejection_samples });
@@ -168,7 +169,7 @@ fn sft(chain: &mut Chain) -> Outcome<()> {
     let weights = chain.load_weights("extend")?;
     let lessons = lessons(chain)?;
     let (weights, usage) = fine_tune(chain, &work, weights, &lessons, &recipe)?;
-    chain.finish_model(work, &weights, Style::Chat, usage)
+    chain.finish_model(work, &weights, usage)
 }
 
 /// RL with rules for reasoning and a learned reward model for the rest.
@@ -177,8 +178,8 @@ fn all_scenarios(chain: &mut Chain) -> Outcome<()> {
     let r = chain.recipe.r1.clone();
     let weights = chain.load_weights("r1_sft")?;
     let reward_model = train_reward_model(chain, weights.clone())?;
-    let (weights, usage) = reinforce(chain, &work, weights, Style::Chat, &r.rl_all, Some(&reward_model), None)?;
-    chain.finish_model(work, &weights, Style::Chat, usage)
+    let (weights, usage) = reinforce(chain, &work, weights, &r.rl_all, Some(&reward_model), None)?;
+    chain.finish_model(work, &weights, usage)
 }
 
 /// Trained anew on every start of the stage: it is small, and the same each time.
@@ -222,7 +223,11 @@ pub fn fine_tune(
     recipe: &SftRecipe,
 ) -> Outcome<(Weights, Usage)> {
     let tokenizer = chain.tokenizer()?;
-    let examples = room::fitting_examples(chain, examples(&tokenizer, lessons)?, weights.spec.max_position_embeddings)?;
+    let examples = room::fitting_examples(
+        chain,
+        examples(&tokenizer, style_of(work.dir.name()), lessons)?,
+        weights.spec.max_position_embeddings,
+    )?;
     let steps = sft_steps(examples.len(), recipe);
     let (seed, lanes) = (chain.seed, chain.recipe.pretrain.lanes);
     let purpose = format!("{}/order", work.dir.name());
@@ -238,12 +243,9 @@ pub fn fine_tune(
     Ok((learner.weights, usage))
 }
 
-pub fn examples(tokenizer: &Tokenizer, lessons: &[Lesson]) -> Outcome<Vec<Example>> {
+pub fn examples(tokenizer: &Tokenizer, style: Style, lessons: &[Lesson]) -> Outcome<Vec<Example>> {
     let example = |lesson: &Lesson| {
-        Ok(Example {
-            prompt: prompt(tokenizer, Style::Chat, &lesson.question)?,
-            answer: answer(tokenizer, &lesson.answer)?,
-        })
+        Ok(Example { prompt: prompt(tokenizer, style, &lesson.question)?, answer: answer(tokenizer, &lesson.answer)? })
     };
     lessons.iter().map(example).collect()
 }

@@ -12,7 +12,8 @@ use serde_json::{Map, json};
 
 use super::{Chain, Work, ended};
 use crate::error::{Outcome, fail};
-use crate::folder::{Style, answer, prompt};
+use crate::folder::answer;
+use crate::style::{prompt, style_of};
 
 /// What a question asks for, and so how an answer is graded.
 enum Ask {
@@ -27,8 +28,8 @@ pub fn zero(chain: &mut Chain) -> Outcome<()> {
     let Some(work) = chain.begin("zero")? else { return Ok(()) };
     let recipe = chain.recipe.zero.clone();
     let weights = chain.load_weights("extend")?;
-    let (weights, usage) = reinforce(chain, &work, weights, Style::Zero, &recipe, None, None)?;
-    chain.finish_model(work, &weights, Style::Zero, usage)
+    let (weights, usage) = reinforce(chain, &work, weights, &recipe, None, None)?;
+    chain.finish_model(work, &weights, usage)
 }
 
 /// Runs a stage of RL on `weights`; with `budget`, for that many operations and the recipe's steps at most.
@@ -36,7 +37,6 @@ pub fn reinforce(
     chain: &mut Chain,
     work: &Work,
     weights: Weights,
-    style: Style,
     recipe: &RlRecipe,
     reward_model: Option<&RewardModel>,
     budget: Option<f64>,
@@ -44,6 +44,7 @@ pub fn reinforce(
     let tokenizer = chain.tokenizer()?;
     let eos = tokenizer.special(Special::Eos)?;
     let stage = work.dir.name().to_string();
+    let style = style_of(&stage);
     let (seed, lanes, problems) = (chain.seed, chain.recipe.pretrain.lanes, chain.problems.clone());
     let spec = weights.spec.clone();
     let most = recipe.steps as u64;
@@ -212,7 +213,8 @@ fn text_error(failure: crate::error::Failure) -> RlError {
 
 /// The tokens of a pair's answers, for the reward model.
 pub fn pair_tokens(tokenizer: &Tokenizer, question: &str, text: &str) -> Outcome<Vec<u32>> {
-    let mut ids = prompt(tokenizer, Style::Chat, question)?;
+    // The reward model grades R1's last stage.
+    let mut ids = prompt(tokenizer, style_of("r1"), question)?;
     ids.extend(answer(tokenizer, text)?);
     Ok(ids)
 }

@@ -8,7 +8,7 @@ use super::Chain;
 use super::eval::heldout_problems;
 use super::r1::{cold_start_lessons, examples};
 use crate::error::{Outcome, fail};
-use crate::folder::{Style, prompt};
+use crate::style::{Style, prompt, style_of};
 
 /// Problems that are looked at before the first model is trained.
 const LOOKED_AT: u64 = 100;
@@ -39,11 +39,13 @@ pub fn check_problems(chain: &Chain, tokenizer: &Tokenizer) -> Outcome<()> {
 /// Refuses, before the first model is trained, problems that would leave a later stage with nothing: no lesson of the cold start that fits
 /// into the long context, no held-out problem that fits into the student's.
 pub fn check_later_stages(chain: &Chain, tokenizer: &Tokenizer) -> Outcome<()> {
-    let recipe = &chain.recipe;
+    // The stage that asks sees its own keys alone.
+    let recipe = &chain.whole;
     asked_of_all(chain, tokenizer, heldout_problems(chain))?;
     let context = recipe.pretrain.seq_len * recipe.extend.factor;
     let lessons = cold_start_lessons(&chain.problems, chain.seed, recipe.r1.cold_start_samples);
-    let lengths = examples(tokenizer, &lessons)?.into_iter().map(|e| e.prompt.len() + e.answer.len());
+    let lengths =
+        examples(tokenizer, style_of("r1_cold_start"), &lessons)?.into_iter().map(|e| e.prompt.len() + e.answer.len());
     match lengths.min() {
         Some(shortest) if shortest > context + 1 => fail(format!(
             "The shortest of {} worked solutions has {shortest} tokens with its question, and R1's context is {context} \

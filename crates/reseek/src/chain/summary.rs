@@ -72,7 +72,7 @@ fn summarise(chain: &Chain) -> Outcome<Summary> {
         split = meta["split"].as_str().map(str::to_string);
     }
     let mut cards = BTreeMap::new();
-    for (name, _, _) in MODELS {
+    for (name, _) in MODELS {
         let path = chain.path("eval").join(format!("{name}.json"));
         let text = std::fs::read_to_string(&path)
             .or_else(|error| fail(format!("cannot read {}: {error}. Run `reseek eval` first.", path.display())))?;
@@ -225,7 +225,7 @@ pub fn table(summary: &Summary) -> String {
         "{:<12} {:>7} {:>15} {:>7} {:>7} {:>7} {:>8} {:>10} {:>9}",
         "model", "pass@1", "95 % interval", "pass@4", "pass@16", "cons@k", "tokens", "bits/byte", "language"
     );
-    for (name, _, _) in MODELS {
+    for (name, _) in MODELS {
         let Some(m) = summary.models.get(name) else { continue };
         let Some(t) = m.tasks.get("heldout") else { continue };
         let interval = format!("{:.3}–{:.3}", t.ci_low, t.ci_high);

@@ -1,13 +1,12 @@
-//! `reseek score`, `generate` and `chat`: questions to a model folder.
+//! `reseek score` and `generate`: texts to a model folder.
 
-use std::io::{BufRead, IsTerminal, Write};
-use std::sync::Mutex;
+use std::path::Path;
 
 use reseek_engine::{Finish, GenerateOptions, Request, Sampling, StreamName, generate};
-use reseek_text::{GenerationPrompt, Message, Special, StreamDecoder};
+use reseek_text::Special;
 use serde_json::json;
 
-use crate::cli::{ChatArgs, GenerateArgs, SamplingArgs, ScoreArgs};
+use crate::cli::{GenerateArgs, SamplingArgs, ScoreArgs};
 use crate::error::{Outcome, fail};
 use crate::folder::{Loaded, load};
 
@@ -15,11 +14,7 @@ use crate::folder::{Loaded, load};
 pub fn score(args: &ScoreArgs) -> Outcome<()> {
     let loaded = load(&args.model, args.dtype)?;
     let tokens = match &args.text {
-        Some(text) => {
-            let mut ids = loaded.begin.clone();
-            ids.extend(loaded.tokenizer.encode(text)?);
-            ids
-        }
+        Some(text) => framed(&loaded, text, &args.model)?,
         None => args.tokens.clone(),
     };
     let logprobs = reseek_engine::score(&loaded.model, &tokens)?;
@@ -38,11 +33,23 @@ pub fn score(args: &ScoreArgs) -> Outcome<()> {
     Ok(())
 }
 
+/// The tokens of a text as the model's tokenizer frames it; some frame it with nothing, and then there must be a text.
+fn framed(loaded: &Loaded, text: &str, model: &Path) -> Outcome<Vec<u32>> {
+    let ids = loaded.tokenizer.encode_framed(text)?;
+    if ids.is_empty() {
+        return fail(format!(
+            "The text is empty, and the tokenizer of {} puts no begin token before it, so the model has nothing to go on from. Give a text \
+             of at least one character.",
+            model.display()
+        ));
+    }
+    Ok(ids)
+}
+
 /// Completions of a prompt.
 pub fn generate_text(args: &GenerateArgs) -> Outcome<()> {
     let loaded = load(&args.model, args.sampling.dtype)?;
-    let mut prompt = loaded.begin.clone();
-    prompt.extend(loaded.tokenizer.encode(&args.prompt)?);
+    let prompt = framed(&loaded, &args.prompt, &args.model)?;
     let sampling = sampling(&args.sampling, &loaded)?;
     let stream = StreamName { seed: args.sampling.seed, purpose: "generate".to_string(), step: 0 };
     let requests = [Request { prompt, samples: args.n }];
@@ -62,81 +69,13 @@ pub fn generate_text(args: &GenerateArgs) -> Outcome<()> {
     Ok(())
 }
 
-/// A conversation: a line in, an answer out, until the input ends.
-pub fn chat(args: &ChatArgs) -> Outcome<()> {
-    let loaded = load(&args.model, args.sampling.dtype)?;
-    let Some(template) = &loaded.template else {
-        return fail(format!("{} has no chat template. Use `reseek generate`.", args.model.display()));
-    };
-    let interactive = std::io::stdin().is_terminal();
-    let mut messages: Vec<Message> = Vec::new();
-    for turn in 0.. {
-        if interactive {
-            eprint!("> ");
-            let _ = std::io::stderr().flush();
-        }
-        let Some(line) = next_line(turn + 1)? else { break };
-        let question = line.trim();
-        if question.is_empty() {
-            continue;
-        }
-        messages.push(Message::user(question));
-        let mut prompt = template.encode(&loaded.tokenizer, &messages, GenerationPrompt::Assistant)?;
-        // A long conversation forgets its beginning rather than ending.
-        while prompt.len() >= loaded.model.spec().max_position_embeddings && messages.len() > 2 {
-            messages.drain(..2);
-            prompt = template.encode(&loaded.tokenizer, &messages, GenerationPrompt::Assistant)?;
-            eprintln!("(the conversation is longer than the model's context: its oldest turn is forgotten)");
-        }
-        let text = reply(args, &loaded, prompt, turn)?;
-        if args.json {
-            crate::say!("{}", json!({"question": question, "answer": text}));
-        }
-        messages.push(Message::assistant(text));
-    }
-    Ok(())
-}
-
-/// The next line of the input, of which `number` counts; nothing at the end.
-fn next_line(number: u64) -> Outcome<Option<String>> {
-    let mut line = Vec::new();
-    if std::io::stdin().lock().read_until(b'\n', &mut line)? == 0 {
-        return Ok(None);
-    }
-    match String::from_utf8(line) {
-        Ok(line) => Ok(Some(line)),
-        Err(error) => fail(format!(
-            "line {number} of the input is not UTF-8 from its byte {} on. Convert it, for example with iconv.",
-            error.utf8_error().valid_up_to()
-        )),
-    }
-}
-
-fn reply(args: &ChatArgs, loaded: &Loaded, prompt: Vec<u32>, turn: u64) -> Outcome<String> {
-    let stream = StreamName { seed: args.sampling.seed, purpose: "chat".to_string(), step: turn };
-    let decoder = Mutex::new(StreamDecoder::new(&loaded.tokenizer));
-    let eos = loaded.tokenizer.special(Special::Eos)?;
-    let print = |_: usize, _: usize, token: u32| {
-        if !args.json && token != eos {
-            crate::out::write(format_args!("{}", decoder.lock().expect("one lane prints").push(token)));
-        }
-    };
-    let options = GenerateOptions { on_token: Some(&print), ..GenerateOptions::default() };
-    let sampling = sampling(&args.sampling, loaded)?;
-    let requests = [Request { prompt, samples: 1 }];
-    let completion = generate(&loaded.model, &requests, &sampling, &stream, options)?.remove(0).remove(0);
-    if !args.json {
-        crate::say!();
-    }
-    Ok(loaded.tokenizer.decode_visible(&completion.tokens).trim().to_string())
-}
-
-fn sampling(args: &SamplingArgs, loaded: &Loaded) -> Outcome<Sampling> {
+/// How answers are drawn; they end with the tokenizer's end token, where it has one.
+pub fn sampling(args: &SamplingArgs, loaded: &Loaded) -> Outcome<Sampling> {
     let sampling = Sampling {
         temperature: args.temperature,
         top_k: args.top_k,
         top_p: args.top_p,
-        stop: vec![loaded.tokenizer.special(Special::Eos)?],
+        stop: loaded.tokenizer.special(Special::Eos).ok().into_iter().collect(),
         max_new_tokens: args.max_new_tokens,
     };
     sampling.validate()?;

@@ -4,6 +4,8 @@ mod ahead;
 mod ask;
 mod bench;
 pub mod calibrate;
+mod chat;
+mod chat_lines;
 mod claims;
 mod claims_run;
 mod cost;
@@ -55,7 +57,7 @@ pub fn dispatch(cli: Cli) -> Outcome<()> {
         Command::Params(args) => params::params(&args),
         Command::Score(args) => ask::score(&args),
         Command::Generate(args) => ask::generate_text(&args),
-        Command::Chat(args) => ask::chat(&args),
+        Command::Chat(args) => chat::chat(&args),
         Command::Bench(args) => bench::bench(&args),
     }
 }

@@ -1,0 +1,76 @@
+//! The lines that `reseek chat` reads: from a person at a terminal, with editing and a history of this conversation, or from a file or
+//! another program.
+
+use std::io::{BufRead, IsTerminal, Write};
+
+use rustyline::error::ReadlineError;
+use rustyline::history::MemHistory;
+use rustyline::{Config, Editor};
+
+use crate::error::{Outcome, fail};
+
+const PROMPT: &str = "> ";
+
+/// Where lines come from.
+pub enum Lines {
+    /// A terminal on both ends. The history is in memory only: what people ask is theirs.
+    Edited(Box<Editor<(), MemHistory>>),
+    /// A terminal whose answers go elsewhere; it is asked on stderr.
+    Typed,
+    /// A file or a pipe.
+    Piped,
+}
+
+impl Lines {
+    pub fn open() -> Outcome<Self> {
+        Ok(match (std::io::stdin().is_terminal(), std::io::stdout().is_terminal()) {
+            (true, true) => {
+                let config = Config::builder().auto_add_history(true).build();
+                Self::Edited(Box::new(Editor::with_history(config.clone(), MemHistory::with_config(&config))?))
+            }
+            (true, false) => Self::Typed,
+            (false, _) => Self::Piped,
+        })
+    }
+
+    /// Whether someone reads what is said between questions.
+    pub fn is_person(&self) -> bool {
+        !matches!(self, Self::Piped)
+    }
+
+    /// The next line, of which `number` counts; nothing at the end.
+    ///
+    /// # Errors
+    /// A line that is not UTF-8, and input that cannot be read.
+    pub fn next(&mut self, number: u64) -> Outcome<Option<String>> {
+        match self {
+            Self::Edited(editor) => match editor.readline(PROMPT) {
+                Ok(line) => Ok(Some(line)),
+                Err(ReadlineError::Eof) => Ok(None),
+                // Ctrl-C gives the line up, as in a shell.
+                Err(ReadlineError::Interrupted) => Ok(Some(String::new())),
+                Err(error) => fail(format!("The terminal cannot be read: {error}. Pipe the questions in instead.")),
+            },
+            Self::Typed => {
+                eprint!("{PROMPT}");
+                let _ = std::io::stderr().flush();
+                read_line(number)
+            }
+            Self::Piped => read_line(number),
+        }
+    }
+}
+
+fn read_line(number: u64) -> Outcome<Option<String>> {
+    let mut line = Vec::new();
+    if std::io::stdin().lock().read_until(b'\n', &mut line)? == 0 {
+        return Ok(None);
+    }
+    match String::from_utf8(line) {
+        Ok(line) => Ok(Some(line)),
+        Err(error) => fail(format!(
+            "line {number} of the input is not UTF-8 from its byte {} on; hint: convert it, for example with iconv",
+            error.utf8_error().valid_up_to()
+        )),
+    }
+}
