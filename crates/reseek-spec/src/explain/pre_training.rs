@@ -297,6 +297,14 @@ pub(super) const PRETRAIN: Section = Section {
             known_as: &[],
         },
         Entry {
+            key: "pretrain.needle_share",
+            what: "Share of tokens from needle documents that fit a sequence, so that retrieval is learnt before the context is extended.",
+            unit: "share of tokens",
+            paper: "none",
+            from: "ours: 0, as it taught nano no retrieval (LOG.md)",
+            known_as: &[],
+        },
+        Entry {
             key: "pretrain.conversation_share",
             what: "Of these problems, the share written in R1-Zero's template; the rest is as a textbook prints it.",
             unit: "share from 0 to 1",
@@ -365,6 +373,14 @@ pub(super) const EXTEND: Section = Section {
             paper: "7.3e-6, the last of pre-training",
             from: "V3 report, 4.3; the rate is ours, because so few steps need a larger one",
             known_as: &["learning_rate"],
+        },
+        Entry {
+            key: "extend.warmup_steps",
+            what: "Steps of linear warm-up of each of the two phases.",
+            unit: "steps",
+            paper: "not given",
+            from: "ours: AdamW's moments begin anew",
+            known_as: &[],
         },
         Entry {
             key: "extend.needle_share",
