@@ -74,7 +74,7 @@ fn prices(settings: &[String]) -> Outcome<Prices> {
 
 /// A number of hours, tokens or dollars without its fraction, a comma before every three digits.
 pub fn whole(value: f64) -> String {
-    match value >= 0.0 && value < 1e18 {
+    match (0.0..1e18).contains(&value) {
         true => thousands(value.round() as u64),
         false => format!("{value:.0}"),
     }
