@@ -26,7 +26,7 @@ fn files(path: &Path, ending: &str) -> Vec<PathBuf> {
     entries.iter().flat_map(|entry| files(entry, ending)).collect()
 }
 
-/// The string literals of Rust source with their lines, as they are written; a line that goes on behind `\` is joined.
+/// The string literals of Rust source with their lines; `\n` ends a line of theirs, and one that goes on behind `\` is joined.
 fn literals(source: &str) -> Vec<(usize, String)> {
     let mut found = Vec::new();
     let mut rest = source;
@@ -54,7 +54,7 @@ fn literals(source: &str) -> Vec<(usize, String)> {
             let text = &here[1..1 + end];
             let joined: Vec<&str> =
                 text.split("\\\n").enumerate().map(|(i, l)| if i > 0 { l.trim_start() } else { l }).collect();
-            found.push((line(), joined.concat()));
+            found.push((line(), joined.concat().replace("\\n", "\n")));
             rest = &here[end + 2..];
         } else {
             rest = &here[1..];

@@ -181,7 +181,8 @@ mod tests {
     fn durations_are_said_as_people_say_them() {
         for (seconds, said) in [
             (-1.0, "0.0 s"),
-            (9.94, "9.9 s"),
+            (9.44, "9.4 s"),
+            (9.94, "10 s"),
             (59.4, "59 s"),
             (61.0, "1:01 min"),
             (3661.0, "1:01 h"),

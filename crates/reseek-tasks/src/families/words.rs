@@ -212,8 +212,9 @@ pub(super) fn letter_at(level: u8, stream: &mut Stream) -> Drawn {
 pub(super) fn sort_letters(level: u8, stream: &mut Stream) -> Drawn {
     let (letters, name) = match level {
         // Their order does not count: three letters alone would be 2,600 problems.
-        1 if stream.chance(0.5) => {
-            let letters = different_letters(4, stream);
+        1 => {
+            let count = [3, 4, 4, 4, 5][stream.below(5)];
+            let letters = different_letters(count, stream);
             let name = joined(&letters, " ");
             (letters, name)
         }

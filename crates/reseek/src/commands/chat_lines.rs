@@ -69,7 +69,7 @@ fn read_line(number: u64) -> Outcome<Option<String>> {
     match String::from_utf8(line) {
         Ok(line) => Ok(Some(line)),
         Err(error) => fail(format!(
-            "line {number} of the input is not UTF-8 from its byte {} on; hint: convert it, for example with iconv",
+            "line {number} of the input is not UTF-8 from its byte {} on. Convert it, for example with iconv.",
             error.utf8_error().valid_up_to()
         )),
     }
