@@ -26,7 +26,7 @@ impl Space {
 }
 
 /// Draws by which a level is counted.
-const DRAWS: u64 = 20_000;
+const DRAWS: u64 = 40_000;
 
 /// What `family` can ask at each level.
 pub fn spaces(family: Family) -> [Space; LEVELS as usize] {

@@ -25,7 +25,7 @@ pub enum Command {
     )]
     Replicate(RunArgs),
     /// Stage 1: train the tokenizer, byte-level BPE, on the corpus
-    #[command(after_help = "Example: reseek tokenizer --out runs/nano --set tokenizer.vocab_size=4096")]
+    #[command(after_help = "Example: reseek tokenizer --out runs/words --set tokenizer.vocab_size=4096")]
     Tokenizer(RunArgs),
     /// Stage 2: pre-train V3's base model
     #[command(after_help = "Example: reseek pretrain --out runs/nano")]

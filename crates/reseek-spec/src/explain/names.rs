@@ -73,13 +73,15 @@ pub(crate) fn mend(path: &str) -> String {
     let near = nearest(&path, all.iter().map(String::as_str)).unwrap_or_default();
     let letters = strsim::levenshtein(&path, near);
     let found = leads_to(&path);
-    if path.contains('.') && letters <= SLIP {
+    let leaf = path.rsplit('.').next().unwrap_or_default();
+    // A name that others have is no slip: `beta` is one of theirs, and near to `beta1`.
+    let is_theirs = entries().any(|entry| entry.known_as.contains(&leaf));
+    if path.contains('.') && letters <= SLIP && !is_theirs {
         return format!("Did you mean {near}?");
     }
     if !found.is_empty() {
         return format!("Here it is {}.", listed(&found));
     }
-    let leaf = path.rsplit('.').next().unwrap_or_default();
     if let Some((_, instead)) = ELSEWHERE.iter().find(|(names, _)| names.contains(&leaf)) {
         return format!("No key stands for {leaf}: {instead}.");
     }

@@ -43,7 +43,7 @@ fn errors_name_file_line_and_field() {
         ("{\"question\": \"a\", \"answer\": null}", vec!["`answer` is missing"]),
         ("{\"question\": \"a\", \"answer\": \" \"}", vec!["`answer` is blank"]),
         ("{\"question\": \"a\", \"answer\": \"so\\n#### \"}", vec!["`answer`", "nothing after it"]),
-        ("{\"question\": \"a\", \"answer\": [1]}", vec!["`answer` is a list, expected text"]),
+        ("{\"question\": \"a\", \"answer\": [1]}", vec!["`answer` is a list, which is not text"]),
         ("{\"question\": 3, \"answer\": 1}", vec!["`question` is the number 3"]),
         ("{\"question\": \"a\", \"answer\": 1, \"level\": 0}", vec!["`level` is 0"]),
         ("{\"question\": \"a\", \"answer\": 1, \"level\": 1.5}", vec!["`level` is 1.5"]),

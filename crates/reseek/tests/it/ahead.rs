@@ -39,11 +39,9 @@ fn problems_without_solutions_are_found_before_anything_is_made() {
     let lines: String =
         (0..40).map(|i| format!("{{\"question\": \"What is 3 times {i}?\", \"answer\": {}}}\n", 3 * i)).collect();
     fs::write(data.join("problems.jsonl"), lines).unwrap();
-    for command in ["replicate", "r1"] {
-        let message =
-            refused(&mut stage(&scratch, command, &data, &out), &["r1_cold_start", "worked solution", "####"]);
-        assert!(message.trim_end().ends_with('.') && !out.exists(), "{message}");
-    }
+    let message =
+        refused(&mut stage(&scratch, "replicate", &data, &out), &["r1_cold_start", "worked solution", "####"]);
+    assert!(message.trim_end().ends_with('.') && !out.exists(), "{message}");
     // The stages before R1 need none.
     succeed(&mut stage(&scratch, "tokenizer", &data, &out));
     fs::remove_file(data.join("problems.jsonl")).unwrap();
@@ -114,11 +112,11 @@ fn what_was_read_is_said_with_its_side() {
     let said = stderr(&loud(&scratch, "tokenizer", &data, &out));
     for part in [
         "documents to train on",
-        "38 to train on, 22 held out",
+        "38 to train on, 0 to choose settings by, 22 to test by",
         "train.jsonl",
         "40 problems, to train on, as its name says",
-        "22 problems, held out, as its name says",
-        "2 problems to train on whose question is held out",
+        "22 problems, to test by, as its name says",
+        "2 problems to train on whose question is one to test by",
         "LICENSE",
         "60 files of text with 60 texts",
     ] {

@@ -74,7 +74,9 @@ fn small(example: &str, run: &Finished) -> String {
 fn folder(scratch: &Scratch, name: &str, run: &Finished) -> std::path::PathBuf {
     let folder = scratch.join(name);
     copy(&run.out, &folder.join("runs/nano"));
-    copy(&run.out, &folder.join("runs/nano-f32"));
+    for other in ["nano-f32", "first", "second"] {
+        copy(&run.out, &folder.join("runs").join(other));
+    }
     fs::copy(scratch.join("tiny.toml"), folder.join("tiny.toml")).unwrap();
     folder
 }

@@ -18,7 +18,7 @@ fn a_run_that_another_process_works_in() {
     // Held still, so that it cannot end while the second one tries.
     let pid = first.id().to_string();
     assert!(Command::new("sh").args(["-c", &format!("kill -STOP {pid}")]).status().unwrap().success());
-    refuse(&mut stage(&scratch, "zero", &text, &out), &["run", "in use", &pid]);
+    refuse(&mut stage(&scratch, "tokenizer", &text, &out), &["run", "in use", &pid]);
     first.kill().unwrap();
     first.wait().unwrap();
     // The lock dies with its process.

@@ -179,8 +179,8 @@ fn the_plan_that_was_simulated_is_shown() {
 #[test]
 fn a_mend_is_one_that_the_user_can_make() {
     // The recipe brings the 64: whoever left --ep out cannot leave it out.
-    sim("run llama-3.1-8b --cluster h800x2048 --recipe v3 --pp 8", &["--ep 64", "set --ep 1"]);
-    sim("run llama-3.1-8b --cluster h800x64 --ep 8", &["--ep 8", "set --ep 1"]);
+    sim("run llama-3.1-8b --cluster h800x2048 --recipe v3 --pp 8", &["--ep 64", "Set --ep 1"]);
+    sim("run llama-3.1-8b --cluster h800x64 --ep 8", &["--ep 8", "Set --ep 1"]);
 }
 
 #[test]
