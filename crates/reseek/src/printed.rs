@@ -43,15 +43,15 @@ fn literals(source: &str) -> Vec<(usize, String)> {
             let Some(length) = rest[from..].find(&format!("\"{}", "#".repeat(hashes))) else { break };
             found.push((line(), rest[from..from + length].to_string()));
             rest = &rest[from + length + 1 + hashes..];
-        } else if here.starts_with('"') {
+        } else if let Some(inside) = here.strip_prefix('"') {
             let mut escaped = false;
-            let end = here[1..].find(|c| {
+            let end = inside.find(|c| {
                 let ends = c == '"' && !escaped;
                 escaped = c == '\\' && !escaped;
                 ends
             });
             let Some(end) = end else { break };
-            let text = &here[1..1 + end];
+            let text = &inside[..end];
             let joined: Vec<&str> =
                 text.split("\\\n").enumerate().map(|(i, l)| if i > 0 { l.trim_start() } else { l }).collect();
             found.push((line(), joined.concat().replace("\\n", "\n")));

@@ -13,10 +13,13 @@ use crate::error::Outcome;
 /// Pieces in which the last tokens are read with a short context: one of 256 tokens is then at most 319 long.
 const PIECES: usize = 4;
 
+/// A prompt and the token that answers it.
+type Asked = (Vec<u32>, u32);
+
 /// What models before and after the extension are held to: the same needles and the same held-out text.
 pub struct Probe {
     /// Needles of every length, with their answers.
-    needles: Vec<(usize, Vec<(Vec<u32>, u32)>)>,
+    needles: Vec<(usize, Vec<Asked>)>,
     /// Beginnings of held-out documents, each as long as the new context.
     windows: Vec<Window>,
     old_length: usize,
@@ -61,7 +64,7 @@ impl Probe {
         let sampling = Sampling { temperature: 0.0, top_k: 0, top_p: 1.0, stop: vec![], max_new_tokens: 1 };
         let mut needles = Vec::new();
         for (_, of_length) in &self.needles {
-            let request = |(prompt, _): &(Vec<u32>, u32)| Request { prompt: prompt.clone(), samples: 1 };
+            let request = |(prompt, _): &Asked| Request { prompt: prompt.clone(), samples: 1 };
             let requests: Vec<Request> = of_length.iter().map(request).collect();
             let stream = StreamName { seed: self.seed, purpose: "needle".to_string(), step: 0 };
             let answers = generate(&model, &requests, &sampling, &stream, GenerateOptions::default())?;
