@@ -26,7 +26,8 @@ impl Lines {
         Ok(match (std::io::stdin().is_terminal(), std::io::stdout().is_terminal()) {
             (true, true) => {
                 let config = Config::builder().auto_add_history(true).build();
-                Self::Edited(Box::new(Editor::with_history(config.clone(), MemHistory::with_config(&config))?))
+                let history = MemHistory::with_config(&config);
+                Self::Edited(Box::new(Editor::with_history(config, history)?))
             }
             (true, false) => Self::Typed,
             (false, _) => Self::Piped,
