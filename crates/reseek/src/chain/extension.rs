@@ -158,7 +158,8 @@ fn verdict(old_length: u64, needles: &[NeedleRow], text: &[PositionRow], context
     let retrieval = match shown.len() {
         _ if beyond.is_empty() => "no needles were asked for".to_string(),
         0 => format!(
-            "no retrieval is shown: beyond {old_length} tokens needles are found no more often than before, or than by guessing"
+            "no retrieval is shown: at no length beyond {old_length} tokens are needles found both more often than before and \
+             more often than by guessing"
         ),
         n if n == beyond.len() => {
             format!("needles are found more often than before at every length beyond {old_length} tokens")
@@ -242,7 +243,10 @@ mod tests {
         let before = found([0, 0, 0], [3.0; 4], 3.0);
         let after = probe(64).compare(&before, &found([0, 8, 8], [3.0; 4], 3.0));
         assert!(after.needles[1].difference.ci_low > 0.0, "{after:?}");
-        assert!(after.verdict.starts_with("no retrieval is shown"), "{}", after.verdict);
+        assert_eq!(after.needles[1].difference.verdict, "more often after");
+        let both = "no retrieval is shown: at no length beyond 256 tokens are needles found both more often than before and more \
+                    often than by guessing";
+        assert!(after.verdict.starts_with(both), "{}", after.verdict);
     }
 
     #[test]
