@@ -301,7 +301,7 @@ pub(super) const PRETRAIN: Section = Section {
             what: "Share of tokens from needle documents that fit a sequence, so that retrieval is learnt before the context is extended.",
             unit: "share of tokens",
             paper: "none",
-            from: "ours: 0, as it taught nano no retrieval (LOG.md)",
+            from: "ours: 0; whether it would teach nano retrieval was not tried",
             known_as: &[],
         },
         Entry {
