@@ -46,7 +46,7 @@ pub fn preset(name: &str) -> Result<ModelSpec, SpecError> {
 pub enum Scale {
     /// Seconds: for checks that the chain holds together.
     Smoke,
-    /// Six minutes on two cores.
+    /// Made to take six minutes on two cores with bf16 instructions.
     Nano,
     /// An evening on the same cores: two to four hours.
     Micro,

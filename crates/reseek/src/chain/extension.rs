@@ -133,13 +133,8 @@ fn paired(a: &[f64], b: &[f64]) -> Interval {
 }
 
 /// A difference in one of two words, or as inconclusive.
-fn comparison(Interval { mean, low, high }: Interval, [above, below]: [&str; 2]) -> Comparison {
-    let verdict = match () {
-        () if low > 0.0 => above,
-        () if high < 0.0 => below,
-        () => "inconclusive",
-    };
-    Comparison { difference: mean, ci_low: low, ci_high: high, verdict: verdict.to_string() }
+fn comparison(difference: Interval, [above, below]: [&str; 2]) -> Comparison {
+    super::summary::comparison(difference, [above, below, "inconclusive"])
 }
 
 fn share(Interval { mean, low, high }: Interval) -> Share {

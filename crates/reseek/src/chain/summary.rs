@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::Path;
 
-use reseek_eval::{mean_of, paired_difference};
+use reseek_eval::{Interval, mean_of, paired_difference};
 use reseek_store::manifest::MANIFEST;
 use reseek_store::summary::{Comparison, Extension, Gflops, Model, PassAtK, Stage, Summary, TaskScore};
 use reseek_store::{Manifest, verify_dir};
@@ -155,15 +155,13 @@ pub fn card_of_zero(path: &Path) -> Outcome<Vec<Option<f64>>> {
 /// Paired differences on the same problems, with what they mean said either way.
 fn compare(cards: &BTreeMap<&str, Card>) -> BTreeMap<String, Comparison> {
     let of = |name: &str, a: &str, b: &str, what: &str, pick: fn(&Card) -> &[Option<f64>]| {
-        let d = paired_difference(pick(&cards[a]), pick(&cards[b]));
-        let verdict = if d.low > 0.0 {
-            format!("{a} is above {b} in {what}")
-        } else if d.high < 0.0 {
-            format!("{a} is below {b} in {what}")
-        } else {
-            format!("inconclusive: {a} and {b} cannot be told apart in {what}")
-        };
-        (name.to_string(), Comparison { difference: d.mean, ci_low: d.low, ci_high: d.high, verdict })
+        let difference = paired_difference(pick(&cards[a]), pick(&cards[b]));
+        let words = [
+            format!("{a} is above {b} in {what}"),
+            format!("{a} is below {b} in {what}"),
+            format!("inconclusive: {a} and {b} cannot be told apart in {what}"),
+        ];
+        (name.to_string(), comparison(difference, words))
     };
     let mut comparisons = BTreeMap::from([
         of("zero-base", "zero", "base", "pass@1", |c| &c.passes),
@@ -178,15 +176,23 @@ fn compare(cards: &BTreeMap<&str, Card>) -> BTreeMap<String, Comparison> {
 /// R1-Zero's majority of answers against its mean answer; nothing of a card that an older version wrote.
 fn majority(zero: &Card) -> Option<Comparison> {
     let gains = &zero.majority_gains;
-    let d = (!gains.is_empty()).then(|| mean_of(gains))?;
-    let verdict = if d.low > 0.0 {
-        "zero's majority is above its mean answer"
-    } else if d.high < 0.0 {
-        "zero's majority is below its mean answer"
-    } else {
-        "inconclusive: zero's majority and its mean answer cannot be told apart"
+    let words = [
+        "zero's majority is above its mean answer",
+        "zero's majority is below its mean answer",
+        "inconclusive: zero's majority and its mean answer cannot be told apart",
+    ];
+    (!gains.is_empty()).then(|| comparison(mean_of(gains), words))
+}
+
+/// A difference with what its interval says of it: above 0, below, or neither.
+pub fn comparison<S: ToString>(difference: Interval, [above, below, neither]: [S; 3]) -> Comparison {
+    let Interval { mean, low, high } = difference;
+    let verdict = match () {
+        () if low > 0.0 => above,
+        () if high < 0.0 => below,
+        () => neither,
     };
-    Some(Comparison { difference: d.mean, ci_low: d.low, ci_high: d.high, verdict: verdict.to_string() })
+    Comparison { difference: mean, ci_low: low, ci_high: high, verdict: verdict.to_string() }
 }
 
 fn extension(chain: &Chain) -> Option<Extension> {
