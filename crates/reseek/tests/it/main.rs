@@ -7,6 +7,7 @@ mod common;
 #[cfg(unix)]
 mod examples;
 mod gguf;
+mod given;
 mod keeps;
 mod own_data;
 #[cfg(unix)]
