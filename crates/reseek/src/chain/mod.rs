@@ -17,9 +17,10 @@ mod summary;
 pub mod survey;
 
 pub use admit::{Admitted, Request, admit};
+pub use eval::Card;
 pub use kept::data_of;
 pub use preflight::Data;
-pub use summary::{card_of_zero, table};
+pub use summary::table;
 
 use std::cell::OnceCell;
 use std::collections::BTreeMap;

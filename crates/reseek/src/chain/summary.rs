@@ -139,19 +139,6 @@ fn model(card: &Card) -> Model {
     }
 }
 
-/// The share of right answers of each problem, where one could be judged, in R1-Zero's evaluation of the run at `path`.
-pub fn card_of_zero(path: &Path) -> Outcome<Vec<Option<f64>>> {
-    let file = path.join("eval/zero.json");
-    let text = std::fs::read_to_string(&file).or_else(|error| {
-        fail(format!(
-            "{} cannot be read: {error}. Evaluate the run with `reseek eval --out {}`.",
-            file.display(),
-            path.display()
-        ))
-    })?;
-    Ok(serde_json::from_str::<Card>(&text)?.passes)
-}
-
 /// Paired differences on the same problems, with what they mean said either way.
 fn compare(cards: &BTreeMap<&str, Card>) -> BTreeMap<String, Comparison> {
     let of = |name: &str, a: &str, b: &str, what: &str, pick: fn(&Card) -> &[Option<f64>]| {

@@ -5,13 +5,13 @@ use std::path::{Path, PathBuf};
 
 use reseek_claims::{Answer, Difference, RunFacts, answered_by_a_run, find, verify_runs};
 use reseek_eval::paired_difference;
-use reseek_spec::thousands;
 use reseek_store::Summary;
 use reseek_store::summary::SUMMARY;
 use toml::{Table, Value};
 
 use super::claims::{answer, word};
-use crate::chain::{CONFIG, card_of_zero};
+use super::runs::{Cards, cards};
+use crate::chain::{CONFIG, Card};
 use crate::error::{Outcome, fail};
 
 /// One claim, or all that a run answers.
@@ -88,19 +88,28 @@ fn two_runs(path: &Path, beside: &Path, key: &str) -> Outcome<RunFacts> {
         ));
     }
     refreshes(path, beside, &a, &b)?;
-    let (with, without) = (card_of_zero(path)?, card_of_zero(beside)?);
-    if with.len() != without.len() {
+    let (with, without) = (cards(path)?, cards(beside)?);
+    if with.questions.is_none() || with.questions != without.questions {
         return fail(format!(
-            "{} was evaluated on {} problems and {} on {}. Evaluate both on the same with `reseek eval`.",
+            "{} was asked other problems than {}. Evaluate both on the same with `reseek eval --redo`.",
             path.display(),
-            thousands(with.len() as u64),
             beside.display(),
-            thousands(without.len() as u64)
         ));
     }
-    let found = paired_difference(&with, &without);
+    let found = paired_difference(&passes_of_zero(path, &with)?, &passes_of_zero(beside, &without)?);
     let difference = Difference { mean: found.mean, low: found.low, high: found.high };
     Ok(RunFacts { differences: BTreeMap::from([(key.to_string(), difference)]), ..of })
+}
+
+/// R1-Zero's share of right answers of each problem, nothing where none could be judged.
+fn passes_of_zero(path: &Path, cards: &Cards) -> Outcome<Vec<Option<f64>>> {
+    let Some(card) = cards.by_model.get("zero") else {
+        return fail(format!(
+            "{0} has no scores of R1-Zero. Evaluate the run with `reseek eval --out {0}`.",
+            path.display()
+        ));
+    };
+    Ok(serde_json::from_value::<Card>(card.clone())?.passes)
 }
 
 /// The first run must replace its reference during R1-Zero, the second never.

@@ -43,10 +43,10 @@ struct Seen {
 
 /// What a run's evaluation left.
 #[derive(Default)]
-struct Cards {
+pub(super) struct Cards {
     /// Which questions were asked, in which order; nothing where that was not written down.
-    questions: Option<String>,
-    by_model: BTreeMap<String, Value>,
+    pub questions: Option<String>,
+    pub by_model: BTreeMap<String, Value>,
 }
 
 fn look(run: &Path) -> Outcome<Seen> {
@@ -80,7 +80,7 @@ fn look(run: &Path) -> Outcome<Seen> {
     })
 }
 
-fn cards(run: &Path) -> Outcome<Cards> {
+pub(super) fn cards(run: &Path) -> Outcome<Cards> {
     let folder = run.join("eval");
     if !folder.join("stage.json").exists() {
         return Ok(Cards::default());

@@ -1,12 +1,13 @@
 //! Mistakes in the commands about full-scale runs: exit code 2, the values that clash and the mend.
 
 use std::fs;
+use std::path::Path;
 
 use std::process::Command;
 
 use serde_json::Value;
 
-use crate::common::{Scratch, finished, reseek, stderr, succeed};
+use crate::common::{Scratch, copy, finished, reseek, stderr, succeed};
 
 /// Exit code 2, an error, and each part in what is said.
 fn refuse(command: &mut Command, parts: &[&str]) {
@@ -236,6 +237,38 @@ fn claims_are_answered_by_a_run() {
     refuse(reseek().args(["claims", "verify", "r1-majority", "--run", &path, "--beside", &path]), &["no second run"]);
     refuse(reseek().args(["claims", "verify", "v3-fp8-loss", "--run", &path]), &["No run answers v3-fp8-loss"]);
     refuse(reseek().args(["claims", "verify", "--run", "no-such-run"]), &["no-such-run", "reseek replicate --out"]);
+}
+
+#[test]
+fn a_claim_about_a_setting_is_answered_by_two_runs() {
+    let run = finished();
+    let scratch = Scratch::new();
+    let (often, never) = (&run.out, scratch.join("never"));
+    copy(often, &never);
+    succeed(reseek().args(["replicate", "-q", "--redo", "--set", "zero.reference_interval=6", "--out"]).arg(&never));
+    let verify = |run: &Path, beside: &Path| {
+        let mut command = reseek();
+        command.args(["claims", "verify", "r1-reference-refresh", "--json", "--run"]).arg(run);
+        command.arg("--beside").arg(beside);
+        command
+    };
+    let output = verify(often, &never).output().unwrap();
+    assert!(!output.stdout.is_empty(), "{}", stderr(&output));
+    let found: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let diff: Value =
+        serde_json::from_str(&succeed(reseek().args(["runs", "diff", "--json"]).arg(&never).arg(often))).unwrap();
+    let zero = diff["scores"].as_array().unwrap().iter().find(|score| score["model"] == "zero").unwrap();
+    assert_eq!((&zero["paired"], &zero["difference"]), (&Value::from(true), &found["found"]), "{found}");
+    let word = found["verdict"].as_str().unwrap();
+    assert!(["holds", "fails", "inconclusive"].contains(&word), "{found}");
+    assert_eq!(output.status.code(), Some(i32::from(word == "fails")));
+
+    refuse(&mut verify(&never, often), &["should replace its reference", "smaller zero.reference_interval"]);
+    // A score that somebody changed is no evidence.
+    let card = never.join("eval/zero.json");
+    let text = fs::read_to_string(&card).unwrap().replacen("0.", "1.", 1);
+    fs::write(&card, text).unwrap();
+    refuse(&mut verify(often, &never), &["eval/zero.json", "damaged"]);
 }
 
 #[test]
