@@ -22,15 +22,19 @@ pub struct Row {
     pub space: u64,
     /// Training problems that the run's stages draw, repeats counted.
     pub drawn: u64,
+    /// Of them, those of each level.
+    pub drawn_at: [f64; LEVELS as usize],
 }
 
 /// The families of a recipe.
 pub fn rows(recipe: &RecipeSpec) -> Outcome<Vec<Row>> {
     let mix = task_mix(&recipe.tasks)?;
     let drawn = drawn(recipe, &mix) / mix.families.len() as u64;
+    let all_shares: f64 = mix.levels.iter().sum();
+    let drawn_at = mix.levels.map(|share| drawn as f64 * share / all_shares);
     let row = |family: Family| {
         let levels = spaces(family);
-        Row { family, levels, space: levels.iter().map(|space| space.problems()).sum(), drawn }
+        Row { family, levels, space: levels.iter().map(|space| space.problems()).sum(), drawn, drawn_at }
     };
     Ok(map_lanes(mix.families, row))
 }
@@ -55,32 +59,40 @@ fn drawn(recipe: &RecipeSpec, mix: &TaskMix) -> u64 {
 /// The rows as a table.
 pub fn show(recipe: &RecipeSpec) -> Outcome<()> {
     crate::say!(
-        "{:<15} {:>13} {:>13} {:>13} {:>14} {:>8} {:>8}",
+        "{:<15} {:>18} {:>18} {:>18} {:>18} {:>8}",
         "family",
-        "level 1",
-        "level 2",
-        "level 3",
-        "in all",
-        "drawn",
-        "times"
+        "level 1 (times)",
+        "level 2 (times)",
+        "level 3 (times)",
+        "in all (times)",
+        "drawn"
     );
     for row in rows(recipe)? {
-        let [a, b, c] = row.levels.map(in_words);
+        let level =
+            |i: usize| format!("{} ({})", in_words(row.levels[i]), times(row.levels[i].problems(), row.drawn_at[i]));
         crate::say!(
-            "{:<15} {a:>13} {b:>13} {c:>13} {:>14} {:>8} {:>8.1}",
+            "{:<15} {:>18} {:>18} {:>18} {:>18} {:>8}",
             row.family.name(),
-            row.space,
+            level(0),
+            level(1),
+            level(2),
+            format!("{} ({})", row.space, times(row.space, row.drawn as f64)),
             row.drawn,
-            row.space as f64 / row.drawn.max(1) as f64
         );
     }
     crate::say!(
         "\nDifferent problems, whatever their wording and language; ~ is an estimate from problems that were drawn twice, the others are counted. \
          Six in eight are for training, one for development, one for the test. Drawn is what all stages of this recipe train on, about, \
-         repeats counted; the levels are drawn in shares of {:?}.",
+         repeats counted; the levels are drawn in shares of {:?}. In brackets: how many times what is drawn there.",
         recipe.tasks.levels
     );
     Ok(())
+}
+
+/// How many times what is drawn there is.
+fn times(problems: u64, drawn: f64) -> String {
+    let times = problems as f64 / drawn.max(1.0);
+    if times < 9.95 { format!("{times:.1}") } else { format!("{times:.0}") }
 }
 
 fn in_words(space: Space) -> String {
@@ -93,7 +105,7 @@ fn in_words(space: Space) -> String {
 /// The rows for programs.
 pub fn as_json(recipe: &RecipeSpec) -> Outcome<Value> {
     let level = |space: Space| json!({"problems": space.problems(), "counted": matches!(space, Space::Counted(_))});
-    let row = |row: Row| json!({"family": row.family.name(), "levels": row.levels.map(level), "problems": row.space, "drawn": row.drawn});
+    let row = |row: Row| json!({"family": row.family.name(), "levels": row.levels.map(level), "problems": row.space, "drawn": row.drawn, "drawn_at": row.drawn_at});
     Ok(rows(recipe)?.into_iter().map(row).collect())
 }
 
@@ -108,7 +120,9 @@ mod tests {
         let recipe = resolve(Scale::Nano, &[], &[]).unwrap().recipe;
         for row in rows(&recipe).unwrap() {
             assert!(row.drawn > 1000, "{} of {}", row.drawn, row.family);
-            assert!(row.space >= 2 * row.drawn, "{} holds {}, {} are drawn", row.family, row.space, row.drawn);
+            assert!(row.space >= 3 * row.drawn, "{} holds {}, {} are drawn", row.family, row.space, row.drawn);
+            let drawn: f64 = row.drawn_at.iter().sum();
+            assert!((drawn - row.drawn as f64).abs() < 1e-6 * drawn, "{drawn} are not {}", row.drawn);
         }
     }
 }
