@@ -1,5 +1,5 @@
-//! `cargo xtask compare PYTHON SCRIPTS MODELS [ROUNDS]`: `reseek bench` and its peers in turn on this machine, as the table of
-//! BENCHMARKS.md. The peers are other people's programs and no part of the project: SCRIPTS is a folder with train_gpt.py, train_v3.py,
+//! `cargo xtask compare PYTHON SCRIPTS MODELS [ROUNDS [JOB]]`: `reseek bench` and its peers in turn on this machine, as the table of
+//! BENCHMARKS.md; with JOB, such as "grpo", the rows alone whose name begins so. The peers are other people's programs and no part of the project: SCRIPTS is a folder with train_gpt.py, train_v3.py,
 //! generate_hf.py, decode_llama_cpp.py and grpo_trl.py, each of which prints a line of JSON (others lie in xtask/peers); MODELS holds `v3`,
 //! the small V3 of train_v3.py as a checkpoint folder, `smollm2.gguf`, and `smollm2`, the same dequantised with its tokenizer as a
 //! checkpoint folder.
@@ -96,13 +96,24 @@ struct Readings {
     rss_mib: Vec<f64>,
 }
 
-/// Runs `rounds` rounds and gives the table.
-pub fn compare(python: &str, scripts: &Path, models: &str, rounds: usize) -> Result<String, String> {
+/// Runs `rounds` rounds of the jobs whose name begins with `only` and gives the table.
+pub fn compare(
+    python: &str,
+    scripts: &Path,
+    models: &str,
+    rounds: usize,
+    only: Option<&str>,
+) -> Result<String, String> {
+    let jobs: Vec<&Job> = JOBS.iter().filter(|job| job.name.starts_with(only.unwrap_or_default())).collect();
+    if jobs.is_empty() {
+        let names: Vec<&str> = JOBS.iter().map(|job| job.name).collect();
+        return Err(format!("no job begins with {:?}. There are: {}", only.unwrap_or_default(), names.join("; ")));
+    }
     let words =
         |command: &str| -> Vec<String> { command.split(' ').map(|word| word.replace("MODELS", models)).collect() };
-    let mut readings: Vec<(Readings, Readings)> = JOBS.iter().map(|_| Default::default()).collect();
+    let mut readings: Vec<(Readings, Readings)> = jobs.iter().map(|_| Default::default()).collect();
     for round in 1..=rounds {
-        for (job, (ours, theirs)) in JOBS.iter().zip(&mut readings) {
+        for (job, (ours, theirs)) in jobs.iter().zip(&mut readings) {
             eprintln!("round {round} of {rounds}: {}", job.name);
             let line = line_of(Command::new(PROGRAM).arg("bench").args(words(job.ours)).arg("--json"))?;
             ours.take(&line, job.rates[0])?;
@@ -116,7 +127,7 @@ pub fn compare(python: &str, scripts: &Path, models: &str, rounds: usize) -> Res
     let mut table = String::from(
         "| job | peer | rate, median | peer's, median | ratio: median (all) | asked | memory against the peer's |\n|---|---|---|---|---|---|---|\n",
     );
-    for (job, (ours, theirs)) in JOBS.iter().zip(&readings) {
+    for (job, (ours, theirs)) in jobs.iter().zip(&readings) {
         let ratios: Vec<f64> = ours.rate.iter().zip(&theirs.rate).map(|(a, b)| a / b).collect();
         let memory = match theirs.rss_mib.is_empty() {
             true => "–".to_string(),
@@ -132,7 +143,9 @@ pub fn compare(python: &str, scripts: &Path, models: &str, rounds: usize) -> Res
             job.at_least
         );
     }
-    table += &products(python, rounds)?;
+    if only.is_none() {
+        table += &products(python, rounds)?;
+    }
     Ok(table)
 }
 
@@ -237,6 +250,12 @@ mod tests {
         // One clock around all requests, prompts included, and no prompt from a cache.
         assert!(many.theirs.contains("sample_llama_cpp.py") && script.contains("\"cache_prompt\": False"));
         assert!(script.contains("time.perf_counter()") && !script.contains("predicted_ms"));
+    }
+
+    #[test]
+    fn a_job_that_there_is_not_is_refused_with_those_that_there_are() {
+        let error = compare("python", Path::new("."), "models", 1, Some("gpro")).unwrap_err();
+        assert!(error.contains("\"gpro\"") && error.contains("grpo: SmolLM2"), "{error}");
     }
 
     #[test]

@@ -61,13 +61,15 @@ fn main() -> ExitCode {
         ["licences"] => metadata().and_then(|m| licences(&m)),
         ["run", dir] => finished_run(Path::new(dir)),
         ["recorded", dir] => recorded(Path::new(dir)),
-        ["compare", python, scripts, models] => compare::compare(python, Path::new(scripts), models, 3),
-        ["compare", python, scripts, models, rounds] => match rounds.parse() {
-            Ok(rounds @ 1..=100) => compare::compare(python, Path::new(scripts), models, rounds),
+        ["compare", python, scripts, models] => compare::compare(python, Path::new(scripts), models, 3, None),
+        ["compare", python, scripts, models, rounds, ref only @ ..] if only.len() < 2 => match rounds.parse() {
+            Ok(rounds @ 1..=100) => {
+                compare::compare(python, Path::new(scripts), models, rounds, only.first().copied())
+            }
             _ => Err(format!("{rounds} rounds will not do: give 1 to 100")),
         },
         _ => {
-            Err("usage: cargo xtask deps | licences | run DIR | recorded DIR | compare PYTHON SCRIPTS MODELS [ROUNDS]"
+            Err("usage: cargo xtask deps | licences | run DIR | recorded DIR | compare PYTHON SCRIPTS MODELS [ROUNDS [JOB]]"
                 .to_string())
         }
     };

@@ -36,7 +36,7 @@ pub enum Command {
     /// Stage 4: R1-Zero, reinforcement learning (GRPO) straight on the base, with rewards by rule alone
     #[command(after_help = "Example: reseek zero --out runs/nano --set zero.steps=200 --redo")]
     Zero(RunArgs),
-    /// Stage 5: R1, in five steps: cold start, RL, rejection sampling, fine-tuning, RL over all scenarios
+    /// Stage 5: R1, in the report's four stages: cold start, RL, rejection sampling with fine-tuning, RL over all scenarios
     #[command(after_help = "Example: reseek r1 --out runs/nano")]
     R1(RunArgs),
     /// Stage 6: a small dense model taught by R1's answers, and the same model by RL alone
@@ -54,7 +54,7 @@ pub enum Command {
     /// The runs that there are, two of them beside each other, and copies
     #[command(subcommand, after_help = "Example: reseek runs copy runs/first runs/longer")]
     Runs(RunsCommand),
-    /// Show the recipe: every setting and its value; --explain says what each is
+    /// Show the recipe of a scale (a run has its own in config.toml): every setting and its value; --explain says what each is
     #[command(
         after_help = "Examples: reseek config --scale micro --set zero.steps=40\n          reseek config zero > zero.toml; reseek zero --recipe zero.toml\n          reseek config --explain zero.lr\n          reseek config --explain learning_rate"
     )]
@@ -65,7 +65,7 @@ pub enum Command {
     /// What a full-scale run takes: step time, memory, hours, money
     #[command(subcommand, after_help = "Example: reseek sim run v3-671b --cluster h800x2048 --recipe v3")]
     Sim(SimCommand),
-    /// What a model cost, item by item, and the debate's positions
+    /// What training a model cost, item by item, and what published estimates count
     #[command(
         after_help = "Examples: reseek cost\n          reseek cost --preset everything --price gpu_hour_usd=1.5:2:4\n          reseek cost --subject deepseek-v3-r1 --subject llama-3.1-405b"
     )]
@@ -150,7 +150,7 @@ pub struct ConfigArgs {
     /// A TOML file laid over the scale's recipe; several are laid from left to right
     #[arg(long, value_name = "FILE")]
     pub recipe: Vec<PathBuf>,
-    /// One setting, such as zero.steps=40
+    /// One setting, such as zero.steps=40; may be repeated
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
     /// Answer in JSON

@@ -231,7 +231,7 @@ pub struct CostArgs {
     /// Whose bill: deepseek-v3-r1, llama-3.1-405b and others; several are set side by side
     #[arg(long, default_value = "deepseek-v3-r1")]
     pub subject: Vec<String>,
-    /// A position of the debate by the items that it counts: report, epoch, semianalysis, lambert, amodei, olmo-share, owner, everything
+    /// The items that a published estimate counts, by its author: report (DeepSeek's own), epoch, semianalysis, lambert, amodei, olmo-share, owner, everything
     /// [default: report for deepseek-v3-r1, all items for others]
     #[arg(long)]
     pub preset: Option<String>,
@@ -248,7 +248,7 @@ pub struct CostArgs {
 
 #[derive(Subcommand)]
 pub enum CostCommand {
-    /// Every position of the debate beside what its items come to
+    /// Every published estimate beside what its items come to
     #[command(after_help = "Example: reseek cost positions")]
     Positions(JsonArgs),
     /// A page with dials for prices, rates and failures, served on this machine only
@@ -265,7 +265,7 @@ pub enum ClaimsCommand {
     /// All claims with their class
     #[command(after_help = "Example: reseek claims list --json")]
     List(JsonArgs),
-    /// Check what arithmetic and simulation can check, or with --run what a run answers; a single one that fails ends with exit code 1
+    /// Check what arithmetic and simulation can check, or with --run what a run answers; exit code 1 if the claim that is named fails
     #[command(
         after_help = "Examples: reseek claims verify\n          reseek claims verify v3-total-params --json\n          \
         reseek claims verify --run runs/nano\n          reseek claims verify r1-majority --run runs/nano"

@@ -9,6 +9,9 @@ const BACKWARD_VALUES: f64 = 2.5;
 /// Five products of attention's backward pass over two of its forward pass.
 const BACKWARD_ATTENTION: f64 = 2.5;
 
+/// Passes over the vocabulary's distribution: its logits, their greatest, exponentials, and in training entropy and gradient, in sampling logarithms and draw.
+const SOFTMAX_PASSES: f64 = 5.0;
+
 /// A model at the rates of a machine. Seconds are those of all threads together, a row or a step.
 pub(super) struct Cost<'a> {
     rates: &'a CpuRates,
@@ -111,10 +114,16 @@ impl<'a> Cost<'a> {
             / self.rates.threads as f64
     }
 
+    /// The distribution of a row's next token, the product of the head apart.
+    fn softmax_s(&self) -> f64 {
+        self.elementwise_s(SOFTMAX_PASSES * self.vocab)
+    }
+
     /// A row forward and backward in chunks of `rows` rows, of which `mtp_share` pass through the MTP module too.
     pub fn train_s(&self, context: f64, rows: f64, mtp_share: f64) -> f64 {
-        let mtp = self.forward_s(true) + self.backward_s(true, rows);
-        let backward = self.backward_s(false, rows)
+        let mtp = self.forward_s(true) + self.softmax_s() + self.backward_s(true, rows);
+        let backward = self.softmax_s()
+            + self.backward_s(false, rows)
             + BACKWARD_ATTENTION * self.attention_s(context)
             + self.elementwise_s(BACKWARD_VALUES * self.values);
         self.read_s(context) + (backward + mtp_share * mtp) / self.rates.threads as f64
@@ -130,13 +139,12 @@ impl<'a> Cost<'a> {
         self.params * 4.0 * (2.0 * lanes as f64 + 1.0 + 7.0 + 4.0) / (self.rates.memory * 1e9)
     }
 
-    /// `samples` answers of `length` tokens to prompts that are read already: token by token over the cache, and the vocabulary's distribution
-    /// five times (product, greatest, exponentials, logarithms, draw).
+    /// `samples` answers of `length` tokens to prompts that are read already: token by token over the cache.
     pub fn sample_s(&self, samples: f64, prompt: f64, length: f64) -> f64 {
         let context = prompt + length / 2.0;
         let main = self.products.iter().filter(|product| !product.mtp);
         let decode: f64 = main.map(|product| product.flops / (at(&self.rates.few_rows, product.in_) * 1e9)).sum();
-        let token = decode + self.elementwise_s(self.values + context * self.cache + 5.0 * self.vocab);
+        let token = decode + self.elementwise_s(self.values + context * self.cache) + self.softmax_s();
         samples * length * token / self.rates.threads as f64
     }
 
@@ -147,7 +155,8 @@ impl<'a> Cost<'a> {
         // Seconds of a pass over the mini-batches, by those of a row in a context.
         let pass =
             |row: &dyn Fn(f64) -> f64| minibatches * asked * row(prompt / 2.0) + answered * row(prompt + answer / 2.0);
-        let reference = if recipe.kl_beta > 0.0 { pass(&|context| self.read_s(context)) } else { 0.0 };
+        let scored = |context| self.read_s(context) + self.softmax_s() / self.rates.threads as f64;
+        let reference = if recipe.kl_beta > 0.0 { pass(&scored) } else { 0.0 };
         let rows = (ROWS_OF_GROUPS as f64).min((asked + answered / minibatches) / lanes as f64);
         let update = pass(&|context| self.train_s(context, rows, 0.0)) + minibatches * self.update_s(lanes);
         asked * self.read_s(prompt / 2.0) + self.sample_s(answered / answer, prompt, answer) + reference + update

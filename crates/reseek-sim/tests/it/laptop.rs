@@ -148,7 +148,8 @@ fn samples_and_budgets_come_from_the_recipe() {
     let ratio = |a: PredictedStage, b: PredictedStage| a.tokens / b.tokens;
     assert!((ratio(stage(&["eval.k=16"], "eval"), stage(&["eval.k=4"], "eval")) - 4.0).abs() < 1e-9);
     // RL alone has the operations of the distillation: more samples buy it more steps, until its recipe ends it.
-    let more = ratio(stage(&["r1.rejection_questions=3000"], "student_rl"), stage(&[], "student_rl"));
+    let asked = |questions: &str| stage(&[&format!("r1.rejection_questions={questions}")], "student_rl");
+    let more = ratio(asked("10000"), asked("5000"));
     assert!((1.5..2.1).contains(&more), "{more}");
     let one = stage(&["distil.rl.steps=1"], "student_rl").tokens;
     assert_eq!(stage(&["distil.rl.steps=2"], "student_rl").tokens, 2.0 * one);

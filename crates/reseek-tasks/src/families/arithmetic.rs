@@ -7,7 +7,7 @@ use crate::stream::Stream;
 /// a+b in columns from the right: `7+5=12, write 2 carry 1. 4+3+1=8.`
 pub(super) fn addition(level: u8, stream: &mut Stream) -> Drawn {
     let (a, b) = match level {
-        1 => (stream.range(10, 999), stream.range(1, 9)),
+        1 => (stream.range(10, 99), stream.range(1, 9)),
         2 => (stream.range(10, 99), stream.range(10, 99)),
         _ => (stream.range(100, 999), stream.range(100, 999)),
     };
@@ -48,7 +48,7 @@ pub(super) fn addition(level: u8, stream: &mut Stream) -> Drawn {
 /// a-b in columns from the right: `12-7=5, borrow 1. 5-3-1=1.` A borrowed ten stands in the first number of a column.
 pub(super) fn subtraction(level: u8, stream: &mut Stream) -> Drawn {
     let (a, b) = match level {
-        1 => (stream.range(10, 999), stream.range(1, 9)),
+        1 => (stream.range(10, 99), stream.range(1, 9)),
         2 => ordered(stream.distinct(2, 10, 99)),
         _ => ordered(stream.distinct(2, 100, 999)),
     };

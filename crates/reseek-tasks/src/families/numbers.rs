@@ -205,11 +205,7 @@ pub(super) fn divisible(level: u8, stream: &mut Stream) -> Drawn {
         2 => stream.pick(&[3, 9]),
         _ => stream.pick(&[4, 9]),
     };
-    let (low, high) = match level {
-        1 => (100, 9999),
-        2 => (100, 1999),
-        _ => (1000, 9999),
-    };
+    let (low, high) = if level == 3 { (1000, 9999) } else { (100, 999) };
     // Half of the answers are yes, whatever the divisor.
     let is_divisible = stream.chance(0.5);
     let n = loop {

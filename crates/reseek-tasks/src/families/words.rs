@@ -25,16 +25,15 @@ fn different_letters(count: usize, stream: &mut Stream) -> Vec<char> {
     stream.distinct(count, 0, 25).into_iter().map(|i| char::from(b'a' + i as u8)).collect()
 }
 
-/// Three or four different letters.
-fn few_letters(stream: &mut Stream) -> Vec<char> {
-    let count = stream.range(3, 4) as usize;
-    different_letters(count, stream)
+/// Three different letters.
+fn three_letters(stream: &mut Stream) -> Vec<char> {
+    different_letters(3, stream)
 }
 
 /// The letters of a task at `level`, and how the question names them: spelled at level 1, else as a word.
 fn letters_and_name(level: u8, stream: &mut Stream) -> (Vec<char>, String) {
     let letters = match level {
-        1 => few_letters(stream),
+        1 => three_letters(stream),
         2 => word(4, 5, stream),
         _ => word(6, 7, stream),
     };
@@ -127,7 +126,7 @@ fn letters_to_count(level: u8, stream: &mut Stream) -> Vec<char> {
     match level {
         // Few different letters, so that they repeat.
         1 => {
-            let few = different_letters(3, stream);
+            let few = three_letters(stream);
             (0..stream.range(3, 5)).map(|_| *stream.pick(&few)).collect()
         }
         2 => word(4, 5, stream),
@@ -260,7 +259,7 @@ pub(super) fn sort_letters(level: u8, stream: &mut Stream) -> Drawn {
 /// Each letter some places further in the alphabet, z followed by a: `c -> d, a -> b, t -> u.`
 pub(super) fn shift_letters(level: u8, stream: &mut Stream) -> Drawn {
     let (letters, shift) = match level {
-        1 => (few_letters(stream), 1),
+        1 => (three_letters(stream), 1),
         2 => (word(3, 4, stream), *stream.pick(&[1, 2, -1])),
         _ => (word(4, 6, stream), *stream.pick(&[2, 3, -1, -2])),
     };

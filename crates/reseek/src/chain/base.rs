@@ -147,7 +147,7 @@ pub fn extend(chain: &mut Chain) -> Outcome<()> {
     let mut extra = Extra { cursor: json!(Cursor::default()), ..Extra::default() };
     let mut batches: [Option<PackedBatches>; 2] = [None, None];
     let steps = recipe.steps as u64;
-    let usage =
+    let mut usage =
         run(&work.dir, &mut learner, &mut extra, Length::Steps(2 * steps), &mut chain.ui, |learner, extra, step| {
             let phase = (step / steps) as usize;
             if step == steps {
@@ -173,7 +173,13 @@ pub fn extend(chain: &mut Chain) -> Outcome<()> {
             Ok::<_, TextStepError>(row(&report, &settings, step, flops))
         })
         .map_err(ended)?;
-    let found = probe.compare(&before, &probe.ask(&learner.weights)?);
+    let after = probe.ask(&learner.weights)?;
+    for asked in [before.usage, after.usage] {
+        usage.seconds += asked.seconds;
+        usage.tokens += asked.tokens;
+        usage.flops += asked.flops;
+    }
+    let found = probe.compare(&before, &after);
     for line in in_words(&found) {
         chain.ui.line(&format!("  {line}"));
     }

@@ -1,11 +1,15 @@
 //! What the extension of the context came to: needles found and loss by position, before it and after.
 
+use std::time::Instant;
+
 use reseek_data::{Corpus, Haystack, HeldoutWindow, long_windows};
 use reseek_engine::{GenerateOptions, Request, Sampling, StreamName, generate};
 use reseek_eval::{Interval, Window, mean_of, nats_by_position, nats_in_short_context, share_of};
 use reseek_model::{Model, Weights};
+use reseek_spec::ModelSpec;
 use reseek_store::summary::{Comparison, Extension, NeedleRow, PositionRow, Share};
 use reseek_text::Tokenizer;
+use reseek_train::Usage;
 
 use super::Chain;
 use crate::error::Outcome;
@@ -28,6 +32,8 @@ pub struct Probe {
 
 /// What a model did with them.
 pub struct Found {
+    /// What asking took.
+    pub usage: Usage,
     /// 1 for each needle that was found, by length.
     needles: Vec<Vec<f64>>,
     /// Nats a token of each window, in pieces of the old length.
@@ -60,6 +66,7 @@ impl Probe {
 
     /// Asks a model for the needles, and reads the text with it.
     pub fn ask(&self, weights: &Weights) -> Outcome<Found> {
+        let start = Instant::now();
         let model = Model::forward_only(weights);
         let sampling = Sampling { temperature: 0.0, top_k: 0, top_p: 1.0, stop: vec![], max_new_tokens: 1 };
         let mut needles = Vec::new();
@@ -72,11 +79,21 @@ impl Probe {
             needles.push(right.map(|right| f64::from(u8::from(right))).collect());
         }
         let length = self.old_length;
-        Ok(Found {
-            needles,
-            text: nats_by_position(&model, &self.windows, length),
-            short: nats_in_short_context(&model, &self.windows, length, length, length.div_ceil(PIECES).max(1)),
-        })
+        let text = nats_by_position(&model, &self.windows, length);
+        let short = nats_in_short_context(&model, &self.windows, length, length, length.div_ceil(PIECES).max(1));
+        Ok(Found { usage: self.usage(&weights.spec, start), needles, text, short })
+    }
+
+    /// Time, tokens and operations of asking a model of `spec` since `start`.
+    fn usage(&self, spec: &ModelSpec, start: Instant) -> Usage {
+        let needles: usize = self.needles.iter().flat_map(|(_, asked)| asked).map(|(prompt, _)| prompt.len()).sum();
+        let short = PIECES * (self.old_length + self.old_length.div_ceil(PIECES)) * self.windows.len();
+        let tokens = needles + self.windows.iter().map(|(tokens, _)| tokens.len()).sum::<usize>() + short;
+        Usage {
+            seconds: start.elapsed().as_secs_f64(),
+            tokens: tokens as u64,
+            flops: tokens as f64 * spec.forward_flops_per_token(self.old_length as f64),
+        }
     }
 
     /// The two side by side, with intervals.
@@ -211,7 +228,7 @@ mod tests {
     fn found(hits: [usize; 3], nats: [f64; 4], short: f64) -> Found {
         let text = [0.0, 0.1, 0.3].map(|more| nats.iter().map(|n| n + more).collect()).to_vec();
         let needles = hits.map(|hits| (0..64).map(|i| f64::from(u8::from(i < hits))).collect()).to_vec();
-        Found { needles, text, short: [0.0, 0.1, 0.3].map(|more| short + more).to_vec() }
+        Found { usage: Usage::default(), needles, text, short: [0.0, 0.1, 0.3].map(|more| short + more).to_vec() }
     }
 
     #[test]
@@ -250,7 +267,7 @@ mod tests {
         let lines = in_words(&probe(64).compare(&found, &found));
         assert_eq!(lines.len(), 3 + 4 + 1 + 1);
         assert!(lines[1].contains("512 tokens") && lines[1].contains("inconclusive"), "{lines:?}");
-        let nothing = Found { needles: vec![vec![]; 3], text: vec![], short: vec![] };
+        let nothing = Found { usage: Usage::default(), needles: vec![vec![]; 3], text: vec![], short: vec![] };
         let mut few = probe(0);
         few.windows.clear();
         let lines = in_words(&few.compare(&nothing, &nothing));

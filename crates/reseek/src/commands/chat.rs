@@ -117,7 +117,7 @@ fn trained_on(meta: &Value) -> Option<String> {
         n => format!(", {} problems of your own", thousands(n)),
     };
     Some(format!(
-        "  It has read {} documents ({} KB){own} and generated problems: {}. It knows little else.",
+        "  It has read {} documents ({} KB){own} and generated problems, and knows little else:\n  {}.",
         thousands(number("documents")?),
         thousands(number("text_bytes")? / 1000),
         families.join(", "),
