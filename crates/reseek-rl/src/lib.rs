@@ -1,34 +1,55 @@
-//! Reinforcement learning: problems → rollouts → rewards → advantages → loss → update, in small files that mirror the formulas.
+//! Reinforcement learning in three nouns: a [`rollout`] (prompts, samples, named rewards), an [`algorithm`] (advantage × ratio × term ×
+//! reduction) and an [`update`] of the policy, in small files that mirror the formulas.
 //!
-//! On-policy is checked, not corrected: before the first update of a batch the trainer must find the log-probabilities of the
-//! distribution that was sampled from, temperature included (ratio 1), and no distance to a reference copied just now (KL 0).
+//! On-policy is checked, not corrected: before the first update from samples of its own the trainer must find the log-probabilities of
+//! the distribution that was sampled from, temperature included (ratio 1), and no distance to a reference copied just now (KL 0).
 
-pub mod advantage;
-pub mod loss;
+pub mod algorithm;
+mod report;
 mod reward_model;
-mod step;
+pub mod rewards;
+mod rollout;
+mod update;
 
+pub use report::{RolloutReport, UpdateReport};
 pub use reward_model::{Pair, PairReport, RewardModel};
-pub use step::{Grade, ON_POLICY_TOLERANCE, StepName, StepReport, grpo_step};
+pub use rollout::{Rewards, Rollout, Sample, StepName, rollout};
+pub use update::{ON_POLICY_TOLERANCE, UpdateSettings, update};
 
 use reseek_engine::EngineError;
+use reseek_spec::{RlRecipe, nearest};
 use reseek_train::TrainError;
+
+/// Holds the names in a recipe, of its algorithm and of its rewards, against the tables.
+///
+/// # Errors
+/// The first name that there is not.
+pub fn check(recipe: &RlRecipe) -> Result<(), RlError> {
+    algorithm::of(recipe)?;
+    rewards::check(&recipe.rewards)
+}
 
 /// Why a step of reinforcement learning failed.
 #[derive(Debug, thiserror::Error)]
 pub enum RlError {
-    /// A question could not be turned into a prompt.
-    #[error("{message}")]
-    Prompt {
-        /// Why.
-        message: String,
-    },
     /// Sampling failed.
     #[error(transparent)]
     Engine(#[from] EngineError),
     /// The update failed.
     #[error(transparent)]
     Train(#[from] TrainError),
+    /// A recipe names what there is not.
+    #[error("no {what} is called {name}. The nearest is {nearest}; known are: {known}.")]
+    Unknown {
+        /// An algorithm or a reward.
+        what: &'static str,
+        /// The name.
+        name: String,
+        /// The known name that is most like it.
+        nearest: &'static str,
+        /// All names.
+        known: String,
+    },
     /// The sampler's policy is not the trainer's.
     #[error(
         "step {step}: before any update a token's probability ratio is off 1 by {gap}, allowed is 1e-5. Sampler and trainer compute different models, which is a defect: run the parity tests."
@@ -49,4 +70,11 @@ pub enum RlError {
         /// The largest k3 of a token.
         kl: f32,
     },
+}
+
+impl RlError {
+    fn unknown(what: &'static str, name: &str, known: impl Iterator<Item = &'static str> + Clone) -> Self {
+        let nearest = nearest(name, known.clone()).expect("a table has lines");
+        Self::Unknown { what, name: name.to_string(), nearest, known: known.collect::<Vec<_>>().join(", ") }
+    }
 }

@@ -1,12 +1,11 @@
 //! A small learned reward model for what rules cannot verify (R1 report, 2.3.4): a language model whose last hidden row, through one
 //! linear map, scores a prompt with its answer. Trained on pairs by the Bradley–Terry loss −log σ(r_chosen − r_rejected).
 
-use reseek_model::{Model, OutputGradients, Rows, Weights};
-use reseek_tensor::adamw::{AdamW, adamw};
+use reseek_model::{Rows, Weights};
 use reseek_tensor::buffer::Buffer;
+use reseek_tensor::cross_entropy::IGNORE;
 use reseek_tensor::dtype::Dtype;
-use reseek_tensor::pool::map_lanes;
-use reseek_train::{Hyper, Optimizer};
+use reseek_train::{Group, Hyper, LaneStats, Learner, Objective, Optimizer, Outputs, OwnTerms, Sequence, deal_whole};
 
 use crate::RlError;
 
@@ -22,13 +21,10 @@ pub struct Pair {
 /// A trained scorer.
 #[derive(Debug)]
 pub struct RewardModel {
-    weights: Weights,
-    model: Model,
-    optimizer: Optimizer,
+    learner: Learner,
+    /// From the last hidden row to the score, [d].
     head: Vec<f32>,
-    head_m: Vec<f32>,
-    head_v: Vec<f32>,
-    grads: Vec<Vec<f32>>,
+    head_optimizer: Optimizer,
 }
 
 /// What a step of training saw.
@@ -45,16 +41,8 @@ pub struct PairReport {
 impl RewardModel {
     /// A scorer on top of `weights`, giving 0 to everything.
     pub fn new(weights: Weights) -> Self {
-        let (n, d) = (weights.data.len(), weights.spec.hidden_size);
-        Self {
-            model: Model::new(&weights),
-            optimizer: Optimizer::new(n, Dtype::F32),
-            head: vec![0.0; d],
-            head_m: vec![0.0; d],
-            head_v: vec![0.0; d],
-            grads: Vec::new(),
-            weights,
-        }
+        let d = weights.spec.hidden_size;
+        Self { learner: Learner::new(weights), head: vec![0.0; d], head_optimizer: Optimizer::new(d, Dtype::F32) }
     }
 
     /// The score of a prompt with its answer.
@@ -62,14 +50,17 @@ impl RewardModel {
     /// # Panics
     /// If there is no token.
     pub fn score(&self, tokens: &[u32]) -> f32 {
-        let pass = self.model.forward(Rows::new(tokens, &[tokens.len()]), None);
-        dot(last_row(pass.hidden(), self.head.len()), &self.head)
+        let hidden = self.learner.model.hidden(&Rows::new(tokens, &[tokens.len()]));
+        dot(last_row(&hidden, self.head.len()), &self.head)
     }
 
     /// One optimizer step on `pairs`, in `lanes` fixed lanes; the head, which begins at 0, has a learning rate of its own.
     ///
     /// # Errors
     /// If the gradient is not finite.
+    ///
+    /// # Panics
+    /// If there is no pair.
     pub fn train_step(
         &mut self,
         pairs: &[Pair],
@@ -77,66 +68,53 @@ impl RewardModel {
         hyper: &Hyper,
         head_lr: f64,
     ) -> Result<PairReport, RlError> {
-        let n = pairs.len();
-        let per_lane = n.div_ceil(lanes.max(1)).max(1);
-        self.grads.resize_with(n.div_ceil(per_lane), Vec::new);
-        let (model, head) = (&self.model, &self.head);
-        let jobs: Vec<_> = pairs.chunks(per_lane).zip(&mut self.grads).collect();
-        let results = map_lanes(jobs, |(pairs, grads)| {
-            grads.clear();
-            grads.resize(model.parameters(), 0.0);
-            let mut head_grad = vec![0.0; head.len()];
-            let mut report = PairReport::default();
-            pairs.iter().for_each(|pair| pair_gradients(model, head, pair, n, grads, &mut head_grad, &mut report));
-            (head_grad, report)
-        });
-        let (first, rest) = self.grads.split_first_mut().expect("a batch of pairs");
-        rest.iter().for_each(|lane| first.iter_mut().zip(lane).for_each(|(a, b)| *a += b));
-        let mut head_grad = vec![0.0; head.len()];
-        let mut report = PairReport::default();
-        for (lane, seen) in results {
-            head_grad.iter_mut().zip(lane).for_each(|(a, b)| *a += b);
-            report.loss += seen.loss / n as f64;
-            report.accuracy += seen.accuracy / n as f64;
-            report.rows += seen.rows;
-        }
-        self.optimizer.update(&mut self.weights, first, hyper)?;
-        let adam = AdamW { lr: head_lr, beta1: hyper.beta1, beta2: hyper.beta2, eps: 1e-8, weight_decay: 0.0 };
-        let step = self.optimizer.step;
-        adamw(&mut self.head, &head_grad, &mut self.head_m, &mut self.head_v, &adam, step, 1.0);
-        self.model.repack(&self.weights);
-        Ok(report)
+        let of = |answer: &Vec<u32>| -> Sequence { (answer.clone(), vec![IGNORE; answer.len()]) };
+        let sequences: Vec<[Sequence; 2]> = pairs.iter().map(|pair| [of(&pair.chosen), of(&pair.rejected)]).collect();
+        let groups: Vec<Group> = sequences.iter().map(|sequences| Group { prefix: &[], sequences }).collect();
+        let objective = BradleyTerry { head: &self.head, pairs: pairs.len() };
+        let Learner { weights, model, optimizer, gradients } = &mut self.learner;
+        let (grads, stats) = gradients.compute(model, deal_whole(&groups, lanes), OwnTerms::default(), &objective);
+        let (of_model, of_head) = grads.split_at(model.parameters());
+        optimizer.update(weights, of_model, hyper)?;
+        self.head_optimizer.update_values(&mut self.head, of_head, &Hyper { lr: head_lr, ..*hyper });
+        model.repack(weights);
+        let mean = |sum: f64| sum / pairs.len() as f64;
+        Ok(PairReport { loss: mean(stats.loss), accuracy: mean(stats.right), rows: stats.rows })
     }
 }
 
-/// Adds a pair's gradients. With margin m = r_chosen − r_rejected, d(−log σ(m))/dm = σ(m) − 1.
-fn pair_gradients(
-    model: &Model,
-    head: &[f32],
-    pair: &Pair,
-    n: usize,
-    grads: &mut [f32],
-    head_grad: &mut [f32],
-    report: &mut PairReport,
-) {
-    let tokens = [pair.chosen.as_slice(), &pair.rejected].concat();
-    let pass = model.forward(Rows::new(&tokens, &[pair.chosen.len(), pair.rejected.len()]), None);
-    let d = head.len();
-    let chosen = last_row(&pass.hidden()[..pair.chosen.len() * d], d);
-    let rejected = last_row(pass.hidden(), d);
-    let margin = dot(chosen, head) - dot(rejected, head);
-    let slope = -1.0 / (1.0 + margin.exp()) / n as f32;
-    report.loss += if margin > 0.0 { (-margin).exp().ln_1p() } else { margin.exp().ln_1p() - margin } as f64;
-    report.accuracy += f64::from(margin > 0.0);
-    report.rows += tokens.len();
-    for i in 0..d {
-        head_grad[i] += slope * (chosen[i] - rejected[i]);
+/// The Bradley–Terry loss of pairs, each a chunk of its own: the better answer first.
+struct BradleyTerry<'a> {
+    head: &'a [f32],
+    /// In the batch.
+    pairs: usize,
+}
+
+impl Objective for BradleyTerry<'_> {
+    fn parameters(&self) -> usize {
+        self.head.len()
     }
-    let mut dhidden = Buffer::zeros(pass.hidden().len());
-    for (end, sign) in [(pair.chosen.len(), slope), (tokens.len(), -slope)] {
-        dhidden[(end - 1) * d..end * d].iter_mut().zip(head).for_each(|(g, h)| *g = sign * h);
+
+    /// With margin m = r_chosen − r_rejected, d(−log σ(m))/dm = σ(m) − 1.
+    fn backward(&self, outputs: &Outputs, grads: &mut [f32], stats: &mut LaneStats) -> Buffer {
+        let (head, d) = (self.head, self.head.len());
+        let &[chosen_rows, _] = &outputs.rows.segments[..] else { panic!("a pair has two answers") };
+        let chosen = last_row(&outputs.hidden[..chosen_rows * d], d);
+        let rejected = last_row(outputs.hidden, d);
+        let margin = dot(chosen, head) - dot(rejected, head);
+        let slope = -1.0 / (1.0 + margin.exp()) / self.pairs as f32;
+        stats.loss += if margin > 0.0 { (-margin).exp().ln_1p() } else { margin.exp().ln_1p() - margin } as f64;
+        stats.right += f64::from(margin > 0.0);
+        let head_grad = &mut grads[outputs.model.parameters()..];
+        for i in 0..d {
+            head_grad[i] += slope * (chosen[i] - rejected[i]);
+        }
+        let mut dhidden = Buffer::zeros(outputs.hidden.len());
+        for (end, sign) in [(chosen_rows, slope), (outputs.rows.len(), -slope)] {
+            dhidden[(end - 1) * d..end * d].iter_mut().zip(head).for_each(|(g, h)| *g = sign * h);
+        }
+        dhidden
     }
-    model.backward(&pass, OutputGradients { hidden: dhidden, mtp_hidden: None, balance: 0.0 }, grads);
 }
 
 fn last_row(hidden: &[f32], d: usize) -> &[f32] {
@@ -149,17 +127,21 @@ fn dot(a: &[f32], b: &[f32]) -> f32 {
 
 #[cfg(test)]
 mod tests {
+    use reseek_model::Model;
     use reseek_spec::{ModelSpec, Scale};
+    use reseek_train::Gradients;
 
     use super::*;
 
     /// The loss of one pair with all its gradients, of weights and of the head.
     fn gradients(weights: &Weights, head: &[f32], pair: &Pair) -> (f64, Vec<f32>, Vec<f32>) {
         let model = Model::new(weights);
-        let (mut grads, mut head_grad) = (vec![0.0; model.parameters()], vec![0.0; head.len()]);
-        let mut report = PairReport::default();
-        pair_gradients(&model, head, pair, 1, &mut grads, &mut head_grad, &mut report);
-        (report.loss, grads, head_grad)
+        let sequences = [&pair.chosen, &pair.rejected].map(|answer| (answer.clone(), vec![IGNORE; answer.len()]));
+        let batch = deal_whole(&[Group { prefix: &[], sequences: &sequences }], 1);
+        let mut gradients = Gradients::default();
+        let (grads, stats) = gradients.compute(&model, batch, OwnTerms::default(), &BradleyTerry { head, pairs: 1 });
+        let (of_model, of_head) = grads.split_at(model.parameters());
+        (stats.loss, of_model.to_vec(), of_head.to_vec())
     }
 
     #[test]

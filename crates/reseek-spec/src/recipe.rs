@@ -1,6 +1,8 @@
 //! The recipe of a whole chain, stage by stage. Names and rules are DeepSeek's (V3 report, 4.2; R1 report, 2.2–2.4); lengths are
 //! given as shares of a run, so that one rule serves every size.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::Scale;
@@ -119,6 +121,13 @@ pub struct PretrainRecipe {
     pub lanes: usize,
 }
 
+impl RecipeSpec {
+    /// The stages of reinforcement learning, by the sections of their keys.
+    pub fn rl_stages(&self) -> [(&'static str, &RlRecipe); 4] {
+        [("zero", &self.zero), ("r1.rl", &self.r1.rl), ("r1.rl_all", &self.r1.rl_all), ("distil.rl", &self.distil.rl)]
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ExtendRecipe {
@@ -140,6 +149,8 @@ pub struct ExtendRecipe {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RlRecipe {
+    /// What is minimised, by its name in reseek-rl's table of algorithms.
+    pub algorithm: String,
     pub steps: usize,
     /// Questions a step, and samples of each.
     pub questions: usize,
@@ -154,12 +165,7 @@ pub struct RlRecipe {
     pub reference_interval: usize,
     pub temperature: f64,
     pub max_new_tokens: usize,
-    pub accuracy_weight: f64,
-    pub format_weight: f64,
-    pub language_weight: f64,
-    /// Weight of the learned reward model on general prompts, which make up `general_share` of the questions in the last
-    /// `preference_steps`.
-    pub preference_weight: f64,
+    /// The last steps, of whose questions `general_share` are general prompts, graded by the learned reward model.
     pub preference_steps: usize,
     pub general_share: f64,
     pub beta1: f64,
@@ -167,6 +173,8 @@ pub struct RlRecipe {
     pub weight_decay: f64,
     /// Largest norm of a gradient.
     pub clip: f64,
+    /// Weights of rewards, by their names in reseek-rl's table of rewards.
+    pub rewards: BTreeMap<String, f64>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

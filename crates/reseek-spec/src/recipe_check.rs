@@ -14,7 +14,7 @@ const SHARE: &str = "it is a share";
 const COUNT: &str = "set it to a number that the machine can hold";
 const RATE: &str = "V3's learning rates lie between 7.3e-6 and 2.2e-4, small models stand ten times as much";
 
-const RULES: [Rule; 39] = [
+const RULES: [Rule; 38] = [
     ("eval.temperature", 0.0, ANY, "0 is greedy, R1 was evaluated at 0.6"),
     ("temperature", ABOVE_0, ANY, "R1-Zero samples at 1"),
     ("top_p", ABOVE_0, 1.0, "1 switches it off, R1 was evaluated at 0.95"),
@@ -49,12 +49,14 @@ const RULES: [Rule; 39] = [
     ("mtp_lambda", 0.0, ANY, "V3 has 0.3"),
     ("mtp_lambda_late", 0.0, ANY, "V3 has 0.1"),
     ("factor", 2.0, 1024.0, "V3 goes to 32 times its length"),
-    ("weight", 0.0, ANY, "0 switches a reward off"),
     ("group", 2.0, 65_536.0, "an advantage is relative to a group: R1 uses 16"),
     ("reference_interval", 1.0, 1e9, "R1-Zero has 400"),
     ("k", 1.0, 4096.0, "R1 was evaluated with 4 to 64 samples"),
     ("epochs", 1.0, 1e4, "R1's fine-tuning takes 2"),
 ];
+
+/// Of the weights in a section of rewards, whose names are open.
+const REWARDS: Rule = ("rewards", 0.0, ANY, "0 switches a reward off");
 
 /// Sizes that may be 0, where a part of the work is left out, and sizes that may not.
 const OPTIONAL: [&str; 5] = ["steps", "general_samples", "needles", "pairs", "rejection_questions"];
@@ -98,7 +100,15 @@ fn check(path: &str, value: f64) -> Result<(), SpecError> {
 fn rule(path: &str) -> Option<Rule> {
     let fits = |end: &str| path == end || path.strip_suffix(end).is_some_and(|rest| rest.ends_with(['.', '_']));
     let size = |ends: &[&'static str], low| ends.iter().find(|end| fits(end)).map(|end| (*end, low, 1e9, COUNT));
+    if is_reward(path) {
+        return Some(REWARDS);
+    }
     RULES.into_iter().find(|(end, ..)| fits(end)).or_else(|| size(&OPTIONAL, 0.0)).or_else(|| size(&NEEDED, 1.0))
+}
+
+/// Whether a key is the weight of a reward.
+pub(crate) fn is_reward(path: &str) -> bool {
+    path.rsplit_once('.').is_some_and(|(section, _)| section.ends_with(".rewards"))
 }
 
 /// What must fit together.
@@ -138,13 +148,9 @@ pub fn check_together(recipe: &RecipeSpec) -> Result<(), SpecError> {
             "shorten it, or raise pretrain.seq_len",
         ))
     };
-    // The student is not extended.
-    for (name, rl, context) in [
-        ("zero", &recipe.zero, context),
-        ("r1.rl", &recipe.r1.rl, context),
-        ("r1.rl_all", &recipe.r1.rl_all, context),
-        ("distil.rl", &recipe.distil.rl, p.seq_len),
-    ] {
+    for (name, rl) in recipe.rl_stages() {
+        // The student is not extended.
+        let context = if name == "distil.rl" { p.seq_len } else { context };
         if rl.max_new_tokens >= context {
             return short(name, rl.max_new_tokens.to_string(), context);
         }

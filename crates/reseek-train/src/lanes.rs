@@ -4,40 +4,20 @@
 //! lane order. The number of lanes is part of the recipe, so the bits do not depend on the number of threads that serve them. Chunks
 //! of about a thousand rows keep a lane's activations near the core's cache.
 
-use reseek_model::{Model, OutputGradients, Rows};
+use reseek_model::{Model, OutputGradients};
 use reseek_tensor::buffer::Buffer;
 use reseek_tensor::cross_entropy::{IGNORE, LmGrads, lm_loss};
 use reseek_tensor::pool::map_lanes;
 
-/// Rows that a lane computes in one pass, and what they should predict.
-#[derive(Clone, Debug)]
-pub struct Chunk {
-    /// Number of the first row in the whole batch.
-    pub first: usize,
-    /// Tokens in segments.
-    pub rows: Rows,
-    /// The token after each row, or [`IGNORE`], [n].
-    pub targets: Vec<u32>,
-    /// Whether the MTP module learns from these rows.
-    pub mtp: bool,
-}
+use crate::{Chunk, Objective, Outputs};
 
-/// What the loss is made of: the weights of its parts, and the temperature of the distribution that it sees.
-#[derive(Clone, Copy, Debug)]
-pub struct LossParts {
+/// What the model's own terms weigh beside the objective: nothing, unless said otherwise.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct OwnTerms {
     /// λ of the MTP loss divided by the batch's MTP targets, a weight a token.
     pub mtp: f32,
     /// α of the balance loss divided by the batch's rows.
     pub balance: f32,
-    /// T of softmax(logits / T), whose log-probabilities the loss sees: 1, and in RL what the samples were drawn at.
-    pub temperature: f32,
-}
-
-impl Default for LossParts {
-    /// The language-model loss alone, of the model's own distribution.
-    fn default() -> Self {
-        Self { mtp: 0.0, balance: 0.0, temperature: 1.0 }
-    }
 }
 
 /// What a lane saw.
@@ -57,6 +37,9 @@ pub struct LaneStats {
     pub rows: usize,
     /// Rows of all mixtures: one row of the batch counts for each that it passed.
     pub mixture_rows: usize,
+    /// What an objective counts that is no sum of log-probabilities: Σ of its loss, and of what was right.
+    pub loss: f64,
+    pub right: f64,
     /// Σ of the entropies of the predicted distributions at the targets.
     pub entropy: f64,
     /// Tokens of each expert of each mixture.
@@ -72,26 +55,23 @@ pub struct Gradients {
 }
 
 impl Gradients {
-    /// Runs every lane and returns the summed gradients with each lane's statistics.
+    /// Runs every lane and returns the summed gradients, the model's followed by the objective's own, and what all lanes saw.
     ///
-    /// `batch[lane]` lists the lane's chunks; `token_loss(row, logp)` gives dL/dlogp of the target at a row of the whole batch.
-    pub fn compute<F>(
+    /// `batch[lane]` lists the lane's chunks.
+    pub fn compute(
         &mut self,
         model: &Model,
         batch: Vec<Vec<Chunk>>,
-        parts: LossParts,
-        token_loss: F,
-    ) -> (&[f32], LaneStats)
-    where
-        F: Fn(usize, f32) -> f32 + Sync + Send,
-    {
+        own: OwnTerms,
+        objective: &dyn Objective,
+    ) -> (&[f32], LaneStats) {
         let n = batch.len();
         self.lanes.resize_with(n.max(self.lanes.len()), Vec::new);
         let jobs: Vec<_> = batch.into_iter().zip(&mut self.lanes).collect();
         let stats = map_lanes(jobs, |(chunks, grads)| {
             grads.clear();
-            grads.resize(model.parameters(), 0.0);
-            let run = |chunk| chunk_gradients(model, chunk, parts, &token_loss, grads);
+            grads.resize(model.parameters() + objective.parameters(), 0.0);
+            let run = |chunk| chunk_gradients(model, chunk, own, objective, grads);
             LaneStats::sum(chunks.into_iter().map(run).collect())
         });
         self.sum(n);
@@ -113,6 +93,14 @@ impl Gradients {
 }
 
 impl LaneStats {
+    /// Counts a target at a row of the whole batch.
+    pub fn see(&mut self, row: usize, logp: f32, entropy: f32) {
+        self.nll -= logp as f64;
+        self.entropy += entropy as f64;
+        self.targets += 1;
+        self.logprobs.push((row, logp));
+    }
+
     /// Sums over lanes, in order.
     pub fn sum(lanes: Vec<LaneStats>) -> LaneStats {
         let mut lanes = lanes.into_iter();
@@ -125,6 +113,8 @@ impl LaneStats {
             total.balance += lane.balance;
             total.rows += lane.rows;
             total.mixture_rows += lane.mixture_rows;
+            total.loss += lane.loss;
+            total.right += lane.right;
             total.entropy += lane.entropy;
             total.logprobs.extend(lane.logprobs);
             // The MTP module's mixture, the last, is not in every part.
@@ -142,59 +132,44 @@ impl LaneStats {
 fn chunk_gradients(
     model: &Model,
     chunk: Chunk,
-    parts: LossParts,
-    token_loss: &dyn Fn(usize, f32) -> f32,
+    own: OwnTerms,
+    objective: &dyn Objective,
     grads: &mut [f32],
 ) -> LaneStats {
-    let Chunk { first, rows, targets, mtp } = chunk;
-    let segments = rows.segments.clone();
-    let next = mtp.then(|| targets.iter().map(|&t| if t == IGNORE { 0 } else { t }).collect());
+    let Chunk { first_row, rows, targets, first_sequence, sequences, mtp_targets } = chunk;
+    let next = mtp_targets.is_some().then(|| targets.iter().map(|&t| if t == IGNORE { 0 } else { t }).collect());
     let pass = model.forward(rows, next);
     let expert_counts = pass.expert_counts(model);
     let mut stats = LaneStats {
         rows: targets.len(),
         mixture_rows: targets.len() * expert_counts.len(),
         expert_counts,
-        balance: if parts.balance == 0.0 { 0.0 } else { pass.balance(model) },
+        balance: if own.balance == 0.0 { 0.0 } else { pass.balance(model) },
         ..LaneStats::default()
     };
-    let head_range = model.head_range();
-    let mut hidden = Buffer::new(pass.hidden().len());
-    let head_grads = LmGrads { dhidden: &mut hidden, dhead: &mut grads[head_range.clone()] };
-    let mut observe = |row: usize, logp: f32, entropy: f32| {
-        stats.nll -= logp as f64;
-        stats.entropy += entropy as f64;
-        stats.targets += 1;
-        stats.logprobs.push((first + row, logp));
-        token_loss(first + row, logp)
+    let hidden = pass.hidden();
+    let outputs = Outputs {
+        model,
+        rows: pass.rows(),
+        targets: &targets,
+        sequences: &sequences,
+        first_row,
+        first_sequence,
+        hidden,
     };
-    lm_loss(pass.hidden(), model.head(), &targets, parts.temperature, &mut observe, Some(head_grads));
-
-    let mtp_hidden = pass.mtp_hidden().map(|hidden| {
+    let dhidden = objective.backward(&outputs, grads, &mut stats);
+    let mtp_hidden = pass.mtp_hidden().zip(mtp_targets).map(|(hidden, targets)| {
         let mut dhidden = Buffer::new(hidden.len());
-        let head_grads = LmGrads { dhidden: &mut dhidden, dhead: &mut grads[head_range.clone()] };
+        let head_grads = LmGrads { dhidden: &mut dhidden, dhead: &mut grads[model.head_range()] };
         let mut observe = |_: usize, logp: f32, _: f32| {
             stats.mtp_nll -= logp as f64;
             stats.mtp_targets += 1;
-            -parts.mtp
+            -own.mtp
         };
-        lm_loss(hidden, model.head(), &mtp_targets(&targets, &segments), 1.0, &mut observe, Some(head_grads));
+        lm_loss(hidden, model.head(), &targets, 1.0, &mut observe, Some(head_grads));
         dhidden
     });
-    model.backward(&pass, OutputGradients { hidden, mtp_hidden, balance: parts.balance }, grads);
+    let of_model = &mut grads[..model.parameters()];
+    model.backward(&pass, OutputGradients { hidden: dhidden, mtp_hidden, balance: own.balance }, of_model);
     stats
-}
-
-/// The token after the next: each segment's targets moved by one, nothing after its end, and nothing where the next token that the
-/// module is given is itself unknown.
-pub fn mtp_targets(targets: &[u32], segments: &[usize]) -> Vec<u32> {
-    let mut out = Vec::with_capacity(targets.len());
-    let mut from = 0;
-    for &len in segments {
-        let segment = &targets[from..from + len];
-        let after = segment.iter().skip(1).chain(std::iter::once(&IGNORE));
-        out.extend(segment.iter().zip(after).map(|(&next, &after)| if next == IGNORE { IGNORE } else { after }));
-        from += len;
-    }
-    out
 }

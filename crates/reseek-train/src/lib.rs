@@ -2,6 +2,7 @@
 
 mod deal;
 mod lanes;
+mod objective;
 mod optimizer;
 pub mod profile;
 mod schedule;
@@ -9,13 +10,14 @@ mod session;
 mod sft;
 mod step;
 
-pub use deal::{Group, deal, deal_groups};
-pub use lanes::{Chunk, Gradients, LaneStats, LossParts, mtp_targets};
+pub use deal::{Chunk, Group, Sequence, deal, deal_groups, deal_whole, mtp_targets};
+pub use lanes::{Gradients, LaneStats, OwnTerms};
+pub use objective::{Objective, Outputs, SequenceLogprobs, SequenceLoss, TokenLoss};
 pub use optimizer::{Hyper, Moments, Optimizer};
 pub use schedule::{PretrainSchedule, cosine};
-pub use session::{Control, Extra, Length, Observer, Progress, SessionError, StepRow, Usage, run};
+pub use session::{Control, Extra, Length, Observer, Progress, SessionError, StepRow, Steps, Usage, run};
 pub use sft::{Example, sft_batch, sft_settings, sft_steps};
-pub use step::{Learner, Sequence, StepReport, StepSettings, expert_load_max};
+pub use step::{Learner, StepReport, StepSettings, expert_load_max};
 
 /// Why training stopped.
 #[derive(Debug, thiserror::Error)]

@@ -1,5 +1,7 @@
 //! AdamW over a model's flat parameters, with the clip of the global gradient norm.
 
+use std::ops::Range;
+
 use reseek_model::Weights;
 use reseek_tensor::adamw::{AdamW, Moment, adamw};
 use reseek_tensor::dtype::{Dtype, bf16};
@@ -58,11 +60,36 @@ impl Optimizer {
         }
         let scale = if norm > hyper.clip { hyper.clip / norm } else { 1.0 };
         self.step += 1;
-        match &mut self.moments {
-            Moments::F32 { m, v } => update(weights, grads, [m, v], hyper, self.step, scale as f32),
-            Moments::Bf16 { m, v } => update(weights, grads, [m, v], hyper, self.step, scale as f32),
+        let mut tensors = Vec::new();
+        for (tensor, range) in weights.layout.tensors().filter(|(tensor, _)| !tensor.role.buffer) {
+            tensors.push((range, if tensor.shape.len() > 1 { hyper.weight_decay } else { 0.0 }));
         }
+        self.apply(&mut weights.data, grads, tensors, hyper, scale as f32);
         Ok(norm)
+    }
+
+    /// One AdamW step on `values` that belong to no model, such as a head's, without clip or decay.
+    ///
+    /// # Panics
+    /// If the lengths differ from those of the moments.
+    pub fn update_values(&mut self, values: &mut [f32], grads: &[f32], hyper: &Hyper) {
+        self.step += 1;
+        self.apply(values, grads, vec![(0..values.len(), 0.0)], hyper, 1.0);
+    }
+
+    /// Updates neighbouring ranges of `values`, each with its decay.
+    fn apply(
+        &mut self,
+        values: &mut [f32],
+        grads: &[f32],
+        ranges: Vec<(Range<usize>, f64)>,
+        hyper: &Hyper,
+        scale: f32,
+    ) {
+        match &mut self.moments {
+            Moments::F32 { m, v } => update(values, grads, [m, v], ranges, hyper, (self.step, scale)),
+            Moments::Bf16 { m, v } => update(values, grads, [m, v], ranges, hyper, (self.step, scale)),
+        }
     }
 }
 
@@ -70,17 +97,15 @@ impl Optimizer {
 const PART: usize = 1 << 20;
 
 fn update<M: Moment>(
-    weights: &mut Weights,
+    mut p: &mut [f32],
     grads: &[f32],
     mut moments: [&mut [M]; 2],
+    ranges: Vec<(Range<usize>, f64)>,
     hyper: &Hyper,
-    step: u64,
-    scale: f32,
+    (step, scale): (u64, f32),
 ) {
     let mut jobs = Vec::new();
-    let mut p = weights.data.as_mut_slice();
-    for (tensor, range) in weights.layout.tensors().filter(|(tensor, _)| !tensor.role.buffer) {
-        let decay = if tensor.shape.len() > 1 { hyper.weight_decay } else { 0.0 };
+    for (range, decay) in ranges {
         let p = p.split_off_mut(..range.len()).expect("the tensor's values");
         let [m, v] = moments.each_mut().map(|all| all.split_off_mut(..range.len()).expect("its moments"));
         let parts = p.chunks_mut(PART).zip(grads[range].chunks(PART)).zip(m.chunks_mut(PART)).zip(v.chunks_mut(PART));

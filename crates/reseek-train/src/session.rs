@@ -116,13 +116,50 @@ pub enum SessionError<E: std::error::Error + 'static> {
     Step { stage: String, source: E },
 }
 
-/// What changes from step to step beside the learner, saved with it.
+/// What a stage does. A closure of the learner and the number of the step is one that has nothing to remember.
+pub trait Steps {
+    /// Why a step fails.
+    type Error: std::error::Error + 'static;
+
+    /// Does a step, counted from 0.
+    ///
+    /// # Errors
+    /// The stage's own.
+    fn step(&mut self, learner: &mut Learner, step: u64) -> Result<StepRow, Self::Error>;
+
+    /// What the stage has to be given back, beside the learner, to go on after a stop. Asked for at saved states alone.
+    fn save(&self) -> Extra<'_> {
+        Extra::default()
+    }
+
+    /// Takes back what [`Steps::save`] gave in another process; the learner has its own already.
+    ///
+    /// # Errors
+    /// If it is not what the stage saves.
+    fn restore(&mut self, _learner: &Learner, _saved: Extra<'static>) -> Result<(), Self::Error> {
+        Ok(())
+    }
+}
+
+impl<F, E> Steps for F
+where
+    F: FnMut(&mut Learner, u64) -> Result<StepRow, E>,
+    E: std::error::Error + 'static,
+{
+    type Error = E;
+
+    fn step(&mut self, learner: &mut Learner, step: u64) -> Result<StepRow, E> {
+        self(learner, step)
+    }
+}
+
+/// What is saved beside the learner.
 #[derive(Clone, Debug, Default)]
-pub struct Extra {
+pub struct Extra<'a> {
     /// Where reading the data stands.
     pub cursor: Value,
     /// Other weights: a reference policy.
-    pub buffers: BTreeMap<String, Vec<f32>>,
+    pub buffers: BTreeMap<String, Cow<'a, [f32]>>,
 }
 
 /// Time between saved states.
@@ -131,30 +168,28 @@ const SAVE_EVERY: Duration = Duration::from_secs(20);
 /// Name of the routers' correction biases in a state.
 const BIASES: &str = "biases";
 
-/// Runs `stage` for `length`, from the newest saved state if there is one. `step(learner, extra, i)` does step i. The step in the middle,
-/// when buffers are warm and batches full, is recorded op by op.
+/// Runs `stage` for `length`, from the newest saved state if there is one. The step in the middle, when buffers are warm and batches full,
+/// is recorded op by op.
 ///
 /// # Errors
 /// If a step fails, the disk refuses, or the observer stops the stage.
-pub fn run<E, F>(
+pub fn run<S: Steps>(
     stage: &StageDir,
     learner: &mut Learner,
-    extra: &mut Extra,
+    steps: &mut S,
     length: Length,
     observer: &mut dyn Observer,
-    mut step: F,
-) -> Result<Usage, SessionError<E>>
-where
-    E: std::error::Error + 'static,
-    F: FnMut(&mut Learner, &mut Extra, u64) -> Result<StepRow, E>,
-{
+) -> Result<Usage, SessionError<S::Error>> {
+    let failed = |source| SessionError::Step { stage: stage.name().to_string(), source };
     let states = stage.state()?;
     let mut usage = Usage::default();
     let mut done = 0;
     if let Some(loaded) = states.load()? {
         loaded.damaged.iter().for_each(|error| observer.warn(&error.to_string()));
         done = loaded.state.step;
-        usage = restore(learner, extra, loaded.state);
+        let (before, saved) = restore(learner, loaded.state);
+        usage = before;
+        steps.restore(learner, saved).map_err(failed)?;
     }
     let mut metrics = StepLog::open(&stage.path().join("metrics.jsonl"), done)?;
     let mut timing = StepLog::open(&stage.path().join("timing.jsonl"), done)?;
@@ -164,11 +199,11 @@ where
         let began = Instant::now();
         let row = if !profiled && length.is_half_done(done, &usage) {
             profiled = true;
-            recorded(stage, done, || step(learner, extra, done))?
+            recorded(stage, done, || steps.step(learner, done))?
         } else {
-            step(learner, extra, done)
+            steps.step(learner, done)
         }
-        .map_err(|source| SessionError::Step { stage: stage.name().to_string(), source })?;
+        .map_err(failed)?;
         let seconds = began.elapsed().as_secs_f64();
         usage.tokens += row.tokens;
         usage.flops += row.flops;
@@ -192,7 +227,7 @@ where
         if stop || over || saved.elapsed() > SAVE_EVERY {
             metrics.sync()?;
             timing.sync()?;
-            save(&states, learner, extra, done, &usage)?;
+            save(&states, learner, steps.save(), done, &usage)?;
             saved = Instant::now();
         }
         if stop && !over {
@@ -216,12 +251,11 @@ fn recorded<R>(stage: &StageDir, step: u64, run: impl FnOnce() -> R) -> Result<R
 fn save(
     states: &reseek_store::StateDir,
     learner: &Learner,
-    extra: &Extra,
+    extra: Extra,
     step: u64,
     usage: &Usage,
 ) -> Result<(), StoreError> {
-    let mut buffers: BTreeMap<String, Cow<[f32]>> =
-        extra.buffers.iter().map(|(name, values)| (name.clone(), Cow::Borrowed(values.as_slice()))).collect();
+    let Extra { cursor, mut buffers } = extra;
     buffers.insert(BIASES.to_string(), Cow::Borrowed(&learner.weights.buffers));
     let (m, v) = match &learner.optimizer.moments {
         Moments::F32 { m, v } => (Moment::F32(m.into()), Moment::F32(v.into())),
@@ -233,13 +267,14 @@ fn save(
         m,
         v,
         buffers,
-        cursor: extra.cursor.clone(),
+        cursor,
         counters: BTreeMap::from([("optimizer".to_string(), learner.optimizer.step)]),
         extra: json!({"seconds": usage.seconds, "tokens": usage.tokens, "flops": usage.flops}),
     })
 }
 
-fn restore(learner: &mut Learner, extra: &mut Extra, state: TrainState<'static>) -> Usage {
+/// Gives the learner its state back; what was used until then, and what is the stage's.
+fn restore(learner: &mut Learner, state: TrainState<'static>) -> (Usage, Extra<'static>) {
     learner.weights.data = state.weights.into_owned();
     let step = state.counters.get("optimizer").copied().unwrap_or(state.step);
     let moments = match &learner.optimizer.moments {
@@ -247,18 +282,14 @@ fn restore(learner: &mut Learner, extra: &mut Extra, state: TrainState<'static>)
         Moments::Bf16 { .. } => Moments::Bf16 { m: to_bf16(state.m), v: to_bf16(state.v) },
     };
     learner.optimizer = Optimizer { moments, step };
-    extra.cursor = state.cursor;
-    extra.buffers.clear();
-    for (name, values) in state.buffers {
-        if name == BIASES {
-            learner.weights.buffers = values.into_owned();
-        } else {
-            extra.buffers.insert(name, values.into_owned());
-        }
+    let mut buffers = state.buffers;
+    if let Some(biases) = buffers.remove(BIASES) {
+        learner.weights.buffers = biases.into_owned();
     }
     learner.model.repack(&learner.weights);
     let number = |key: &str| state.extra.get(key).and_then(Value::as_f64).unwrap_or(0.0);
-    Usage { seconds: number("seconds"), tokens: number("tokens") as u64, flops: number("flops") }
+    let usage = Usage { seconds: number("seconds"), tokens: number("tokens") as u64, flops: number("flops") };
+    (usage, Extra { cursor: state.cursor, buffers })
 }
 
 /// A saved moment for a learner that keeps f32: one in bf16 is exact in it.

@@ -5,10 +5,7 @@ use reseek_spec::chunk_rows;
 use reseek_tensor::cross_entropy::IGNORE;
 use reseek_tensor::dtype::Dtype;
 
-use crate::{Gradients, Hyper, LossParts, Optimizer, TrainError, deal, mtp_targets};
-
-/// A sequence: its tokens, and the token after each or [`IGNORE`].
-pub type Sequence = (Vec<u32>, Vec<u32>);
+use crate::{Gradients, Hyper, Optimizer, OwnTerms, Sequence, TokenLoss, TrainError, deal};
 
 /// Everything that learns: the weights flat and packed, the optimizer's moments.
 #[derive(Debug)]
@@ -78,23 +75,25 @@ impl Learner {
     ///
     /// # Panics
     /// If no sequence has a target.
-    pub fn step(&mut self, sequences: &[Sequence], settings: &StepSettings) -> Result<StepReport, TrainError> {
+    pub fn step<T: AsRef<[u32]>>(
+        &mut self,
+        sequences: &[Sequence<T>],
+        settings: &StepSettings,
+    ) -> Result<StepReport, TrainError> {
         let mtp = settings.mtp_lambda > 0.0 && self.model.has_mtp();
         let targets = |targets: &[u32]| targets.iter().filter(|&&t| t != IGNORE).count();
-        let n: usize = sequences.iter().map(|(_, t)| targets(t)).sum();
+        let n: usize = sequences.iter().map(|(_, t)| targets(t.as_ref())).sum();
         assert!(n > 0, "a batch without a target");
         let mtp_share = if mtp { settings.mtp_share } else { 0.0 };
         let lanes = deal(sequences, settings.lanes, mtp_share, chunk_rows(self.weights.data.len()));
-        let chunks = lanes.iter().flatten().filter(|chunk| chunk.mtp);
-        let n_mtp: usize = chunks.map(|chunk| targets(&mtp_targets(&chunk.targets, &chunk.rows.segments))).sum();
-        let rows: usize = sequences.iter().map(|(tokens, _)| tokens.len()).sum();
-        let parts = LossParts {
-            mtp: settings.mtp_lambda / n_mtp.max(1) as f32,
-            balance: settings.balance_alpha / rows as f32,
-            ..LossParts::default()
-        };
+        let n_mtp: usize = lanes.iter().flatten().filter_map(|chunk| chunk.mtp_targets.as_deref()).map(targets).sum();
+        let rows: usize = sequences.iter().map(|(tokens, _)| tokens.as_ref().len()).sum();
+        let own =
+            OwnTerms { mtp: settings.mtp_lambda / n_mtp.max(1) as f32, balance: settings.balance_alpha / rows as f32 };
+        // Mean cross-entropy of the next token.
         let share = -1.0 / n as f32;
-        let (grads, stats) = self.gradients.compute(&self.model, lanes, parts, |_, _| share);
+        let objective = TokenLoss { temperature: 1.0, slope: |_, _| share };
+        let (grads, stats) = self.gradients.compute(&self.model, lanes, own, &objective);
 
         let mixtures = stats.mixture_rows as f64 / rows as f64;
         let mut report = StepReport {

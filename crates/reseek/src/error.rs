@@ -13,6 +13,15 @@ pub enum Failure {
     Error(String),
 }
 
+impl Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        match self {
+            Failure::Interrupted(message) | Failure::Error(message) => f.write_str(message),
+            Failure::No => f.write_str("the answer is no"),
+        }
+    }
+}
+
 /// The result of a command.
 pub type Outcome<T> = Result<T, Failure>;
 

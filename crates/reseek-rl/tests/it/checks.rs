@@ -2,19 +2,19 @@
 
 use reseek_engine::Completion;
 use reseek_model::Model;
-use reseek_rl::{RlError, StepName, grpo_step};
+use reseek_rl::{RlError, StepName, UpdateSettings, rollout, update};
 use reseek_spec::RlRecipe;
 use reseek_tensor::compute::Compute;
 use reseek_tensor::pool::set_threads;
 use reseek_train::{Learner, TrainError};
 
-use crate::common::{VOCAB, grade, policy, prompts, recipe, specs, step, weights};
+use crate::common::{Report, STOP, VOCAB, grade, policy, prompts, recipe, specs, step, step_on, weights};
 
 fn bits(values: &[f32]) -> Vec<u32> {
     values.iter().map(|value| value.to_bits()).collect()
 }
 
-fn parity(_: usize, completion: &Completion) -> reseek_rl::Grade {
+fn parity(_: usize, completion: &Completion) -> reseek_rl::Rewards {
     grade(Some(f64::from(completion.tokens[0].is_multiple_of(2))))
 }
 
@@ -29,9 +29,9 @@ fn before_the_first_update_all_three_policies_are_one() {
             for i in 0..3 {
                 let reference = Model::new(&policy.weights);
                 let report = step(&mut policy, Some(&reference), &recipe, i, parity).unwrap();
-                assert_eq!(report.first_ratio_gap, 0.0, "{what}, {compute}: sampler and trainer differ");
+                assert_eq!(report.update.first_ratio_gap, 0.0, "{what}, {compute}: sampler and trainer differ");
                 // The later mini-batches of a step come after an update: their KL is above 0 and shows in the mean.
-                assert_eq!(report.kl == 0.0, minibatches == 1, "{what}: KL {}", report.kl);
+                assert_eq!(report.update.kl == 0.0, minibatches == 1, "{what}: KL {}", report.update.kl);
             }
         }
     }
@@ -53,11 +53,11 @@ fn the_policy_that_learns_is_the_one_that_was_sampled() {
             let reference = Model::new(&policy.weights);
             let report = step(&mut policy, Some(&reference), &recipe, 0, parity).unwrap();
             assert!(
-                (report.entropy - expected).abs() < 1e-4,
+                (report.update.entropy - expected).abs() < 1e-4,
                 "{what}, T {temperature}: {} for {expected}",
-                report.entropy
+                report.update.entropy
             );
-            assert_eq!((report.first_ratio_gap, report.kl), (0.0, 0.0), "{what}, T {temperature}");
+            assert_eq!((report.update.first_ratio_gap, report.update.kl), (0.0, 0.0), "{what}, T {temperature}");
         }
     }
 }
@@ -87,12 +87,16 @@ fn samples_without_a_verdict_give_no_gradient() {
         let mut policy = policy(spec);
         let before = bits(&policy.weights.data);
         let report = step(&mut policy, None, &recipe(), 0, |_, _| grade(None)).unwrap();
-        assert_eq!(report.grad_norm, 0.0, "{what}");
+        assert_eq!(report.update.grad_norm, 0.0, "{what}");
         assert!(bits(&policy.weights.data) == before, "{what}: an outage became an update");
-        assert_eq!((report.reward, report.reward_std), (0.0, 0.0));
+        assert_eq!((report.rollout.reward, report.rollout.reward_std), (0.0, 0.0));
         // Equal rewards say nothing about which answer is better.
         let report = step(&mut policy, None, &recipe(), 1, |_, _| grade(Some(1.0))).unwrap();
-        assert_eq!((report.grad_norm, report.reward, report.frac_reward_zero_std), (0.0, 1.0, 1.0), "{what}");
+        assert_eq!(
+            (report.update.grad_norm, report.rollout.reward, report.rollout.frac_reward_zero_std),
+            (0.0, 1.0, 1.0),
+            "{what}"
+        );
         assert!(bits(&policy.weights.data) == before, "{what}");
     }
 }
@@ -112,12 +116,18 @@ fn a_group_with_an_outage_teaches_nothing_and_the_others_do() {
     };
     // A group that was not graded weighs as much as one whose rewards are all equal: nothing.
     let ((with, outage), (without, even)) = (graded(true), graded(false));
-    assert!(outage.grad_norm > 0.0);
+    assert!(outage.update.grad_norm > 0.0);
     assert!(with == without);
     // In the report it is left out of the means, so that it does not look like wrong answers.
+    let accuracy = |report: &Report| report.rollout.mean("accuracy").unwrap();
     let gap = |with: f64, even: f64| (with - (4.0 * even - 0.25) / 3.0).abs();
-    assert!(gap(outage.reward, even.reward) < 1e-9, "{} and {}", outage.reward, even.reward);
-    assert!(gap(outage.accuracy, even.accuracy) < 1e-9, "{} and {}", outage.accuracy, even.accuracy);
+    assert!(
+        gap(outage.rollout.reward, even.rollout.reward) < 1e-9,
+        "{} and {}",
+        outage.rollout.reward,
+        even.rollout.reward
+    );
+    assert!(gap(accuracy(&outage), accuracy(&even)) < 1e-9, "{} and {}", accuracy(&outage), accuracy(&even));
 }
 
 #[test]
@@ -153,17 +163,17 @@ fn shared_prompts_are_on_policy_however_groups_are_cut() {
                 set_threads(threads);
                 let mut policy = policy(spec.clone());
                 let reference = Model::new(&policy.weights);
-                let name = StepName { seed: 1, stage: "test", step: 0, fresh_reference: true, lr: recipe.lr, lanes };
+                let settings = UpdateSettings::new(&recipe, recipe.lr, lanes, true).unwrap();
                 // No token ends a completion.
-                let report =
-                    grpo_step(&mut policy, Some(&reference), &prompts, parity, u32::MAX, &recipe, &name).unwrap();
+                let (prompts, step) = (prompts.clone(), (0, settings));
+                let report = step_on(prompts, u32::MAX, &mut policy, Some(&reference), &recipe, step, parity).unwrap();
                 (bits(&policy.weights.data), report)
             };
             let (weights, report) = run(1);
-            assert_eq!(report.first_ratio_gap, 0.0, "{what}: sampler and trainer differ");
-            assert_eq!(report.kl == 0.0, minibatches == 1, "{what}: KL {}", report.kl);
-            assert!(report.grad_norm > 0.0);
-            let prompt_rows = report.trained_rows - report.sampled_tokens;
+            assert_eq!(report.update.first_ratio_gap, 0.0, "{what}: sampler and trainer differ");
+            assert_eq!(report.update.kl == 0.0, minibatches == 1, "{what}: KL {}", report.update.kl);
+            assert!(report.update.grad_norm > 0.0);
+            let prompt_rows = report.update.trained_rows - report.rollout.sampled_tokens;
             // Each group once in each mini-batch, and once more for its second chunk or a lane's end.
             let most = rows_once * minibatches + 50 * (prompts.len() + lanes * minibatches);
             assert!((rows_once + 1..=most).contains(&prompt_rows), "{what}: {prompt_rows} rows of prompts");
@@ -187,7 +197,53 @@ fn a_reward_that_is_not_a_number_is_refused() {
 fn prompts_without_room_are_refused() {
     let (_, spec) = specs().into_iter().next().unwrap();
     let context = spec.max_position_embeddings;
-    let name = StepName { seed: 1, stage: "t", step: 0, fresh_reference: false, lr: 0.1, lanes: 1 };
-    let error = grpo_step(&mut policy(spec), None, &[vec![0; context]], parity, 1, &recipe(), &name);
+    let settings = UpdateSettings::new(&recipe(), 0.1, 1, false).unwrap();
+    let prompts = vec![vec![0; context]];
+    let error = step_on(prompts, 1, &mut policy(spec), None, &recipe(), (0, settings), parity);
     assert!(matches!(error, Err(RlError::Engine(_))));
+}
+
+/// A rollout is data: kept, it can be learnt from again by a policy that has moved on, without the check that its own samples must pass.
+#[test]
+fn a_stored_rollout_can_be_learnt_from_again() {
+    for (what, spec) in specs() {
+        let recipe = recipe();
+        let mut policy = policy(spec);
+        let name = StepName { seed: 1, stage: "test", step: 0 };
+        let settings = UpdateSettings::new(&recipe, recipe.lr, 2, false).unwrap();
+        let stored = rollout(&policy, prompts(), STOP, &recipe, &name, |i, _, c| parity(i, c)).unwrap();
+        let own = update(&mut policy, None, &stored, &settings, &name).unwrap();
+        assert_eq!(own.first_ratio_gap, 0.0, "{what}");
+        let again = update(&mut policy, None, &stored, &settings, &name).unwrap();
+        assert!(again.loss < own.loss && again.grad_norm > 0.0, "{what}: {} after {}", again.loss, own.loss);
+        // As new samples they would be refused: they are not of this policy.
+        let forged = reseek_rl::Rollout { sampled_at: policy.optimizer.step, ..stored };
+        let error = update(&mut policy, None, &forged, &settings, &name).unwrap_err();
+        assert!(matches!(error, RlError::OffPolicy { step: 0, gap } if gap > 1e-5), "{error}");
+    }
+}
+
+/// Dynamic sampling (DAPO, 3.2) as a loop around the rollout: groups whose rewards are all equal give way to others.
+#[test]
+fn groups_that_say_nothing_can_be_drawn_again_before_the_update() {
+    let (_, spec) = specs().into_iter().next().unwrap();
+    let recipe = RlRecipe { group: 2, ..recipe() };
+    let mut policy = policy(spec);
+    let mut kept: Option<reseek_rl::Rollout> = None;
+    for step in 0..20 {
+        let name = StepName { seed: 1, stage: "test", step };
+        let drawn = rollout(&policy, prompts(), STOP, &recipe, &name, |i, _, c| parity(i, c)).unwrap();
+        let all = kept.get_or_insert_with(|| reseek_rl::Rollout { prompts: vec![], samples: vec![], ..drawn.clone() });
+        for group in drawn.groups().filter(|group| group[0].rewards.total != group[1].rewards.total) {
+            let prompt = all.prompts.len();
+            all.prompts.push(drawn.prompts[group[0].prompt].clone());
+            all.samples.extend(group.iter().cloned().map(|sample| reseek_rl::Sample { prompt, ..sample }));
+        }
+    }
+    let kept = kept.unwrap();
+    assert!(kept.prompts.len() > 10 && kept.report().frac_reward_zero_std == 0.0);
+    let name = StepName { seed: 1, stage: "test", step: 0 };
+    let settings = UpdateSettings::new(&recipe, recipe.lr, 2, false).unwrap();
+    let report = update(&mut policy, None, &kept, &settings, &name).unwrap();
+    assert!(report.first_ratio_gap == 0.0 && report.grad_norm > 0.0);
 }

@@ -2,7 +2,7 @@
 
 use reseek_engine::Completion;
 use reseek_model::{Model, Weights};
-use reseek_rl::{Grade, RlError, StepName, StepReport, grpo_step};
+use reseek_rl::{Rewards, RlError, RolloutReport, StepName, UpdateReport, UpdateSettings, rollout, update};
 use reseek_spec::{ModelSpec, RlRecipe, Scale, resolve};
 use reseek_train::Learner;
 
@@ -38,8 +38,16 @@ pub fn prompts() -> Vec<Vec<u32>> {
     (0..PROMPTS as u32).map(|i| vec![0, 9, 20 + i]).collect()
 }
 
-pub fn grade(reward: Option<f64>) -> Grade {
-    Grade { reward, accuracy: reward, format: 1.0, language: 1.0 }
+/// One reward, whose sum is itself.
+pub fn grade(reward: Option<f64>) -> Rewards {
+    Rewards { named: vec![("accuracy", reward)], total: reward, learned: false }
+}
+
+/// What a step reports.
+#[derive(Debug)]
+pub struct Report {
+    pub rollout: RolloutReport,
+    pub update: UpdateReport,
 }
 
 /// A step on [`prompts`]; the reference, if there is one, counts as copied just now.
@@ -48,8 +56,24 @@ pub fn step(
     reference: Option<&Model>,
     recipe: &RlRecipe,
     step: u64,
-    grade: impl Fn(usize, &Completion) -> Grade + Sync + Send,
-) -> Result<StepReport, RlError> {
-    let name = StepName { seed: 1, stage: "test", step, fresh_reference: reference.is_some(), lr: recipe.lr, lanes: 2 };
-    grpo_step(policy, reference, &prompts(), grade, STOP, recipe, &name)
+    grade: impl Fn(usize, &Completion) -> Rewards + Sync + Send,
+) -> Result<Report, RlError> {
+    let settings = UpdateSettings::new(recipe, recipe.lr, 2, reference.is_some())?;
+    step_on(prompts(), STOP, policy, reference, recipe, (step, settings), grade)
+}
+
+/// A step on any prompts.
+pub fn step_on(
+    prompts: Vec<Vec<u32>>,
+    stop: u32,
+    policy: &mut Learner,
+    reference: Option<&Model>,
+    recipe: &RlRecipe,
+    (step, settings): (u64, UpdateSettings),
+    grade: impl Fn(usize, &Completion) -> Rewards + Sync + Send,
+) -> Result<Report, RlError> {
+    let name = StepName { seed: 1, stage: "test", step };
+    let rollout = rollout(policy, prompts, stop, recipe, &name, |i, _, completion| grade(i, completion))?;
+    let update = update(policy, reference, &rollout, &settings, &name)?;
+    Ok(Report { rollout: rollout.report(), update })
 }

@@ -59,3 +59,32 @@ fn mistakes_name_layer_key_and_mend() {
     check("", &["scale=\"micro\""], &["scale", "micro", "nano", "--scale"]);
     check("scale = \"micro\"", &[], &["my.toml", "--scale"]);
 }
+
+/// Which rewards there are is the table's of another room to say; a weight is a number from 0 on whatever its name.
+#[test]
+fn rewards_have_open_names_and_weights_in_range() {
+    let with = |setting: &str| resolve(Scale::Nano, &[], &[setting.to_string()]);
+    let rewards = |setting: &str| with(setting).unwrap().recipe.r1.rl.rewards;
+    assert_eq!(rewards("r1.rl.rewards.brevity=1")["brevity"], 1.0);
+    assert_eq!(rewards("r1.rl.rewards.format=0.5")["format"], 0.5);
+    assert_eq!(rewards("zero.rewards.format=0.5")["format"], 1.0, "each stage has its own");
+    for (setting, part) in [
+        ("zero.rewards.format=-1", "0 or more"),
+        ("zero.rewards.brevity=-1", "0 or more"),
+        ("zero.rewards.brevity=yes", "float"),
+        ("zero.rewards=3", "table"),
+        ("zero.brevity=1", "no key zero.brevity"),
+    ] {
+        let error = with(setting).unwrap_err().to_string();
+        assert!(error.contains(part), "{setting}: {error}");
+    }
+}
+
+/// Recipes in the folders of runs that were made before rewards had a section of their own.
+#[test]
+fn former_names_of_weights_are_read() {
+    let former = "[zero]\naccuracy_weight = 2.0\nlanguage_weight = 0.25\n[r1.rl_all]\npreference_weight = 3.0";
+    let recipe = resolve(Scale::Nano, &layer(former), &["zero.format_weight=4".to_string()]).unwrap().recipe;
+    let weights = ["accuracy", "format", "language", "preference"].map(|name| recipe.zero.rewards[name]);
+    assert_eq!((weights, recipe.r1.rl_all.rewards["preference"]), ([2.0, 4.0, 0.25, 0.0], 3.0));
+}

@@ -2,7 +2,7 @@
 
 use reseek_tensor::cross_entropy::IGNORE;
 use reseek_tensor::pool::set_threads;
-use reseek_train::{Gradients, Group, LossParts, deal, deal_groups, mtp_targets};
+use reseek_train::{Gradients, Group, OwnTerms, TokenLoss, deal, deal_groups, deal_whole, mtp_targets};
 
 use crate::common::{bits, learner, sequences, student, v3};
 
@@ -29,10 +29,12 @@ fn every_row_is_dealt_once_and_in_order() {
             assert_eq!(dealt.len(), lanes.max(1), "the recipe's number of lanes, empty ones too");
             let (mut tokens, mut targets, mut segments) = (Vec::new(), Vec::new(), Vec::new());
             for chunk in dealt.iter().flatten() {
-                assert_eq!(chunk.first, tokens.len(), "rows are numbered as in the batch");
+                assert_eq!(chunk.first_row, tokens.len(), "rows are numbered as in the batch");
                 assert_eq!(chunk.rows.len(), chunk.targets.len());
                 assert!(chunk.rows.len() <= 1024 || chunk.rows.segments.len() == 1, "a chunk of {}", chunk.rows.len());
-                assert!(chunk.mtp && !chunk.rows.is_empty());
+                assert!(!chunk.rows.is_empty());
+                assert_eq!(chunk.mtp_targets, Some(mtp_targets(&chunk.targets, &chunk.rows.segments)));
+                assert_eq!((chunk.first_sequence, chunk.sequences.len()), (segments.len(), chunk.rows.segments.len()));
                 tokens.extend_from_slice(&chunk.rows.tokens);
                 targets.extend_from_slice(&chunk.targets);
                 segments.extend_from_slice(&chunk.rows.segments);
@@ -65,7 +67,7 @@ fn equal_sequences_make_equal_lanes() {
 fn the_mtp_module_learns_from_whole_chunks_of_every_lane() {
     let marks = |lens: &[usize], lanes: usize, share: f32| -> Vec<Vec<bool>> {
         let dealt = deal(&sequences(lens, 1), lanes, share, 256);
-        dealt.iter().map(|lane| lane.iter().map(|chunk| chunk.mtp).collect()).collect()
+        dealt.iter().map(|lane| lane.iter().map(|chunk| chunk.mtp_targets.is_some()).collect()).collect()
     };
     assert_eq!(marks(&[256; 8], 2, 0.5), [[true, true, false, false]; 2]);
     assert_eq!(marks(&[256; 8], 2, 0.0), [[false; 4]; 2]);
@@ -89,23 +91,26 @@ fn groups_share_their_prefixes() {
         let all = || batch.iter().flat_map(|(prefix, of)| of.iter().map(move |sequence| (prefix, sequence)));
         let once: usize = batch.iter().map(|(p, of)| p.len() + of.iter().map(|(t, _)| t.len()).sum::<usize>()).sum();
         for lanes in [1, 2, 3, 50] {
-            let (mut expected, mut row) = (all(), 0);
+            let (mut expected, mut row, mut sequence) = (all(), 0, 0);
             let dealt = deal_groups(&groups, lanes);
             assert_eq!(dealt.len(), lanes);
             for chunk in dealt.iter().flatten() {
-                assert_eq!((chunk.first, chunk.rows.len(), chunk.mtp), (row, chunk.targets.len(), false));
+                assert_eq!(
+                    (chunk.first_row, chunk.first_sequence, chunk.rows.len()),
+                    (row, sequence, chunk.targets.len())
+                );
+                assert!(chunk.mtp_targets.is_none());
                 row += chunk.rows.len();
+                sequence += chunk.sequences.len();
                 let (mut first, mut own) = (0, 0);
                 let mut held: Vec<&[u32]> = Vec::new();
-                for (&len, &prefix) in chunk.rows.segments.iter().zip(&chunk.rows.prefixes) {
+                for (i, (&len, &prefix)) in chunk.rows.segments.iter().zip(&chunk.rows.prefixes).enumerate() {
                     let (tokens, targets) =
                         (&chunk.rows.tokens[first..first + len], &chunk.targets[first..first + len]);
                     first += len;
                     held.push(tokens);
-                    if targets.iter().all(|&target| target == IGNORE)
-                        && tokens.iter().all(|&token| token == 3)
-                        && prefix.is_none()
-                    {
+                    if !chunk.sequences.contains(&i) {
+                        assert!(prefix.is_none() && targets.iter().all(|&target| target == IGNORE));
                         continue;
                     }
                     let (before, sequence) = expected.next().unwrap();
@@ -136,9 +141,9 @@ fn threads_change_no_bit_and_lanes_only_rounding() {
         let with = |lanes: usize, threads: usize| {
             set_threads(threads);
             let mut gradients = Gradients::default();
-            let parts = LossParts { mtp: 0.3 / 200.0, balance: 1e-3 / 298.0, ..LossParts::default() };
-            let (grads, stats) =
-                gradients.compute(&model, deal(&batch, lanes, mtp, 1024), parts, |row, _| -1.0 / (200.0 + row as f32));
+            let own = OwnTerms { mtp: 0.3 / 200.0, balance: 1e-3 / 298.0 };
+            let loss = TokenLoss { temperature: 1.0, slope: |row, _| -1.0 / (200.0 + row as f32) };
+            let (grads, stats) = gradients.compute(&model, deal(&batch, lanes, mtp, 1024), own, &loss);
             (grads.to_vec(), stats)
         };
         let (reference, stats) = with(2, 1);
@@ -166,8 +171,29 @@ fn buffers_of_a_wider_batch_leave_nothing_behind() {
     let mut used = Gradients::default();
     let run = |gradients: &mut Gradients, lanes: usize| {
         let batch = deal(&sequences(&[30, 30, 30, 30], 7), lanes, 1.0, 1024);
-        bits(gradients.compute(&model, batch, LossParts { mtp: 0.01, ..LossParts::default() }, |_, _| -0.01).0)
+        let loss = TokenLoss { temperature: 1.0, slope: |_, _| -0.01 };
+        bits(gradients.compute(&model, batch, OwnTerms { mtp: 0.01, ..OwnTerms::default() }, &loss).0)
     };
     run(&mut used, 4);
     assert!(run(&mut used, 2) == run(&mut Gradients::default(), 2));
+}
+
+/// Whole groups, one a chunk, however long; lanes get neighbours, about as many each.
+#[test]
+fn groups_dealt_whole_are_chunks_of_their_own() {
+    let of = [sequences(&[5, 9], 1), sequences(&[1500, 3], 2), sequences(&[1, 1], 3)];
+    let groups: Vec<Group> = of.iter().map(|sequences| Group { prefix: &[7, 8], sequences }).collect();
+    for (lanes, expect) in [(1, vec![3]), (2, vec![2, 1]), (3, vec![1; 3]), (50, vec![1; 3])] {
+        let dealt = deal_whole(&groups, lanes);
+        assert_eq!(dealt.iter().map(Vec::len).collect::<Vec<_>>(), expect);
+        let (mut row, mut sequence) = (0, 0);
+        for (chunk, group) in dealt.iter().flatten().zip(&of) {
+            assert_eq!((chunk.first_row, chunk.first_sequence, &chunk.sequences[..]), (row, sequence, &[1, 2][..]));
+            assert_eq!(chunk.rows.segments, [2, group[0].0.len(), group[1].0.len()]);
+            assert_eq!(chunk.rows.prefixes, [None, Some(0), Some(0)]);
+            row += chunk.rows.len();
+            sequence += 2;
+        }
+    }
+    assert!(deal_whole::<Vec<u32>>(&[], 2).is_empty());
 }

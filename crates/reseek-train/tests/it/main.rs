@@ -2,6 +2,7 @@
 
 mod common;
 mod lanes;
+mod objective;
 mod optimizer;
 mod schedule;
 mod session;

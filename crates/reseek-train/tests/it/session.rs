@@ -9,7 +9,7 @@ use reseek_store::{PROFILE, RunDir, StageDir};
 use reseek_tensor::dtype::Dtype;
 use reseek_tensor::random::Stream;
 use reseek_train::{
-    Control, Extra, Learner, Length, Observer, Progress, SessionError, StepRow, TrainError, Usage, run,
+    Control, Extra, Learner, Length, Observer, Progress, SessionError, StepRow, Steps, TrainError, Usage, run,
 };
 use serde_json::{Value, json};
 
@@ -74,33 +74,54 @@ impl Observer for StopAfter {
 }
 
 /// What a stage leaves: weights, biases, moments, data cursor, other buffers, rows of metrics.
-type Left = (Vec<u32>, Vec<u32>, Vec<u32>, Vec<u32>, Value, Vec<u32>, String);
+type Left = (Vec<u32>, Vec<u32>, Vec<u32>, Vec<u32>, u64, Vec<u32>, String);
+
+/// Steps that read on in their data and keep a reference; in step `fails`, the process "dies".
+struct Cut {
+    fails: Option<u64>,
+    item: u64,
+    reference: Vec<f32>,
+}
+
+impl Steps for Cut {
+    type Error = TrainError;
+
+    fn step(&mut self, learner: &mut Learner, i: u64) -> Result<StepRow, TrainError> {
+        if self.fails == Some(i) {
+            return Err(TrainError::Diverged { what: "loss", value: f64::NAN, step: i });
+        }
+        if i.is_multiple_of(4) {
+            self.reference = learner.weights.data.clone();
+        }
+        // Other seeds for other steps, and the cursor as part of the data: a step done twice or left out shows.
+        let jitter = Stream::new(1, "length", i, 0).below(9);
+        let report = learner.step(&sequences(&[20 + jitter, 30], self.item), &SETTINGS)?;
+        self.item += 3;
+        let metrics = json!({"loss": report.loss, "grad_norm": report.grad_norm}).as_object().unwrap().clone();
+        Ok(StepRow { metrics, tokens: report.rows as u64, flops: 10.5 })
+    }
+
+    fn save(&self) -> Extra<'_> {
+        let buffers = [("reference".to_string(), self.reference.as_slice().into())].into();
+        Extra { cursor: json!({"item": self.item}), buffers }
+    }
+
+    fn restore(&mut self, _: &Learner, mut saved: Extra<'static>) -> Result<(), TrainError> {
+        self.item = saved.cursor["item"].as_u64().unwrap();
+        self.reference = saved.buffers.remove("reference").unwrap().into_owned();
+        Ok(())
+    }
+}
 
 /// Works on the stage; in step `fails`, the process "dies".
 fn work(scratch: &Scratch, observer: &mut StopAfter, fails: Option<u64>) -> Result<(Left, Usage), String> {
     let stage = scratch.stage();
     let mut learner = Learner::with_moments(Weights::init(v3(), 1).unwrap(), observer.moments);
-    let mut extra = Extra { cursor: json!({"item": 0}), ..Extra::default() };
-    let step = |learner: &mut Learner, extra: &mut Extra, i: u64| {
-        if fails == Some(i) {
-            return Err(TrainError::Diverged { what: "loss", value: f64::NAN, step: i });
-        }
-        let item = extra.cursor["item"].as_u64().unwrap();
-        extra.cursor = json!({"item": item + 3});
-        if i.is_multiple_of(4) {
-            extra.buffers.insert("reference".to_string(), learner.weights.data.clone());
-        }
-        // Other seeds for other steps, and the cursor as part of the data: a step done twice or left out shows.
-        let jitter = Stream::new(1, "length", i, 0).below(9);
-        let report = learner.step(&sequences(&[20 + jitter, 30], item), &SETTINGS)?;
-        let metrics = json!({"loss": report.loss, "grad_norm": report.grad_norm}).as_object().unwrap().clone();
-        Ok(StepRow { metrics, tokens: report.rows as u64, flops: 10.5 })
-    };
-    let usage =
-        run(&stage, &mut learner, &mut extra, observer.length(), observer, step).map_err(|error| match error {
-            SessionError::Interrupted { .. } => "interrupted".to_string(),
-            other => other.to_string(),
-        })?;
+    let mut steps = Cut { fails, item: 0, reference: Vec::new() };
+    let usage = run(&stage, &mut learner, &mut steps, observer.length(), observer).map_err(|error| match error {
+        SessionError::Interrupted { .. } => "interrupted".to_string(),
+        other => other.to_string(),
+    })?;
     let metrics = fs::read_to_string(stage.path().join("metrics.jsonl")).unwrap();
     // Wherever it was cut, the middle step was recorded.
     let profile: Value = serde_json::from_slice(&fs::read(stage.path().join(PROFILE)).unwrap()).unwrap();
@@ -110,8 +131,7 @@ fn work(scratch: &Scratch, observer: &mut StopAfter, fails: Option<u64>) -> Resu
     let (w, o) = (&learner.weights, &learner.optimizer);
     assert_eq!(o.step, STEPS);
     let [m, v] = moment_bits(&o.moments);
-    let reference = bits(&extra.buffers["reference"]);
-    Ok(((bits(&w.data), bits(&w.buffers), m, v, extra.cursor, reference, metrics), usage))
+    Ok(((bits(&w.data), bits(&w.buffers), m, v, steps.item, bits(&steps.reference), metrics), usage))
 }
 
 fn undisturbed(name: &str) -> (Left, Usage) {
@@ -217,13 +237,12 @@ fn a_finished_stage_does_nothing_and_one_without_steps_is_finished() {
 
     let scratch = Scratch::new("none");
     let called = Cell::new(false);
-    let step = |_: &mut Learner, _: &mut Extra, _: u64| {
+    let mut step = |_: &mut Learner, _: u64| {
         called.set(true);
         Err(TrainError::Diverged { what: "loss", value: 0.0, step: 0 })
     };
-    let (mut learner, mut extra) = (learner(v3()), Extra::default());
-    let usage =
-        run(&scratch.stage(), &mut learner, &mut extra, Length::Steps(0), &mut StopAfter::default(), step).unwrap();
+    let mut learner = learner(v3());
+    let usage = run(&scratch.stage(), &mut learner, &mut step, Length::Steps(0), &mut StopAfter::default()).unwrap();
     assert!(!called.get() && usage == Usage::default());
 }
 

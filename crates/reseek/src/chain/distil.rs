@@ -5,7 +5,7 @@ use reseek_spec::{ModelSpec, PretrainRecipe};
 
 use super::base::pretrain_model;
 use super::r1::{fine_tune, lessons};
-use super::rl::reinforce;
+use super::rl::{Extent, reinforce};
 use super::{Chain, summary::flops_of};
 use crate::error::Outcome;
 use crate::folder::with_vocabulary;
@@ -46,6 +46,7 @@ fn by_rl(chain: &mut Chain) -> Outcome<()> {
     let recipe = chain.recipe.distil.rl.clone();
     let budget = flops_of(chain, "student")? + flops_of(chain, "r1_rejection")?;
     let weights = chain.load_weights("student_base")?;
-    let (weights, usage) = reinforce(chain, &work, weights, &recipe, None, Some(budget))?;
+    let budgeted = Extent { reward_model: None, budget: Some(budget) };
+    let (weights, usage) = reinforce(chain, &work, weights, &recipe, budgeted)?;
     chain.finish_model(work, &weights, usage)
 }

@@ -13,8 +13,10 @@ mod reads;
 mod rl;
 mod room;
 pub mod stages;
+mod step;
 mod summary;
 pub mod survey;
+mod text;
 
 pub use admit::{Admitted, Request, admit};
 pub use eval::Card;

@@ -14,12 +14,12 @@ use reseek_tasks::{
     zero_completion,
 };
 use reseek_text::{Special, Tokenizer};
-use reseek_train::{Example, Extra, Hyper, Length, Usage, run, sft_batch, sft_settings, sft_steps};
+use reseek_train::{Example, Hyper, Learner, Length, Usage, run, sft_batch, sft_settings, sft_steps};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::base::sft_row;
-use super::rl::{pair_tokens, reinforce};
+use super::rl::{Extent, pair_tokens, reinforce};
+use super::text::sft_row;
 use super::{Chain, Work, ended, room};
 use crate::error::{Outcome, fail};
 use crate::folder::{answer, load};
@@ -77,7 +77,7 @@ fn reasoning_rl(chain: &mut Chain) -> Outcome<()> {
     let Some(work) = chain.begin("r1_rl")? else { return Ok(()) };
     let recipe = chain.recipe.r1.rl.clone();
     let weights = chain.load_weights("r1_cold_start")?;
-    let (weights, usage) = reinforce(chain, &work, weights, &recipe, None, None)?;
+    let (weights, usage) = reinforce(chain, &work, weights, &recipe, Extent::default())?;
     chain.finish_model(work, &weights, usage)
 }
 
@@ -178,7 +178,8 @@ fn all_scenarios(chain: &mut Chain) -> Outcome<()> {
     let r = chain.recipe.r1.clone();
     let weights = chain.load_weights("r1_sft")?;
     let reward_model = train_reward_model(chain, weights.clone())?;
-    let (weights, usage) = reinforce(chain, &work, weights, &r.rl_all, Some(&reward_model), None)?;
+    let judged = Extent { reward_model: Some(&reward_model), budget: None };
+    let (weights, usage) = reinforce(chain, &work, weights, &r.rl_all, judged)?;
     chain.finish_model(work, &weights, usage)
 }
 
@@ -233,13 +234,12 @@ pub fn fine_tune(
     let purpose = format!("{}/order", work.dir.name());
     let spec = weights.spec.clone();
     let mut learner = chain.learner(weights);
-    let usage =
-        run(&work.dir, &mut learner, &mut Extra::default(), Length::Steps(steps), &mut chain.ui, |learner, _, step| {
-            let batch = sft_batch(&examples, recipe, seed, &purpose, step);
-            let settings = sft_settings(recipe, step, steps, lanes);
-            learner.step(&batch, &settings).map(|report| sft_row(&report, &settings, &spec))
-        })
-        .map_err(ended)?;
+    let mut step = |learner: &mut Learner, step: u64| {
+        let batch = sft_batch(&examples, recipe, seed, &purpose, step);
+        let settings = sft_settings(recipe, step, steps, lanes);
+        learner.step(&batch, &settings).map(|report| sft_row(&report, &settings, &spec))
+    };
+    let usage = run(&work.dir, &mut learner, &mut step, Length::Steps(steps), &mut chain.ui).map_err(ended)?;
     Ok((learner.weights, usage))
 }
 

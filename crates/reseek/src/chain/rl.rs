@@ -1,214 +1,229 @@
-//! Stages of reinforcement learning: the prompts, the rewards and the loop around the GRPO step.
+//! Stages of reinforcement learning: the questions, the reference, and rollout and update in turn.
 
+use std::borrow::Cow;
+
+use reseek_data::Problems;
 use reseek_engine::Completion;
 use reseek_model::{Model, Weights};
-use reseek_rl::{Grade, RewardModel, RlError, StepName, StepReport, grpo_step};
+use reseek_rl::rewards::{Answer, Question, grade};
+use reseek_rl::{RewardModel, RolloutReport, StepName, UpdateReport, UpdateSettings, rollout, update};
 use reseek_spec::{ModelSpec, RlRecipe};
-use reseek_tasks::{Language, Problem, accuracy, format, general, language_share_quoting, reasoning};
+use reseek_tasks::general;
 use reseek_tensor::random::Stream;
 use reseek_text::{Special, Tokenizer};
-use reseek_train::{Extra, Learner, Length, StepRow, Usage, run};
+use reseek_train::{Extra, Learner, Length, StepRow, Steps, Usage, run};
 use serde_json::{Map, json};
 
+use super::step::StepError;
 use super::{Chain, Work, ended};
 use crate::error::{Outcome, fail};
 use crate::folder::answer;
-use crate::style::{prompt, style_of};
-
-/// What a question asks for, and so how an answer is graded.
-enum Ask {
-    /// Verified by rule.
-    Reasoning(Box<Problem>),
-    /// Graded by the learned reward model.
-    General { prompt: String, language: Language },
-}
+use crate::style::{Style, prompt, style_of};
 
 /// R1-Zero: GRPO straight on the base model.
 pub fn zero(chain: &mut Chain) -> Outcome<()> {
     let Some(work) = chain.begin("zero")? else { return Ok(()) };
     let recipe = chain.recipe.zero.clone();
     let weights = chain.load_weights("extend")?;
-    let (weights, usage) = reinforce(chain, &work, weights, &recipe, None, None)?;
+    let (weights, usage) = reinforce(chain, &work, weights, &recipe, Extent::default())?;
     chain.finish_model(work, &weights, usage)
 }
 
-/// Runs a stage of RL on `weights`; with `budget`, for that many operations and the recipe's steps at most.
+/// What a stage of RL has beside its recipe.
+#[derive(Clone, Copy, Default)]
+pub struct Extent<'a> {
+    /// The judge of general answers.
+    pub reward_model: Option<&'a RewardModel>,
+    /// Operations that end it; the recipe's steps are then the most.
+    pub budget: Option<f64>,
+}
+
+/// Runs a stage of RL on `weights`.
 pub fn reinforce(
     chain: &mut Chain,
     work: &Work,
     weights: Weights,
     recipe: &RlRecipe,
-    reward_model: Option<&RewardModel>,
-    budget: Option<f64>,
+    extent: Extent,
 ) -> Outcome<(Weights, Usage)> {
     let tokenizer = chain.tokenizer()?;
-    let eos = tokenizer.special(Special::Eos)?;
-    let stage = work.dir.name().to_string();
-    let style = style_of(&stage);
-    let (seed, lanes, problems) = (chain.seed, chain.recipe.pretrain.lanes, chain.problems.clone());
-    let spec = weights.spec.clone();
     let most = recipe.steps as u64;
-    let length = budget.map_or(Length::Steps(most), |budget| Length::Operations { budget, most });
+    let length = extent.budget.map_or(Length::Steps(most), |budget| Length::Operations { budget, most });
+    let mut stage = RlStage {
+        asker: Asker {
+            problems: &chain.problems.clone(),
+            tokenizer: &tokenizer,
+            style: style_of(work.dir.name()),
+            stage: work.dir.name(),
+            seed: chain.seed,
+            context: weights.spec.max_position_embeddings,
+        },
+        recipe,
+        reward_model: extent.reward_model,
+        stop: tokenizer.special(Special::Eos)?,
+        lanes: chain.recipe.pretrain.lanes,
+        reference: None,
+    };
     let mut learner = chain.learner(weights);
-    let mut extra = Extra::default();
-    let mut reference: Option<Model> = None;
-    let usage = run(&work.dir, &mut learner, &mut extra, length, &mut chain.ui, |learner, extra, step| {
+    let usage = run(&work.dir, &mut learner, &mut stage, length, &mut chain.ui).map_err(ended)?;
+    Ok((learner.weights, usage))
+}
+
+struct RlStage<'a> {
+    asker: Asker<'a>,
+    recipe: &'a RlRecipe,
+    reward_model: Option<&'a RewardModel>,
+    /// The token that ends an answer.
+    stop: u32,
+    lanes: usize,
+    reference: Option<Reference>,
+}
+
+/// The policy of some steps ago, to which the KL term holds: its values, and the same as a model.
+struct Reference {
+    weights: Weights,
+    model: Model,
+}
+
+const REFERENCE: &str = "reference";
+const REFERENCE_BIASES: &str = "reference_biases";
+
+impl Steps for RlStage<'_> {
+    type Error = StepError;
+
+    fn step(&mut self, learner: &mut Learner, step: u64) -> Result<StepRow, StepError> {
+        let recipe = self.recipe;
         let fresh = step.is_multiple_of(recipe.reference_interval as u64);
         if fresh {
-            extra.buffers.insert(REFERENCE.to_string(), learner.weights.data.clone());
-            extra.buffers.insert(REFERENCE_BIASES.to_string(), learner.weights.buffers.clone());
+            self.reference = Some(Reference::new(learner.weights.clone()));
         }
-        if fresh || reference.is_none() {
-            reference = Some(reference_model(learner, extra));
-        }
-        let draw = |i: u64| {
-            let mut attempts = (0..ATTEMPTS).map(|attempt| {
-                let ask = ask(&problems, seed, &stage, recipe, step, i, attempt);
-                prompt(&tokenizer, style, ask.text()).map(|prompt| (ask, prompt))
-            });
-            // A question that fills the context gives way to another one.
-            let fits = |drawn: &Outcome<(Ask, Vec<u32>)>| {
-                drawn.as_ref().map_or(true, |(_, prompt)| prompt.len() < spec.max_position_embeddings)
+        let questions = self.asker.questions(recipe, step)?;
+        let (questions, prompts): (Vec<Question>, Vec<Vec<u32>>) = questions.into_iter().unzip();
+        let prompt_tokens = prompts.iter().map(Vec::len).sum::<usize>();
+        let grade = |i: usize, prompt: &[u32], completion: &Completion| {
+            let text = self.asker.tokenizer.decode_visible(&completion.tokens);
+            let answer = Answer {
+                question: &questions[i],
+                prompt,
+                tokens: &completion.tokens,
+                text: &text,
+                reward_model: self.reward_model,
             };
-            attempts.find(fits).unwrap_or_else(|| fail(format!(
-                "no problem of {ATTEMPTS} fits into the model's context of {} tokens. Raise pretrain.seq_len, or give shorter \
-                 problems.",
-                spec.max_position_embeddings
-            )))
+            grade(&answer, &recipe.rewards)
         };
-        let drawn: Vec<(Ask, Vec<u32>)> =
-            (0..recipe.questions as u64).map(draw).collect::<Outcome<_>>().map_err(text_error)?;
-        let (asks, prompts): (Vec<Ask>, Vec<Vec<u32>>) = drawn.into_iter().unzip();
-        let name = StepName {
-            seed,
-            stage: &stage,
-            step,
-            fresh_reference: fresh,
-            lr: recipe.lr * ((step + 1) as f64 / recipe.warmup_steps.max(1) as f64).min(1.0),
-            lanes,
-        };
-        let grade = |i: usize, completion: &Completion| {
-            grade(&asks[i], completion, &tokenizer, recipe, &prompts[i], reward_model)
-        };
-        let reference = (recipe.kl_beta > 0.0).then_some(reference.as_ref()).flatten();
-        let report = grpo_step(learner, reference, &prompts, grade, eos, recipe, &name)?;
-        Ok::<_, RlError>(row(&report, &name, &spec, prompts.iter().map(Vec::len).sum::<usize>()))
-    })
-    .map_err(ended)?;
-    Ok((learner.weights, usage))
+        let name = StepName { seed: self.asker.seed, stage: self.asker.stage, step };
+        let rollout = rollout(learner, prompts, self.stop, recipe, &name, grade)?;
+
+        let lr = recipe.lr * ((step + 1) as f64 / recipe.warmup_steps.max(1) as f64).min(1.0);
+        let settings = UpdateSettings::new(recipe, lr, self.lanes, fresh)?;
+        let reference = self.reference.as_ref().filter(|_| recipe.kl_beta > 0.0);
+        let updated = update(learner, reference.map(|reference| &reference.model), &rollout, &settings, &name)?;
+        Ok(row(&rollout.report(), &updated, lr, &learner.weights.spec, prompt_tokens))
+    }
+
+    fn save(&self) -> Extra<'_> {
+        let buffers = self
+            .reference
+            .iter()
+            .flat_map(|Reference { weights, .. }| [(REFERENCE, &weights.data), (REFERENCE_BIASES, &weights.buffers)]);
+        let buffers = buffers.map(|(name, values)| (name.to_string(), Cow::Borrowed(values.as_slice()))).collect();
+        Extra { buffers, ..Extra::default() }
+    }
+
+    fn restore(&mut self, learner: &Learner, mut saved: Extra<'static>) -> Result<(), StepError> {
+        let mut weights = learner.weights.clone();
+        if let (Some(data), Some(biases)) = (saved.buffers.remove(REFERENCE), saved.buffers.remove(REFERENCE_BIASES)) {
+            weights.data.copy_from_slice(&data);
+            weights.buffers.copy_from_slice(&biases);
+        }
+        self.reference = Some(Reference::new(weights));
+        Ok(())
+    }
+}
+
+impl Reference {
+    fn new(weights: Weights) -> Self {
+        Self { model: Model::forward_only(&weights), weights }
+    }
+}
+
+/// Draws the questions of a stage.
+struct Asker<'a> {
+    problems: &'a Problems,
+    tokenizer: &'a Tokenizer,
+    /// How the policy is asked.
+    style: Style,
+    stage: &'a str,
+    seed: u64,
+    /// The model's context, in tokens.
+    context: usize,
 }
 
 /// Problems that are tried for one question before the stage gives up.
 const ATTEMPTS: u64 = 1000;
 
-const REFERENCE: &str = "reference";
-const REFERENCE_BIASES: &str = "reference_biases";
-
-fn reference_model(learner: &Learner, extra: &Extra) -> Model {
-    let mut weights = learner.weights.clone();
-    if let (Some(data), Some(biases)) = (extra.buffers.get(REFERENCE), extra.buffers.get(REFERENCE_BIASES)) {
-        weights.data.copy_from_slice(data);
-        weights.buffers.copy_from_slice(biases);
+impl Asker<'_> {
+    /// The questions of a step, each with its prompt.
+    fn questions(&self, recipe: &RlRecipe, step: u64) -> Result<Vec<(Question, Vec<u32>)>, StepError> {
+        let one = |i| self.question(recipe, step, i).map_err(StepError::Question);
+        (0..recipe.questions as u64).map(one).collect()
     }
-    Model::forward_only(&weights)
-}
 
-fn ask(
-    problems: &reseek_data::Problems,
-    seed: u64,
-    stage: &str,
-    recipe: &RlRecipe,
-    step: u64,
-    i: u64,
-    attempt: u64,
-) -> Ask {
-    let index = step * recipe.questions as u64 + i;
-    let general_turn = step as usize + recipe.preference_steps >= recipe.steps;
-    let mut stream = Stream::new(seed, &format!("{stage}/ask"), step, i);
-    if general_turn && stream.uniform() < recipe.general_share {
-        let exchange = general(seed, stage, index);
-        return Ask::General { prompt: exchange.prompt, language: exchange.language };
-    }
-    Ask::Reasoning(Box::new(problems.train(seed, &format!("{stage}/{attempt}"), index)))
-}
-
-impl Ask {
-    fn text(&self) -> &str {
-        match self {
-            Ask::Reasoning(problem) => &problem.question,
-            Ask::General { prompt, .. } => prompt,
+    /// Question `i` of a step: one that fills the context gives way to another.
+    fn question(&self, recipe: &RlRecipe, step: u64, i: u64) -> Outcome<(Question, Vec<u32>)> {
+        for attempt in 0..ATTEMPTS {
+            let question = self.draw(recipe, step, i, attempt);
+            let prompt = prompt(self.tokenizer, self.style, question.text())?;
+            if prompt.len() < self.context {
+                return Ok((question, prompt));
+            }
         }
+        fail(format!(
+            "no problem of {ATTEMPTS} fits into the model's context of {} tokens. Raise pretrain.seq_len, or give shorter problems.",
+            self.context
+        ))
+    }
+
+    fn draw(&self, recipe: &RlRecipe, step: u64, i: u64, attempt: u64) -> Question {
+        let Asker { problems, stage, seed, .. } = *self;
+        let index = step * recipe.questions as u64 + i;
+        let general_turn = step as usize + recipe.preference_steps >= recipe.steps;
+        let mut stream = Stream::new(seed, &format!("{stage}/ask"), step, i);
+        if general_turn && stream.uniform() < recipe.general_share {
+            let exchange = general(seed, stage, index);
+            return Question::General { prompt: exchange.prompt, language: exchange.language };
+        }
+        Question::Problem(Box::new(problems.train(seed, &format!("{stage}/{attempt}"), index)))
     }
 }
 
-fn grade(
-    ask: &Ask,
-    completion: &Completion,
-    tokenizer: &Tokenizer,
-    recipe: &RlRecipe,
-    prompt: &[u32],
-    reward_model: Option<&RewardModel>,
-) -> Grade {
-    let text = tokenizer.decode_visible(&completion.tokens);
-    match ask {
-        Ask::Reasoning(problem) => {
-            let language = language_share_quoting(reasoning(&text), problem.language, &problem.question);
-            let accuracy = accuracy(&text, problem).reward().map(f64::from);
-            let format = f64::from(u8::from(format(&text)));
-            let reward = accuracy.map(|accuracy| {
-                recipe.accuracy_weight * accuracy + recipe.format_weight * format + recipe.language_weight * language
-            });
-            Grade { reward, accuracy, format, language }
-        }
-        Ask::General { prompt: question, language } => {
-            let language = language_share_quoting(&text, *language, question);
-            let score = reward_model.map(|model| model.score(&[prompt, &completion.tokens].concat()).tanh() as f64);
-            let reward = score.map(|score| recipe.preference_weight * score + recipe.language_weight * language);
-            Grade { reward, accuracy: None, format: 1.0, language }
-        }
-    }
-}
-
-fn row(report: &StepReport, name: &StepName, spec: &ModelSpec, prompt_tokens: usize) -> StepRow {
-    let mut metrics = Map::new();
-    let numbers = [
-        ("lr", name.lr),
-        ("loss", report.loss),
-        ("reward", report.reward),
-        ("reward_std", report.reward_std),
-        ("accuracy", report.accuracy),
-        ("format", report.format),
-        ("language", report.language),
-        ("response_length", report.response_length),
-        ("truncated", report.truncated),
-        ("entropy", report.entropy),
-        ("kl", report.kl),
-        ("clip_fraction", report.clip_fraction),
-        ("ratio_max_first", 1.0 + report.first_ratio_gap),
-        ("frac_reward_zero_std", report.frac_reward_zero_std),
-        ("grad_norm", report.grad_norm),
+fn row(rollout: &RolloutReport, updated: &UpdateReport, lr: f64, spec: &ModelSpec, prompt_tokens: usize) -> StepRow {
+    let tokens = rollout.sampled_tokens + updated.trained_rows;
+    let mut metrics = Map::from_iter([("tokens".to_string(), json!(tokens))]);
+    let before = [("lr", lr), ("loss", updated.loss), ("reward", rollout.reward), ("reward_std", rollout.reward_std)];
+    let after = [
+        ("response_length", rollout.response_length),
+        ("truncated", rollout.truncated),
+        ("entropy", updated.entropy),
+        ("kl", updated.kl),
+        ("clip_fraction", updated.clip_fraction),
+        ("ratio_max_first", 1.0 + updated.first_ratio_gap),
+        ("frac_reward_zero_std", rollout.frac_reward_zero_std),
+        ("grad_norm", updated.grad_norm),
     ];
-    metrics.insert("tokens".into(), json!(report.sampled_tokens + report.trained_rows));
-    numbers.into_iter().for_each(|(key, value)| {
+    let numbers = before.into_iter().chain(rollout.rewards.iter().copied()).chain(after);
+    numbers.for_each(|(key, value)| {
         metrics.insert(key.into(), json!(value));
     });
     // Where a reward model grades a part, the mean moves with that part's share: each kind is a curve of its own.
-    if let Some(learned) = report.reward_learned {
+    if let Some(learned) = rollout.reward_learned {
         metrics.insert("reward_learned".into(), json!(learned));
-        metrics.insert("reward_verified".into(), json!(report.reward_verified));
+        metrics.insert("reward_verified".into(), json!(rollout.reward_verified));
     }
     // Sampling and the reference are one forward pass each, an update is three.
     let forward = spec.forward_flops_per_token(64.0);
-    let flops = forward * (report.sampled_tokens + prompt_tokens + 4 * report.trained_rows) as f64;
-    StepRow { metrics, tokens: (report.sampled_tokens + report.trained_rows) as u64, flops }
-}
-
-fn text_error(failure: crate::error::Failure) -> RlError {
-    let message = match failure {
-        crate::error::Failure::Error(message) | crate::error::Failure::Interrupted(message) => message,
-        crate::error::Failure::No => "refused".to_string(),
-    };
-    RlError::Prompt { message }
+    let flops = forward * (rollout.sampled_tokens + prompt_tokens + 4 * updated.trained_rows) as f64;
+    StepRow { metrics, tokens: tokens as u64, flops }
 }
 
 /// The tokens of a pair's answers, for the reward model.

@@ -202,5 +202,8 @@ fn resolved(scale: Scale, mut layers: Vec<Layer>, args: &ConfigArgs) -> Outcome<
     }
     let resolved = resolve(scale, &layers, &args.set)?;
     task_mix(&resolved.recipe.tasks)?;
+    for (section, rl) in resolved.recipe.rl_stages() {
+        reseek_rl::check(rl).or_else(|error| fail(format!("{section}: {error}")))?;
+    }
     Ok(resolved)
 }

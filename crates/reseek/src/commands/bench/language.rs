@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use reseek_engine::{Completion, GenerateOptions, Request, Sampling, StreamName, generate};
 use reseek_model::{Model, Weights};
-use reseek_rl::{Grade, StepName, grpo_step};
+use reseek_rl::{Rewards, StepName, UpdateSettings, rollout, update};
 use reseek_spec::{RlRecipe, Scale, resolve};
 use reseek_store::peak_memory_bytes;
 use reseek_tensor::dtype::Dtype;
@@ -105,6 +105,7 @@ pub fn grpo(setting: &Setting) -> Outcome<Value> {
     let reference = Model::forward_only(&weights);
     let (moments, lanes) = (Dtype::F32, threads());
     let mut learner = Learner::with_moments(weights, moments);
+    let settings = UpdateSettings::new(&recipe, 1e-6, lanes, false)?;
     // No token ends a completion.
     let stop = u32::MAX;
     // Of every step: tokens sampled, and operations.
@@ -112,7 +113,7 @@ pub fn grpo(setting: &Setting) -> Outcome<Value> {
     let mut run = || -> Outcome<()> {
         let questions = questions(recipe.questions, step, tokenizer.as_ref(), vocab)?;
         let (prompts, sums): (Vec<Vec<u32>>, Vec<String>) = questions.into_iter().unzip();
-        let grade = |prompt: usize, completion: &Completion| {
+        let grade = |prompt: usize, _: &[u32], completion: &Completion| {
             let reward = match &tokenizer {
                 Some(tokenizer) => {
                     let text = tokenizer.decode_visible(&completion.tokens);
@@ -120,13 +121,14 @@ pub fn grpo(setting: &Setting) -> Outcome<Value> {
                 }
                 None => completion.tokens.iter().map(|&token| f64::from(token % 7)).sum(),
             };
-            Grade { reward: Some(reward), accuracy: None, format: 0.0, language: 0.0 }
+            Rewards { total: Some(reward), ..Rewards::default() }
         };
-        let name = StepName { seed: 1, stage: "bench", step, fresh_reference: false, lr: 1e-6, lanes };
+        let name = StepName { seed: 1, stage: "bench", step };
         step += 1;
-        let report = grpo_step(&mut learner, Some(&reference), &prompts, grade, stop, &recipe, &name)?;
-        let passes = report.sampled_tokens + 4 * report.trained_rows;
-        work.borrow_mut().push((report.sampled_tokens as f64, forward * passes as f64));
+        let rollout = rollout(&learner, prompts, stop, &recipe, &name, grade)?;
+        let updated = update(&mut learner, Some(&reference), &rollout, &settings, &name)?;
+        let sampled = rollout.report().sampled_tokens;
+        work.borrow_mut().push((sampled as f64, forward * (sampled + 4 * updated.trained_rows) as f64));
         Ok(())
     };
     let step_s = timed(&mut run)?;

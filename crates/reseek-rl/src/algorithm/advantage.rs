@@ -2,7 +2,7 @@
 
 /// Advantages of one group's rewards. A sample without a reward (its answer could not be verified, or the verifier itself failed)
 /// stays out of the statistics and gets advantage 0, so that an outage never becomes a gradient.
-pub fn advantages(rewards: &[Option<f64>]) -> Vec<f32> {
+pub fn relative_to_the_group(rewards: &[Option<f64>]) -> Vec<f32> {
     let (mean, std) = mean_std(rewards);
     rewards.iter().map(|r| r.map_or(0.0, |r| ((r - mean) / (std + 1e-4)) as f32)).collect()
 }
@@ -29,7 +29,7 @@ mod tests {
     #[test]
     fn advantages_are_relative_to_the_group() {
         let check = |rewards: &[Option<f64>], expect: &[f32]| {
-            for (a, e) in advantages(rewards).iter().zip(expect) {
+            for (a, e) in relative_to_the_group(rewards).iter().zip(expect) {
                 assert!((a - e).abs() < 1e-5, "{rewards:?}: {a} for {e}");
             }
         };
