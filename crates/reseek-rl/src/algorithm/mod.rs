@@ -83,3 +83,48 @@ impl Algorithm {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The slope that a loss says it has is that of its value, for every algorithm and on both sides of the clip.
+    #[test]
+    fn gradients_are_derivatives() {
+        let settings = TermSettings { clip_epsilon: 0.2, kl_beta: 0.04 };
+        let logprobs = [-0.5f32, -2.0, -0.1, -3.0, -1.0];
+        for algorithm in TABLE {
+            for (advantage, old) in
+                [(-1.3, [-0.6, -1.9, -0.2, -3.2, -1.1]), (0.4, [-0.6, -1.9, -1.0, -1.0, -1.1]), (0.7, [-2.0; 5])]
+            {
+                let known = old.map(|old| Known { old, reference: old - 0.3, advantage, share: 0.125 });
+                let loss = |logprobs: &[f32]| {
+                    algorithm.sequence(logprobs, &known, &settings).iter().map(|term| term.loss as f64).sum::<f64>()
+                };
+                let terms = algorithm.sequence(&logprobs, &known, &settings);
+                for (i, term) in terms.iter().enumerate() {
+                    let moved = |by: f32| {
+                        let mut moved = logprobs;
+                        moved[i] += by;
+                        loss(&moved)
+                    };
+                    let slope = (moved(1e-2) - moved(-1e-2)) / 2e-2;
+                    let gap = (term.gradient as f64 - slope).abs();
+                    assert!(gap < 3e-4, "{}, A {advantage}, token {i}: {} for {slope}", algorithm.name, term.gradient);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn names_are_found_and_others_refused() {
+        let mut recipe = reseek_spec::resolve(reseek_spec::Scale::Smoke, &[], &[]).unwrap().recipe.zero;
+        for algorithm in TABLE {
+            recipe.algorithm = algorithm.name.to_string();
+            assert_eq!(of(&recipe).unwrap().name, algorithm.name);
+        }
+        recipe.algorithm = "gpro".to_string();
+        let error = of(&recipe).unwrap_err().to_string();
+        assert!(error.contains("no algorithm is called gpro. The nearest is grpo"), "{error}");
+    }
+}

@@ -2,6 +2,7 @@
 
 use reseek_engine::Completion;
 use reseek_model::Model;
+use reseek_rl::algorithm::TABLE;
 use reseek_rl::{Rewards, UpdateSettings};
 use reseek_spec::RlRecipe;
 use reseek_train::Learner;
@@ -16,8 +17,8 @@ fn pulls_its_arm(prompt: usize, completion: &Completion) -> bool {
 #[test]
 fn a_bandit_is_learnt_in_a_few_steps() {
     for (what, spec) in specs() {
-        for minibatches in [1, 2] {
-            let recipe = RlRecipe { minibatches, ..recipe() };
+        for (minibatches, algorithm) in [1, 2].into_iter().flat_map(|n| TABLE.map(|algorithm| (n, algorithm.name))) {
+            let recipe = RlRecipe { minibatches, algorithm: algorithm.to_string(), ..recipe() };
             let mut policy = policy(spec.clone());
             let reports: Vec<_> = (0..40)
                 .map(|i| {
@@ -26,11 +27,15 @@ fn a_bandit_is_learnt_in_a_few_steps() {
                 })
                 .collect();
             let (first, last) = (&reports[0], &reports[36..]);
-            assert!((first.rollout.reward - 0.5).abs() < 0.3, "{what}: reward {} at first", first.rollout.reward);
+            assert!(
+                (first.rollout.reward - 0.5).abs() < 0.3,
+                "{what}, {algorithm}: reward {} at first",
+                first.rollout.reward
+            );
             let reward = last.iter().map(|r| r.rollout.reward).sum::<f64>() / last.len() as f64;
-            assert!(reward > 0.9, "{what}, {minibatches} mini-batches: reward {reward} at last");
+            assert!(reward > 0.9, "{what}, {algorithm}, {minibatches} mini-batches: reward {reward} at last");
             // Sampler and trainer are the same bits in every step, not in the first alone.
-            assert!(reports.iter().all(|r| r.update.first_ratio_gap == 0.0), "{what}: off-policy");
+            assert!(reports.iter().all(|r| r.update.first_ratio_gap == 0.0), "{what}, {algorithm}: off-policy");
             assert!(last[0].update.entropy < first.update.entropy);
         }
     }
