@@ -8,6 +8,7 @@
 
 pub mod advantage;
 mod grpo;
+mod gspo;
 pub mod ratio;
 pub mod reduction;
 pub mod term;
@@ -36,7 +37,7 @@ pub struct Algorithm {
 }
 
 /// Every algorithm that a recipe may name.
-pub const TABLE: [&Algorithm; 1] = [&grpo::GRPO];
+pub const TABLE: [&Algorithm; 2] = [&grpo::GRPO, &gspo::GSPO];
 
 /// The algorithm that `recipe` names.
 ///

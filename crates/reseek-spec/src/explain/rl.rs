@@ -7,10 +7,10 @@ pub(super) const RL: Section = Section {
     entries: &[
         Entry {
             key: "{rl}.algorithm",
-            what: "What is minimised: advantage, ratio, term and reduction in one name, grpo.",
+            what: "What is minimised: grpo, or gspo, whose ratio is a whole sequence's and whose clip_epsilon is far smaller (its paper has 3e-4).",
             unit: "none",
             paper: "GRPO",
-            from: "R1 report, 2.2.1",
+            from: "R1 report, 2.2.1; GSPO is arXiv 2507.18071",
             known_as: &["loss_type", "adv_estimator", "advantage_estimator", "importance_sampling_level"],
         },
         Entry {
