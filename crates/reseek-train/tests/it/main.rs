@@ -4,6 +4,7 @@ mod common;
 mod lanes;
 mod objective;
 mod optimizer;
+mod pair_loss;
 mod schedule;
 mod session;
 mod step;
