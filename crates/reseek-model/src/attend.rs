@@ -6,8 +6,8 @@ use reseek_tensor::attention::{
     AttentionCache, AttentionShape, attention_backward, attention_cached, attention_forward,
 };
 use reseek_tensor::buffer::Buffer;
+use reseek_tensor::elementwise::add;
 
-use crate::part::add;
 use crate::rows::Rows;
 
 /// Outputs [n, h, d_v] and log-sum-exps [n, h] of queries [n, h, d_qk] over keys [n, g, d_qk] and values [n, g, d_v].
@@ -60,7 +60,9 @@ pub(crate) fn attend_backward(
             attention_backward(dq, dk, dv, d_o, q, &k[of_k], &v[of_v], o, lse, shape);
             continue;
         };
-        let (k, v) = (join(k, &prefix, &own, k_width), join(v, &prefix, &own, v_width));
+        // Rows of the prefix, then the segment's own.
+        let join = |x: &[f32], width| Buffer::joined([&x[times(&prefix, width)], &x[times(&own, width)]]);
+        let (k, v) = (join(k, k_width), join(v, v_width));
         let (mut dk_seen, mut dv_seen) = (Buffer::new(k.len()), Buffer::new(v.len()));
         attention_backward(dq, &mut dk_seen, &mut dv_seen, d_o, q, &k, &v, o, lse, shape);
         for (all, seen, width) in [(&mut dk, dk_seen, k_width), (&mut dv, dv_seen, v_width)] {
@@ -91,13 +93,4 @@ impl Widths {
 /// Where rows of `width` values lie.
 fn times(rows: &Range<usize>, width: usize) -> Range<usize> {
     rows.start * width..rows.end * width
-}
-
-/// Rows of the prefix, then a segment's own.
-fn join(x: &[f32], prefix: &Range<usize>, own: &Range<usize>, width: usize) -> Buffer {
-    let mut out = Buffer::new((prefix.len() + own.len()) * width);
-    let (first, second) = out.split_at_mut(prefix.len() * width);
-    first.copy_from_slice(&x[times(prefix, width)]);
-    second.copy_from_slice(&x[times(own, width)]);
-    out
 }

@@ -3,6 +3,7 @@
 
 use reseek_tensor::buffer::Buffer;
 use reseek_tensor::dtype::Dtype;
+use reseek_tensor::elementwise::add;
 use reseek_tensor::matmul::Accumulate;
 use reseek_tensor::operand::Operand;
 
@@ -11,7 +12,7 @@ use crate::cache::{CacheMode, LayerCache};
 use crate::gqa::{Gqa, GqaSaved};
 use crate::mla::{Mla, MlaSaved};
 use crate::moe::{Mlp, MlpSaved, Moe, MoeSaved};
-use crate::part::{Norm, add};
+use crate::part::Norm;
 use crate::rows::Pass;
 use crate::weights::Source;
 

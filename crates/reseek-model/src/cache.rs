@@ -54,8 +54,11 @@ impl KvCache {
     /// Empties `slot`, keeping its memory.
     pub fn clear(&mut self, slot: usize) {
         self.lens[slot] = 0;
-        let caches = self.layers.iter_mut().filter_map(|layer| layer.slots[slot].as_mut());
-        caches.for_each(|cache| cache.truncate(0));
+        for layer in &mut self.layers {
+            if let Some(cache) = &mut layer.slots[slot] {
+                cache.truncate(0);
+            }
+        }
     }
 
     /// Makes `to` hold what `from` holds: one prompt, prefilled once, serves a whole group of samples.

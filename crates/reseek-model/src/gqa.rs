@@ -7,6 +7,7 @@ use reseek_spec::ModelSpec;
 use reseek_tensor::attention::AttentionShape;
 use reseek_tensor::buffer::Buffer;
 use reseek_tensor::dtype::Dtype;
+use reseek_tensor::heads::Heads;
 use reseek_tensor::matmul::Accumulate;
 use reseek_tensor::operand::Operand;
 use reseek_tensor::rope::{RopeDirection, RopeStyle, rope};
@@ -131,7 +132,7 @@ impl Gqa {
     }
 
     fn rotate(&self, x: &mut [f32], heads: usize, pass: Pass, direction: RopeDirection) {
-        let d = self.shape.d_qk;
-        rope(x, &pass.rows.positions, pass.rope, heads, heads * d, d, 0, RopeStyle::HalfSplit, direction);
+        let heads = Heads::whole(heads, self.shape.d_qk).part(0, pass.rope.rope_dim());
+        rope(x, &pass.rows.positions, pass.rope, heads, RopeStyle::HalfSplit, direction);
     }
 }

@@ -19,18 +19,17 @@
 mod attend;
 mod block;
 mod cache;
+mod dispatch;
 mod gqa;
 mod mla;
 mod moe;
 mod mtp;
 mod part;
-mod router;
 mod rows;
 mod transformer;
 mod weights;
 
 pub use cache::{CacheMode, KvCache};
-pub use router::{Routing, balance_loss, expert_counts, route, route_backward};
 pub use rows::Rows;
 pub use transformer::{Activations, Model, OutputGradients};
 pub use weights::{Layout, Weights};

@@ -12,13 +12,15 @@ use reseek_tensor::buffer::Buffer;
 use reseek_tensor::compute::Compute;
 use reseek_tensor::dtype::Dtype;
 use reseek_tensor::matmul::{Accumulate, Packed, grouped_matmul, grouped_matmul_tn_parts};
-use reseek_tensor::operand::{Left, Operand};
-use reseek_tensor::permute::gather_add_rows;
+use reseek_tensor::operand::Operand;
+use reseek_tensor::routing::{
+    Gate, Routing, balance_loss, balance_loss_backward, expert_counts, route, route_backward,
+};
 use reseek_tensor::swiglu::{RowWeights, SwiGluBackward, swiglu_backward, swiglu_forward};
 
 use crate::Weights;
+use crate::dispatch::{ByExpert, Dispatch};
 use crate::part::{GateUp, Matrix, disjoint};
-use crate::router::{Routing, balance_loss, expert_counts, route, route_backward};
 use crate::rows::spans;
 use crate::weights::Source;
 
@@ -70,8 +72,8 @@ impl Mlp {
 /// Routed experts, a shared expert and the gate.
 #[derive(Debug)]
 pub(crate) struct Moe {
-    spec: MoeSpec,
-    gate: Matrix,
+    gate: Gate,
+    gate_matrix: Matrix,
     bias: Vec<f32>,
     bias_range: Range<usize>,
     gate_up: Group<2>,
@@ -96,29 +98,25 @@ struct Group<const PARTS: usize> {
 #[derive(Debug)]
 pub(crate) struct MoeSaved {
     pub routing: Routing,
-    slots: Slots,
+    dispatch: Dispatch,
     gate_up: Buffer,
     shared: Option<MlpSaved>,
-}
-
-/// The permutation of tokens to experts.
-#[derive(Debug)]
-struct Slots {
-    /// Slots of expert j: offsets[j]..offsets[j + 1].
-    offsets: Vec<usize>,
-    /// Token of each slot, [s].
-    tokens: Vec<u32>,
-    /// Slot of each choice of each token, [n, k].
-    of_choice: Vec<u32>,
 }
 
 impl Moe {
     pub fn new(weights: Source, prefix: &str, spec: &MoeSpec) -> Self {
         let bias = format!("{prefix}.gate.e_score_correction_bias");
         Self {
-            spec: spec.clone(),
+            gate: Gate {
+                experts: spec.n_routed_experts,
+                experts_per_token: spec.num_experts_per_tok,
+                groups: spec.n_group,
+                groups_kept: spec.topk_group,
+                normalised: spec.norm_topk_prob,
+                scale: spec.routed_scaling_factor as f32,
+            },
             // V3 keeps the gate in higher precision (report, 3.3.1): a rounded score sends a token elsewhere.
-            gate: Matrix::in_format(weights, &format!("{prefix}.gate"), Dtype::F32),
+            gate_matrix: Matrix::in_format(weights, &format!("{prefix}.gate"), Dtype::F32),
             bias: weights.get(&bias).to_vec(),
             bias_range: weights.layout.range(&bias),
             gate_up: Group::new(weights, prefix, ["gate_proj", "up_proj"], spec.n_routed_experts),
@@ -128,7 +126,7 @@ impl Moe {
     }
 
     pub fn repack(&mut self, weights: &Weights) {
-        self.gate.repack(&weights.data);
+        self.gate_matrix.repack(&weights.data);
         self.bias.copy_from_slice(&weights.buffers[self.bias_range.clone()]);
         self.gate_up.repack(&weights.data);
         self.down.repack(&weights.data);
@@ -138,13 +136,13 @@ impl Moe {
     }
 
     pub fn forward(&self, x: &[f32], n: usize) -> (Buffer, MoeSaved) {
-        let (d, dtype) = (x.len() / n, self.down.compute.operand_dtype());
-        let routing = route(&self.gate.forward(&Operand::of(x, d, Dtype::F32), n), &self.bias, &self.spec);
-        let slots = Slots::new(&routing.experts, &self.spec);
+        let (d, dtype) = (self.down.out, self.down.compute.operand_dtype());
+        let routing = route(self.gate_matrix.forward(&Operand::of(x, d, Dtype::F32), n), &self.bias, self.gate);
+        let dispatch = Dispatch::new(&routing, self.gate);
         let x = Operand::of(x, d, dtype);
-        let gate_up = self.gate_up.forward(x.at(&slots.tokens), &slots.offsets);
+        let gate_up = self.gate_up.forward(&dispatch.dispatch(&x));
         let act = swiglu_forward(&gate_up, self.down.in_, dtype);
-        let y_slots = self.down.forward(act.left(), &slots.offsets);
+        let y_slots = self.down.forward(&dispatch.at_experts(act));
         let (mut y, shared) = match &self.shared {
             Some(shared) => {
                 let (y, saved) = shared.forward(&x, n);
@@ -152,8 +150,8 @@ impl Moe {
             }
             None => (Buffer::zeros(n * d), None),
         };
-        slots.combine(&mut y, &y_slots, Some(&routing.weights), d);
-        (y, MoeSaved { routing, slots, gate_up, shared })
+        dispatch.combine(&mut y, &y_slots, Some(&routing.weights), d);
+        (y, MoeSaved { routing, dispatch, gate_up, shared })
     }
 
     /// Adds to dx and to the gradients; the balance loss of each segment enters with `balance_weight` a row.
@@ -167,54 +165,47 @@ impl Moe {
         segments: &[usize],
         balance_weight: f32,
     ) {
-        let MoeSaved { routing, slots, gate_up, shared } = saved;
-        let d = dx.len() / (slots.of_choice.len() / self.spec.num_experts_per_tok);
-        let (width, dtype) = (self.down.in_, self.down.compute.operand_dtype());
+        let MoeSaved { routing, dispatch, gate_up, shared } = saved;
+        let (d, width, dtype) = (self.down.out, self.down.in_, self.down.compute.operand_dtype());
         let (x, dy) = (Operand::of(h, d, dtype), Operand::of(dy, d, dtype));
         if let (Some(mlp), Some(saved)) = (&self.shared, shared) {
             mlp.backward(dx, grads, &dy, &x, saved);
         }
-        let dy_slots = dy.at(&slots.tokens);
-        let mut dact = Buffer::new(gate_up.len() / 2);
-        grouped_matmul(&mut dact, dy_slots, &self.down.dgrad, &slots.offsets, Accumulate::Set);
+        let (x_slots, dy_slots) = (dispatch.dispatch(&x), dispatch.dispatch(&dy));
+        let dact = self.down.dgrad(&dy_slots);
 
         // y = Σ w·(W_down·act) = Σ W_down·(w·act), so dw = (W_downᵀ·dy)·act: no need to keep W_down·act.
-        let weights = slots.by_slot(&routing.weights);
+        let weights = dispatch.weights(&routing.weights);
         let mut of_slots = Buffer::new(weights.len());
         let rows = RowWeights { weights: &weights, dweights: &mut of_slots };
         let SwiGluBackward { y: act, dgate_up } = swiglu_backward(&dact, gate_up, width, dtype, Some(rows));
-        let dweights = slots.by_choice(&of_slots);
-        self.down.wgrad(grads, dy_slots, act.left(), &slots.offsets);
-        self.gate_up.wgrad(grads, dgate_up.left(), x.at(&slots.tokens), &slots.offsets);
-        let mut dx_slots = Buffer::new(slots.tokens.len() * d);
-        grouped_matmul(&mut dx_slots, &dgate_up, &self.gate_up.dgrad, &slots.offsets, Accumulate::Set);
-        slots.combine(dx, &dx_slots, None, d);
+        let dweights = dispatch.combine_weights(&of_slots);
+        let dgate_up = dispatch.at_experts(dgate_up);
+        self.down.wgrad(grads, &dy_slots, &act);
+        self.gate_up.wgrad(grads, &dgate_up, &x_slots.rows);
+        let dx_slots = self.gate_up.dgrad(&dgate_up);
+        dispatch.combine(dx, &dx_slots, None, d);
 
-        let mut dlogits = route_backward(&dweights, routing, &self.spec);
+        let mut dlogits = route_backward(&dweights, routing, self.gate);
         if balance_weight != 0.0 {
-            let (e, k) = (self.spec.n_routed_experts, self.spec.num_experts_per_tok);
             for (from, to) in spans(segments) {
-                let (scores, experts) = (&routing.scores[from * e..to * e], &routing.experts[from * k..to * k]);
                 let weight = balance_weight * (to - from) as f32;
-                balance_loss(scores, experts, Some(&mut dlogits[from * e..to * e]), weight, &self.spec);
+                balance_loss_backward(&mut dlogits, routing, from..to, weight, self.gate);
             }
         }
-        self.gate.backward(dx, Accumulate::Add, grads, &dlogits, &Operand::of(h, d, Dtype::F32));
+        self.gate_matrix.backward(dx, Accumulate::Add, grads, &dlogits, &Operand::of(h, d, Dtype::F32));
     }
 
     /// Σ_i f_i·P_i of each segment, weighted by its rows and summed: 1 a row when the load is even.
     pub fn balance(&self, saved: &MoeSaved, segments: &[usize]) -> f64 {
-        let (e, k) = (self.spec.n_routed_experts, self.spec.num_experts_per_tok);
-        let of_segment = |(from, to): (usize, usize)| {
-            let (scores, experts) = (&saved.routing.scores[from * e..to * e], &saved.routing.experts[from * k..to * k]);
-            balance_loss(scores, experts, None, 0.0, &self.spec) as f64 * (to - from) as f64
-        };
+        let of_segment =
+            |(from, to): (usize, usize)| balance_loss(&saved.routing, from..to, self.gate) as f64 * (to - from) as f64;
         spans(segments).map(of_segment).sum()
     }
 
     /// Tokens that each expert received.
     pub fn counts(&self, saved: &MoeSaved) -> Vec<u32> {
-        expert_counts(&saved.routing.experts, self.spec.n_routed_experts)
+        expert_counts(&saved.routing.experts, self.gate.experts)
     }
 
     /// Where the correction biases lie in the buffers.
@@ -245,65 +236,34 @@ impl<const PARTS: usize> Group<PARTS> {
 
     fn repack(&mut self, data: &[f32]) {
         let size = self.out * self.in_;
-        let mut w = Buffer::new(PARTS * size);
-        let mut dgrad = self.dgrad.iter_mut();
-        for (j, forward) in self.forward.iter_mut().enumerate() {
-            for (w, range) in w.chunks_exact_mut(size).zip(&self.ranges) {
-                w.copy_from_slice(&data[range.start + j * size..][..size]);
-            }
+        let of_expert =
+            |j: usize| Buffer::joined(self.ranges.each_ref().map(|range| &data[range.start + j * size..][..size]));
+        for (j, forward) in (0..).zip(&mut self.forward) {
+            let w = of_expert(j);
             forward.repack_transposed(&w);
-            if let Some(dgrad) = dgrad.next() {
+            if let Some(dgrad) = self.dgrad.get_mut(j) {
                 dgrad.repack_rows(&w);
             }
         }
     }
 
-    fn forward(&self, x: Left, offsets: &[usize]) -> Buffer {
-        let rows = offsets.last().copied().unwrap_or(0);
-        let mut y = Buffer::new(rows * PARTS * self.out);
-        grouped_matmul(&mut y, x, &self.forward, offsets, Accumulate::Set);
+    /// y [s, PARTS·out] from x [s, in].
+    fn forward(&self, x: &ByExpert) -> Buffer {
+        let mut y = Buffer::new(x.len() * PARTS * self.out);
+        grouped_matmul(&mut y, &x.rows, &self.forward, x.offsets, Accumulate::Set);
         y
     }
 
-    fn wgrad(&self, grads: &mut [f32], dy: Left, x: Left, offsets: &[usize]) {
+    /// The gradient of the input, [s, in].
+    fn dgrad(&self, dy: &ByExpert) -> Buffer {
+        let mut dx = Buffer::new(dy.len() * self.in_);
+        grouped_matmul(&mut dx, &dy.rows, &self.dgrad, dy.offsets, Accumulate::Set);
+        dx
+    }
+
+    /// The gradients of all experts' weights, from the rows that `dy` are the gradient for.
+    fn wgrad(&self, grads: &mut [f32], dy: &ByExpert, x: &Operand) {
         let dw = disjoint(grads, &self.ranges);
-        grouped_matmul_tn_parts(dw, dy, x, self.out, self.in_, offsets, self.compute);
-    }
-}
-
-impl Slots {
-    fn new(experts: &[u32], spec: &MoeSpec) -> Self {
-        let counts = expert_counts(experts, spec.n_routed_experts);
-        let mut offsets = vec![0];
-        counts.iter().for_each(|&c| offsets.push(offsets.last().unwrap() + c as usize));
-        let mut next = offsets.clone();
-        let mut tokens = vec![0; experts.len()];
-        let mut of_choice = vec![0; experts.len()];
-        for (choice, &expert) in experts.iter().enumerate() {
-            let slot = next[expert as usize];
-            next[expert as usize] += 1;
-            tokens[slot] = (choice / spec.num_experts_per_tok) as u32;
-            of_choice[choice] = slot as u32;
-        }
-        Self { offsets, tokens, of_choice }
-    }
-
-    /// Values of choices [n, k] in the order of the slots.
-    fn by_slot(&self, of_choices: &[f32]) -> Buffer {
-        let mut of_slots = Buffer::new(of_choices.len());
-        self.of_choice.iter().zip(of_choices).for_each(|(&slot, &value)| of_slots[slot as usize] = value);
-        of_slots
-    }
-
-    /// The reverse of [`Slots::by_slot`].
-    fn by_choice(&self, of_slots: &[f32]) -> Buffer {
-        let mut of_choices = Buffer::new(of_slots.len());
-        self.of_choice.iter().zip(&mut *of_choices).for_each(|(&slot, value)| *value = of_slots[slot as usize]);
-        of_choices
-    }
-
-    /// y[t] += Σ over t's choices of (weight ·) slots[choice], in order of preference: a row's bits depend on its token alone.
-    fn combine(&self, y: &mut [f32], slots: &[f32], weights: Option<&[f32]>, d: usize) {
-        gather_add_rows(y, slots, &self.of_choice, weights, d);
+        grouped_matmul_tn_parts(dw, &dy.rows, x, self.out, self.in_, dy.offsets, self.compute);
     }
 }

@@ -5,6 +5,7 @@ use std::ops::Range;
 use reseek_tensor::buffer::Buffer;
 use reseek_tensor::compute::Compute;
 use reseek_tensor::dtype::Dtype;
+use reseek_tensor::elementwise::{add_bias, bias_grad};
 use reseek_tensor::linear::{Linear, linear_dgrad, linear_forward, linear_wgrad};
 use reseek_tensor::matmul::{Accumulate, matmul_tn_parts};
 use reseek_tensor::operand::Operand;
@@ -63,9 +64,7 @@ impl Matrix {
         let mut y = Buffer::new(n * self.out);
         linear_forward(&mut y, x, &self.linear);
         if let Some(bias) = &self.bias {
-            for row in y.chunks_exact_mut(self.out) {
-                row.iter_mut().zip(&bias.values).for_each(|(y, b)| *y += b);
-            }
+            add_bias(&mut y, &bias.values);
         }
         y
     }
@@ -76,10 +75,7 @@ impl Matrix {
         self.dgrad(dx, &rounded, acc);
         self.wgrad(grads, &rounded, x);
         if let Some(bias) = &self.bias {
-            let db = &mut grads[bias.range.clone()];
-            for row in dy.chunks_exact(self.out) {
-                db.iter_mut().zip(row).for_each(|(d, g)| *d += g);
-            }
+            bias_grad(&mut grads[bias.range.clone()], dy);
         }
     }
 
@@ -170,12 +166,8 @@ pub(crate) fn disjoint<'a, const N: usize>(values: &'a mut [f32], ranges: &[Rang
 }
 
 /// The values of two ranges, one after the other.
-fn join(data: &[f32], [first, second]: &[Range<usize>; 2]) -> Buffer {
-    let mut both = Buffer::new(first.len() + second.len());
-    let (a, b) = both.split_at_mut(first.len());
-    a.copy_from_slice(&data[first.clone()]);
-    b.copy_from_slice(&data[second.clone()]);
-    both
+fn join(data: &[f32], ranges: &[Range<usize>; 2]) -> Buffer {
+    Buffer::joined(ranges.each_ref().map(|range| &data[range.clone()]))
 }
 
 /// RMSNorm with its gain.
@@ -217,9 +209,4 @@ impl Norm {
         rmsnorm_dgrad(dx, dy, x, &self.gamma, self.eps, acc);
         rmsnorm_wgrad(&mut grads[self.range.clone()], dy, x, self.eps);
     }
-}
-
-/// y += x.
-pub(crate) fn add(y: &mut [f32], x: &[f32]) {
-    y.iter_mut().zip(x).for_each(|(y, x)| *y += x);
 }

@@ -97,8 +97,12 @@ impl Model {
             Box::new(|| head.repack(&weights.data[head_range.clone()])),
             Box::new(|| embedding.copy_from_slice(&weights.data[embedding_range.clone()])),
         ];
-        parts.extend(blocks.iter_mut().map(|block| Box::new(|| block.repack(weights)) as Box<dyn FnMut() + Send>));
-        parts.extend(mtp.iter_mut().map(|mtp| Box::new(|| mtp.repack(weights)) as Box<dyn FnMut() + Send>));
+        for block in blocks {
+            parts.push(Box::new(|| block.repack(weights)));
+        }
+        if let Some(mtp) = mtp {
+            parts.push(Box::new(|| mtp.repack(weights)));
+        }
         map_lanes(parts, |mut repack| repack());
     }
 

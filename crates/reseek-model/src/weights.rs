@@ -144,7 +144,7 @@ impl Weights {
         } else {
             let std = self.spec.initializer_range as f32;
             let mut stream = Stream::new(seed, "init", 0, i as u64);
-            values.iter_mut().for_each(|v| *v = std * stream.normal());
+            stream.fill_normal(values, std);
         }
     }
 

@@ -46,6 +46,18 @@ impl Buffer {
         buffer.copy_from_slice(values);
         buffer
     }
+
+    /// A copy of `parts`, one behind the other.
+    pub fn joined<const N: usize>(parts: [&[f32]; N]) -> Self {
+        let mut buffer = Self::new(parts.iter().map(|part| part.len()).sum());
+        let mut rest = &mut *buffer;
+        for part in parts {
+            let (to, behind) = rest.split_at_mut(part.len());
+            to.copy_from_slice(part);
+            rest = behind;
+        }
+        buffer
+    }
 }
 
 impl Clone for Buffer {
@@ -154,5 +166,6 @@ mod tests {
         assert_eq!(*Buffer::zeros(97), [0.0; 97], "another one, for the first is in use");
         assert!(with_poison(|| Buffer::new(50)).iter().all(|x| x.is_nan()));
         assert_eq!(second.clone()[..], second[..]);
+        assert_eq!(*Buffer::joined([&[1.0, 2.0], &[], &[3.0]]), [1.0, 2.0, 3.0]);
     }
 }

@@ -6,6 +6,7 @@
 
 use std::borrow::Cow;
 use std::ops::{Deref, Range};
+use std::sync::Arc;
 
 use crate::buffer::Buffer;
 use crate::dtype::{Dtype, interleave_rows, pair_rows, pair_within_rows};
@@ -14,18 +15,20 @@ use crate::profile::{Op, span};
 /// Rows that [`Operand::by_blocks`] computes at once, in values: a block waits for its rounding in the L1 cache.
 const BLOCK_VALUES: usize = 2048;
 
-/// Rows `[n, width]` that enter products on their left side.
-#[derive(Debug)]
+/// Rows `[n, width]` that enter products on their left side. A clone shares the values.
+#[derive(Clone, Debug)]
 pub struct Operand<'a> {
     values: Values<'a>,
     width: usize,
     dtype: Dtype,
+    /// Row i of the product is row `index[i]` of the values.
+    index: Option<&'a [u32]>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Values<'a> {
     Borrowed(&'a [f32]),
-    Owned(Buffer),
+    Owned(Arc<Buffer>),
 }
 
 /// What a product reads of an [`Operand`], or plain f32 rows, which it rounds itself where it multiplies in bf16.
@@ -45,7 +48,7 @@ impl<'a> Operand<'a> {
     /// If `x` is not whole rows.
     pub fn of(x: &'a [f32], width: usize, dtype: Dtype) -> Self {
         match dtype {
-            Dtype::F32 => Self { values: Values::Borrowed(x), width, dtype },
+            Dtype::F32 => Self { values: Values::Borrowed(x), width, dtype, index: None },
             Dtype::Bf16 => rounded(x, width),
         }
     }
@@ -56,7 +59,7 @@ impl<'a> Operand<'a> {
     /// If `x` is not whole rows.
     pub fn owned(x: Buffer, width: usize, dtype: Dtype) -> Operand<'static> {
         match dtype {
-            Dtype::F32 => Operand { values: Values::Owned(x), width, dtype },
+            Dtype::F32 => Operand::from_buffer(x, width, dtype),
             Dtype::Bf16 => rounded(&x, width),
         }
     }
@@ -79,38 +82,36 @@ impl<'a> Operand<'a> {
         dtype: Dtype,
         mut compute: impl FnMut(Range<usize>, [&mut [f32]; N]),
     ) -> [Operand<'static>; N] {
-        let mut all =
-            widths.map(|width| Operand { values: Values::Owned(Buffer::new(n * dtype.steps(width))), width, dtype });
+        let mut all = widths.map(|width| Buffer::new(n * dtype.steps(width)));
         match dtype {
-            Dtype::F32 => compute(0..n, all.each_mut().map(|operand| operand.values_mut())),
+            Dtype::F32 => compute(0..n, all.each_mut().map(|values| &mut **values)),
             Dtype::Bf16 => {
                 let most = (BLOCK_VALUES / widths.iter().sum::<usize>().max(1)).clamp(1, n.max(1));
                 let mut blocks = widths.map(|width| (width, Buffer::new(most * width)));
                 for start in (0..n).step_by(most) {
                     let rows = start..n.min(start + most);
                     compute(rows.clone(), blocks.each_mut().map(|(width, block)| &mut block[..rows.len() * *width]));
-                    for (operand, (width, block)) in all.iter_mut().zip(&blocks) {
+                    for (values, (width, block)) in all.iter_mut().zip(&blocks) {
                         let steps = dtype.steps(*width);
-                        let pairs = &mut operand.values_mut()[start * steps..rows.end * steps];
+                        let pairs = &mut values[start * steps..rows.end * steps];
                         pair_within_rows(pairs, &block[..rows.len() * width], *width);
                     }
                 }
             }
         }
-        all
+        let mut widths = widths.into_iter();
+        all.map(|values| Operand::from_buffer(values, widths.next().expect("one a result"), dtype))
     }
 
-    /// The values or pairs of an operand that owns them.
-    fn values_mut(&mut self) -> &mut [f32] {
-        match &mut self.values {
-            Values::Owned(values) => values,
-            Values::Borrowed(_) => unreachable!("written by its maker alone"),
-        }
+    fn from_buffer(values: Buffer, width: usize, dtype: Dtype) -> Operand<'static> {
+        Operand { values: Values::Owned(Arc::new(values)), width, dtype, index: None }
     }
 
-    /// Row i of a product is row `index[i]` of this: gathered where the product reads it.
-    pub fn at<'b>(&'b self, index: &'b [u32]) -> Left<'b> {
-        Left { index: Some(index), ..self.left() }
+    /// The same values, of which row i of a product is row `index[i]`: gathered where the product reads it.
+    #[must_use]
+    pub fn gathered(&self, index: &'a [u32]) -> Self {
+        assert!(self.index.is_none(), "rows that are gathered already");
+        Self { index: Some(index), ..self.clone() }
     }
 
     /// Values in a row.
@@ -120,7 +121,7 @@ impl<'a> Operand<'a> {
 
     /// The view that products take.
     pub fn left(&self) -> Left<'_> {
-        Left { stored: self, paired: self.dtype == Dtype::Bf16, index: None }
+        Left { stored: self, paired: self.dtype == Dtype::Bf16, index: self.index }
     }
 }
 
@@ -130,10 +131,10 @@ fn rounded(x: &[f32], width: usize) -> Operand<'static> {
     let _span = span(Op::Round, 0, x.len() + x.len() / 2);
     let mut values = Buffer::new(n * Dtype::Bf16.steps(width));
     pair_within_rows(&mut values, x, width);
-    Operand { values: Values::Owned(values), width, dtype: Dtype::Bf16 }
+    Operand::from_buffer(values, width, Dtype::Bf16)
 }
 
-/// The values or pairs.
+/// The values or pairs, in the order in which they lie.
 impl Deref for Operand<'_> {
     type Target = [f32];
 

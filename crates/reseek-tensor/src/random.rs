@@ -93,6 +93,11 @@ impl Stream {
         }
     }
 
+    /// Overwrites `values`, in order, with normal ones of standard deviation `std`.
+    pub fn fill_normal(&mut self, values: &mut [f32], std: f32) {
+        values.iter_mut().for_each(|value| *value = std * self.normal());
+    }
+
     /// Fisher–Yates: every order of `items` is equally likely.
     pub fn shuffle<T>(&mut self, items: &mut [T]) {
         for last in (1..items.len()).rev() {

@@ -1,6 +1,7 @@
 //! Rotary position embedding (Su et al. 2021): pairs of values turned by position × frequency.
 //! Frequencies come from the specification, which has YaRN and Llama 3 scaling applied.
 
+use crate::heads::Heads;
 use crate::profile::{Op, span};
 
 /// Cosines and sines of all positions.
@@ -67,25 +68,22 @@ impl RopeTable {
     }
 }
 
-/// Turns in place, for every row r and head h, the [`RopeTable::rope_dim`] values from
-/// `x[r * row_stride + h * head_stride + offset]` on by `positions[r]`: with the pair (a, b),
+/// Turns in place the part `heads` of every row r, [`RopeTable::rope_dim`] values of each head, by `positions[r]`: with the pair (a, b),
 /// `a·cos − b·sin` and `b·cos + a·sin`.
 ///
 /// # Panics
-/// If a position is not in the table, or if `x` ends before the last row's last head.
-#[expect(clippy::too_many_arguments, reason = "where the values lie takes four numbers")]
+/// If a position is not in the table, if the part has another width, or if `x` is not one row for each position.
 pub fn rope(
     x: &mut [f32],
     positions: &[u32],
     table: &RopeTable,
-    n_heads: usize,
-    row_stride: usize,
-    head_stride: usize,
-    offset: usize,
+    heads: Heads,
     style: RopeStyle,
     direction: RopeDirection,
 ) {
-    let values = positions.len() * n_heads * table.rope_dim();
+    assert_eq!(heads.width, table.rope_dim(), "the table turns another width than {heads:?}");
+    assert_eq!(heads.rows("x", x.len()), positions.len(), "rows for {} positions", positions.len());
+    let values = positions.len() * heads.count * heads.width;
     let _span = span(Op::Rope, 3 * values, 2 * values);
     let sign = match direction {
         RopeDirection::Forward => 1.0,
@@ -98,8 +96,8 @@ pub fn rope(
             table.max_positions()
         );
         let (cos, sin) = table.at(position);
-        for head in 0..n_heads {
-            let x = &mut x[row * row_stride + head * head_stride + offset..][..table.rope_dim()];
+        for head in 0..heads.count {
+            let x = &mut x[heads.at(row, head)];
             match style {
                 RopeStyle::Interleaved => turn_interleaved(x, cos, sin, sign),
                 RopeStyle::HalfSplit => turn_half_split(x, cos, sin, sign),

@@ -10,4 +10,3 @@ mod mtp;
 mod parity;
 mod prefix;
 mod reference;
-mod router;

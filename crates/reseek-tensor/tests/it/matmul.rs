@@ -108,7 +108,7 @@ fn check_dtype(m: usize, k: usize, n: usize, dtype: Dtype) {
             let backwards: Vec<u32> = (0..m as u32).rev().collect();
             let turned: Vec<f32> = backwards.iter().flat_map(|&i| a[i as usize * k..][..k].to_vec()).collect();
             let (values, mut got) = (Operand::of(&turned, k, dtype), vec![f32::NAN; m * n]);
-            matmul(&mut got, values.at(&backwards), &packed, Accumulate::Set);
+            matmul(&mut got, &values.gathered(&backwards), &packed, Accumulate::Set);
             compare("set, gathered", &got, &exact, &fused);
             let backwards: Vec<u32> = (0..k as u32).rev().collect();
             let turned = |x: &[f32], width: usize| -> Vec<f32> {
@@ -117,7 +117,7 @@ fn check_dtype(m: usize, k: usize, n: usize, dtype: Dtype) {
             let (at, b_turned) = (turned(&at, m), turned(&b, n));
             let (left, right) = (Operand::of(&at, m, dtype), Operand::of(&b_turned, n, dtype));
             let mut got = c.clone();
-            matmul_tn(&mut got, left.at(&backwards), right.at(&backwards), m, n, dtype);
+            matmul_tn(&mut got, &left.gathered(&backwards), &right.gathered(&backwards), m, n, dtype);
             compare("tn, gathered", &got, &exact_added, &fused_added);
             let at = turned(&at, m);
             let right = Operand::of(&b, n, dtype);

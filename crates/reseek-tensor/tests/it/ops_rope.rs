@@ -1,5 +1,6 @@
 //! Rotary position embedding.
 
+use reseek_tensor::heads::Heads;
 use reseek_tensor::numeric::{assert_close, assert_same_bits};
 use reseek_tensor::rope::{RopeDirection, RopeStyle, RopeTable, rope};
 
@@ -7,7 +8,7 @@ use crate::ops_support::{gradient, inner, narrow, normal, widen};
 
 const STYLES: [RopeStyle; 2] = [RopeStyle::Interleaved, RopeStyle::HalfSplit];
 
-/// Two heads of 3 + rope_dim + 2 values a row, after one value of something else.
+/// Two heads of 4 + rope_dim + 1 values a row.
 struct Layout {
     rope_dim: usize,
     style: RopeStyle,
@@ -15,15 +16,12 @@ struct Layout {
 }
 
 impl Layout {
-    const HEADS: usize = 2;
-    const OFFSET: usize = 4;
-
-    fn head_stride(&self) -> usize {
-        self.rope_dim + 5
+    fn heads(&self) -> Heads {
+        Heads::whole(2, self.rope_dim + 5).part(4, self.rope_dim)
     }
 
     fn row_stride(&self) -> usize {
-        1 + Self::HEADS * self.head_stride()
+        self.heads().row()
     }
 
     fn inv_freq(&self) -> Vec<f64> {
@@ -33,24 +31,14 @@ impl Layout {
     fn apply(&self, x: &mut [f32], positions: &[u32], direction: RopeDirection) {
         let table = RopeTable::new(&self.inv_freq(), 4096, self.mscale);
         assert_eq!((table.rope_dim(), table.max_positions()), (self.rope_dim, 4096));
-        rope(
-            x,
-            positions,
-            &table,
-            Self::HEADS,
-            self.row_stride(),
-            self.head_stride(),
-            Self::OFFSET,
-            self.style,
-            direction,
-        );
+        rope(x, positions, &table, self.heads(), self.style, direction);
     }
 
     fn reference(&self, x: &[f64], positions: &[u32]) -> Vec<f64> {
         let mut y = x.to_vec();
         for (row, &position) in positions.iter().enumerate() {
-            for head in 0..Self::HEADS {
-                let start = row * self.row_stride() + head * self.head_stride() + Self::OFFSET;
+            for head in 0..2 {
+                let start = row * self.row_stride() + head * (self.rope_dim + 5) + 4;
                 for (i, frequency) in self.inv_freq().iter().enumerate() {
                     let (a, b) = match self.style {
                         RopeStyle::Interleaved => (start + 2 * i, start + 2 * i + 1),

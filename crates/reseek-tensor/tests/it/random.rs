@@ -99,3 +99,11 @@ fn shuffles_reach_every_order() {
 fn nothing_is_below_zero() {
     stream().below(0);
 }
+
+#[test]
+fn filling_draws_in_order() {
+    let mut values = [f32::NAN; 5];
+    stream().fill_normal(&mut values, 0.25);
+    let mut again = stream();
+    assert_eq!(values, [0; 5].map(|_| 0.25 * again.normal()));
+}
