@@ -10,8 +10,19 @@ use reseek_tensor::elementwise::add;
 
 use crate::rows::Rows;
 
-/// Outputs [n, h, d_v] and log-sum-exps [n, h] of queries [n, h, d_qk] over keys [n, g, d_qk] and values [n, g, d_v].
-pub(crate) fn attend(q: &[f32], k: &[f32], v: &[f32], rows: &Rows, shape: AttentionShape) -> (Buffer, Buffer) {
+/// Queries [n, h, d_qk], keys [n, g, d_qk] and values [n, g, d_v] with what came of them: outputs [n, h, d_v] and log-sum-exps [n, h]. What
+/// attention keeps for its backward pass.
+#[derive(Debug)]
+pub(crate) struct Attended {
+    q: Buffer,
+    k: Buffer,
+    v: Buffer,
+    pub o: Buffer,
+    lse: Buffer,
+}
+
+/// Attention of the queries over the keys and values.
+pub(crate) fn attend(q: Buffer, k: Buffer, v: Buffer, rows: &Rows, shape: AttentionShape) -> Attended {
     let Widths { q: q_width, o: o_width, k: k_width, v: v_width } = Widths::of(shape);
     let mut o = Buffer::new(rows.len() * o_width);
     let mut lse = Buffer::new(rows.len() * shape.n_heads);
@@ -34,21 +45,13 @@ pub(crate) fn attend(q: &[f32], k: &[f32], v: &[f32], rows: &Rows, shape: Attent
         cache.push(k_own, v_own);
         attention_cached(o, lse, q, cache);
     }
-    (o, lse)
+    Attended { q, k, v, o, lse }
 }
 
 /// Gradients of q, k and v from `d_o`, with what [`attend`] gave. Those of a prefix's keys and values are summed over the segments
 /// that see them, in order.
-pub(crate) fn attend_backward(
-    d_o: &[f32],
-    q: &[f32],
-    k: &[f32],
-    v: &[f32],
-    o: &[f32],
-    lse: &[f32],
-    rows: &Rows,
-    shape: AttentionShape,
-) -> [Buffer; 3] {
+pub(crate) fn attend_backward(d_o: &Buffer, saved: &Attended, rows: &Rows, shape: AttentionShape) -> [Buffer; 3] {
+    let Attended { q, k, v, o, lse } = saved;
     let Widths { q: q_width, o: o_width, k: k_width, v: v_width } = Widths::of(shape);
     let (mut dq, mut dk, mut dv) = (Buffer::new(q.len()), Buffer::new(k.len()), Buffer::new(v.len()));
     for (own, prefix) in rows.views() {
@@ -67,9 +70,9 @@ pub(crate) fn attend_backward(
         attention_backward(dq, &mut dk_seen, &mut dv_seen, d_o, q, &k, &v, o, lse, shape);
         for (all, seen, width) in [(&mut dk, dk_seen, k_width), (&mut dv, dv_seen, v_width)] {
             // The prefix comes first, so its own queries have set its gradient.
-            let (of_prefix, of_own) = seen.split_at(prefix.len() * width);
-            add(&mut all[times(&prefix, width)], of_prefix);
-            all[times(&own, width)].copy_from_slice(of_own);
+            let end = prefix.len() + own.len();
+            add(&mut all[times(&prefix, width)], &seen[times(&(0..prefix.len()), width)]);
+            all[times(&own, width)].copy_from_slice(&seen[times(&(prefix.len()..end), width)]);
         }
     }
     [dq, dk, dv]

@@ -1,6 +1,8 @@
 //! One decoder layer: x + attention(norm(x)), then + feed-forward(norm(x)). The norms' outputs are computed again in the backward
 //! pass instead of kept (V3 report, 3.2.3).
 
+use std::borrow::Cow;
+
 use reseek_tensor::buffer::Buffer;
 use reseek_tensor::dtype::Dtype;
 use reseek_tensor::elementwise::add;
@@ -13,6 +15,7 @@ use crate::gqa::{Gqa, GqaSaved};
 use crate::mla::{Mla, MlaSaved};
 use crate::moe::{Mlp, MlpSaved, Moe, MoeSaved};
 use crate::part::Norm;
+use crate::pending::Backward;
 use crate::rows::Pass;
 use crate::weights::Source;
 
@@ -120,32 +123,31 @@ impl Block {
         (y, BlockSaved { x, attention, mid, ffn })
     }
 
-    /// The gradient of the input; gradients of weights are added to `grads`.
-    pub fn backward(&self, dy: Buffer, grads: &mut [f32], saved: &BlockSaved, pass: Pass, balance: f32) -> Buffer {
+    /// The gradient of the input, all that the layer before waits for; gradients of weights are left to `back`.
+    pub fn backward_input<'a>(&'a self, dy: Buffer, saved: &'a BlockSaved, back: &mut Backward<'a, '_>) -> Buffer {
         let mut dh = Buffer::zeros(saved.mid.len());
         match (&self.ffn, &saved.ffn) {
             (Ffn::Dense(mlp), FfnSaved::Dense(ffn)) => {
                 let h = self.ffn_norm.operand(&saved.mid, mlp.dtype());
-                let dy = Operand::of(&dy, h.width(), mlp.dtype());
-                mlp.backward(&mut dh, grads, &dy, &h, ffn);
+                let dy = Operand::of(&dy, h.width(), mlp.dtype()).into_owned();
+                mlp.backward(&mut dh, &dy, &h, ffn, back);
             }
             (Ffn::Moe(moe), FfnSaved::Moe(ffn)) => {
-                let h = self.ffn_norm.forward(&saved.mid);
-                moe.backward(&mut dh, grads, &dy, &h, ffn, &pass.rows.segments, balance);
+                moe.backward(&mut dh, &dy, self.ffn_norm.forward(&saved.mid), ffn, back);
             }
             _ => unreachable!("a layer's activations are its own"),
         }
         let mut dmid = dy;
-        self.ffn_norm.backward(&mut dmid, grads, &dh, &saved.mid, Accumulate::Add);
+        self.ffn_norm.backward(&mut dmid, Accumulate::Add, dh, Cow::Borrowed(&saved.mid), back);
 
         let h = self.attention_norm.operand(&saved.x, self.attention.dtype());
-        match (&self.attention, &saved.attention) {
-            (Attention::Mla(mla), AttentionSaved::Mla(saved)) => mla.backward(&mut dh, grads, &dmid, &h, saved, pass),
-            (Attention::Gqa(gqa), AttentionSaved::Gqa(saved)) => gqa.backward(&mut dh, grads, &dmid, &h, saved, pass),
+        let dh = match (&self.attention, &saved.attention) {
+            (Attention::Mla(mla), AttentionSaved::Mla(saved)) => mla.backward(&dmid, &h, saved, back),
+            (Attention::Gqa(gqa), AttentionSaved::Gqa(saved)) => gqa.backward(&dmid, &h, saved, back),
             _ => unreachable!("a layer's activations are its own"),
-        }
+        };
         let mut dx = dmid;
-        self.attention_norm.backward(&mut dx, grads, &dh, &saved.x, Accumulate::Add);
+        self.attention_norm.backward(&mut dx, Accumulate::Add, dh, Cow::Borrowed(&saved.x), back);
         dx
     }
 
@@ -170,7 +172,7 @@ impl Block {
         }
     }
 
-    fn feed_forward(&self, mid: &[f32], n: usize) -> (Buffer, FfnSaved) {
+    fn feed_forward(&self, mid: &Buffer, n: usize) -> (Buffer, FfnSaved) {
         match &self.ffn {
             Ffn::Dense(mlp) => {
                 let (y, saved) = mlp.forward(&self.ffn_norm.operand(mid, mlp.dtype()), n);

@@ -81,9 +81,9 @@ impl LayerCache {
     /// Appends the new rows' keys and values, then attends with each segment's queries over its slot. Returns o [n, h, d_v].
     pub fn attend(
         &mut self,
-        q: &[f32],
-        k: &[f32],
-        v: &[f32],
+        q: &Buffer,
+        k: &Buffer,
+        v: &Buffer,
         rows: &Rows,
         slots: &[usize],
         shape: AttentionShape,

@@ -37,19 +37,19 @@ impl Dispatch {
     }
 
     /// y[t] += Σ over t's choices of (weight ·) slots[choice], in order of preference: a row's bits depend on its token alone.
-    pub fn combine(&self, y: &mut [f32], slots: &[f32], weights: Option<&[f32]>, d: usize) {
-        gather_add_rows(y, slots, self.0.of_choice(), weights, d);
+    pub fn combine(&self, y: &mut Buffer, slots: &Buffer, weights: Option<&Buffer>, d: usize) {
+        gather_add_rows(y, slots, self.0.of_choice(), weights.map(|w| &**w), d);
     }
 
     /// The tokens' weights [n, k] at their experts, [s].
-    pub fn weights(&self, of_choices: &[f32]) -> Buffer {
+    pub fn weights(&self, of_choices: &Buffer) -> Buffer {
         let mut of_slots = Buffer::new(self.0.len());
         self.0.by_slot(&mut of_slots, of_choices);
         of_slots
     }
 
     /// Values of slots [s] back at the tokens, [n, k].
-    pub fn combine_weights(&self, of_slots: &[f32]) -> Buffer {
+    pub fn combine_weights(&self, of_slots: &Buffer) -> Buffer {
         let mut of_choices = Buffer::new(self.0.len());
         self.0.by_choice(&mut of_choices, of_slots);
         of_choices

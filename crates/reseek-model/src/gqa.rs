@@ -3,6 +3,8 @@
 //! Shapes: n rows, h query heads, g key–value heads, d head width. Kept for the backward pass: the projections before norm and
 //! rotation, the attention output and its log-sum-exp.
 
+use std::borrow::Cow;
+
 use reseek_spec::ModelSpec;
 use reseek_tensor::attention::AttentionShape;
 use reseek_tensor::buffer::Buffer;
@@ -12,9 +14,10 @@ use reseek_tensor::matmul::Accumulate;
 use reseek_tensor::operand::Operand;
 use reseek_tensor::rope::{RopeDirection, RopeStyle, rope};
 
-use crate::attend::{attend, attend_backward};
+use crate::attend::{Attended, attend, attend_backward};
 use crate::cache::LayerCache;
 use crate::part::{Matrix, Norm};
+use crate::pending::Backward;
 use crate::rows::Pass;
 use crate::weights::Source;
 
@@ -33,11 +36,7 @@ pub(crate) struct Gqa {
 #[derive(Debug)]
 pub(crate) struct GqaSaved {
     plain: Option<(Buffer, Buffer)>,
-    q: Buffer,
-    k: Buffer,
-    v: Buffer,
-    o: Buffer,
-    lse: Buffer,
+    attended: Attended,
 }
 
 impl Gqa {
@@ -79,28 +78,38 @@ impl Gqa {
         let n = pass.rows.len();
         let (q, k, v) = (self.q.forward(x, n), self.k.forward(x, n), self.v.forward(x, n));
         let (plain, q, k) = self.prepare(q, k, pass);
-        let (o, lse) = attend(&q, &k, &v, pass.rows, self.shape);
-        let y = self.o.forward(&Operand::of(&o, self.o_width(), self.o.dtype()), n);
-        (y, GqaSaved { plain, q, k, v, o, lse })
+        let attended = attend(q, k, v, pass.rows, self.shape);
+        let y = self.o.forward(&self.output(&attended.o), n);
+        (y, GqaSaved { plain, attended })
     }
 
-    /// Writes dx and adds to the gradients.
-    pub fn backward(&self, dx: &mut [f32], grads: &mut [f32], dy: &[f32], x: &Operand, saved: &GqaSaved, pass: Pass) {
-        let mut d_o = Buffer::new(saved.o.len());
-        let o = Operand::of(&saved.o, self.o_width(), self.o.dtype());
-        self.o.backward(&mut d_o, Accumulate::Set, grads, dy, &o);
-        let GqaSaved { q, k, v, o, lse, .. } = saved;
-        let [mut dq, mut dk, dv] = attend_backward(&d_o, q, k, v, o, lse, pass.rows, self.shape);
+    /// The gradient of x; those of weights are left to `back`.
+    pub fn backward<'a>(
+        &'a self,
+        dy: &Buffer,
+        x: &Operand<'a>,
+        saved: &'a GqaSaved,
+        back: &mut Backward<'a, '_>,
+    ) -> Buffer {
+        let pass = back.pass;
+        let mut d_o = Buffer::new(saved.attended.o.len());
+        self.o.backward(&mut d_o, Accumulate::Set, Cow::Borrowed(dy), &self.output(&saved.attended.o), back);
+        let [mut dq, mut dk, dv] = attend_backward(&d_o, &saved.attended, pass.rows, self.shape);
         self.rotate(&mut dq, self.shape.n_heads, pass, RopeDirection::Inverse);
         self.rotate(&mut dk, self.shape.n_kv_heads, pass, RopeDirection::Inverse);
         if let (Some((q_norm, k_norm)), Some((q, k))) = (&self.norms, &saved.plain) {
-            let (dq_normed, dk_normed) = (dq.clone(), dk.clone());
-            q_norm.backward(&mut dq, grads, &dq_normed, q, Accumulate::Set);
-            k_norm.backward(&mut dk, grads, &dk_normed, k, Accumulate::Set);
+            let before = |d: &mut Buffer, norm: &'a Norm, plain: &'a Buffer, back: &mut Backward<'a, '_>| {
+                let d_normed = std::mem::replace(d, Buffer::new(d.len()));
+                norm.backward(d, Accumulate::Set, d_normed, Cow::Borrowed(plain), back);
+            };
+            before(&mut dq, q_norm, q, back);
+            before(&mut dk, k_norm, k, back);
         }
-        self.q.backward(dx, Accumulate::Set, grads, &dq, x);
-        self.k.backward(dx, Accumulate::Add, grads, &dk, x);
-        self.v.backward(dx, Accumulate::Add, grads, &dv, x);
+        let mut dx = Buffer::new(pass.rows.len() * x.width());
+        self.q.backward(&mut dx, Accumulate::Set, Cow::Owned(dq), x, back);
+        self.k.backward(&mut dx, Accumulate::Add, Cow::Owned(dk), x, back);
+        self.v.backward(&mut dx, Accumulate::Add, Cow::Owned(dv), x, back);
+        dx
     }
 
     /// New rows of sequences that live in a cache: segment s belongs to slot `slots[s]`.
@@ -109,12 +118,12 @@ impl Gqa {
         let (q, k, v) = (self.q.forward(x, n), self.k.forward(x, n), self.v.forward(x, n));
         let (_, q, k) = self.prepare(q, k, pass);
         let o = cache.attend(&q, &k, &v, pass.rows, slots, self.shape);
-        self.o.forward(&Operand::of(&o, self.o_width(), self.o.dtype()), n)
+        self.o.forward(&self.output(&o), n)
     }
 
-    /// Values of all heads in a row of the attention output.
-    fn o_width(&self) -> usize {
-        self.shape.n_heads * self.shape.d_v
+    /// Attended values [n, h, d] as the last product takes them.
+    fn output<'a>(&self, o: &'a Buffer) -> Operand<'a> {
+        Operand::of(o, self.shape.n_heads * self.shape.d_v, self.o.dtype())
     }
 
     /// Queries and keys, normed where the family norms them, and rotated; with them, where they were normed, what they were before.
@@ -131,7 +140,7 @@ impl Gqa {
         (plain, q, k)
     }
 
-    fn rotate(&self, x: &mut [f32], heads: usize, pass: Pass, direction: RopeDirection) {
+    fn rotate(&self, x: &mut Buffer, heads: usize, pass: Pass, direction: RopeDirection) {
         let heads = Heads::whole(heads, self.shape.d_qk).part(0, pass.rope.rope_dim());
         rope(x, &pass.rows.positions, pass.rope, heads, RopeStyle::HalfSplit, direction);
     }

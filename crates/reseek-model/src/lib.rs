@@ -25,11 +25,13 @@ mod mla;
 mod moe;
 mod mtp;
 mod part;
+mod pending;
 mod rows;
 mod transformer;
 mod weights;
 
 pub use cache::{CacheMode, KvCache};
+pub use pending::Pending;
 pub use rows::Rows;
 pub use transformer::{Activations, Model, OutputGradients};
 pub use weights::{Layout, Weights};

@@ -8,6 +8,8 @@
 //! their norms, queries, keys and values, the attention output and its log-sum-exp. V3 computes norms and up-projections again (report,
 //! 3.2.3); here a pass is a chunk of rows that bounds what is kept, and only the norms are.
 
+use std::borrow::Cow;
+
 use reseek_spec::ModelSpec;
 use reseek_tensor::attention::AttentionShape;
 use reseek_tensor::buffer::Buffer;
@@ -19,9 +21,10 @@ use reseek_tensor::operand::Operand;
 use reseek_tensor::permute::{join_rows, split_rows};
 use reseek_tensor::rope::{RopeDirection, RopeStyle, rope};
 
-use crate::attend::{attend, attend_backward};
+use crate::attend::{Attended, attend, attend_backward};
 use crate::cache::{CacheMode, LayerCache};
 use crate::part::{Matrix, Norm};
+use crate::pending::Backward;
 use crate::rows::Pass;
 use crate::weights::Source;
 
@@ -49,11 +52,7 @@ pub(crate) struct Mla {
 pub(crate) struct MlaSaved {
     q_a: Buffer,
     latent: Buffer,
-    q: Buffer,
-    k: Buffer,
-    v: Buffer,
-    o: Buffer,
-    lse: Buffer,
+    attended: Attended,
 }
 
 impl Mla {
@@ -113,43 +112,50 @@ impl Mla {
         let (q_a, q) = self.queries(x, pass);
         let (latent, k_rope) = self.latents(x, pass);
         let (k, v) = self.expand(&self.kv_norm.operand(&latent, self.kv_b.dtype()), &k_rope, n);
-        let (o, lse) = attend(&q, &k, &v, pass.rows, self.expanded_shape());
-        let y = self.o.forward(&self.output(&o), n);
-        (y, MlaSaved { q_a, latent, q, k, v, o, lse })
+        let attended = attend(q, k, v, pass.rows, self.expanded_shape());
+        let y = self.o.forward(&self.output(&attended.o), n);
+        (y, MlaSaved { q_a, latent, attended })
     }
 
-    /// Writes dx and adds to the gradients.
-    pub fn backward(&self, dx: &mut [f32], grads: &mut [f32], dy: &[f32], x: &Operand, saved: &MlaSaved, pass: Pass) {
+    /// The gradient of x; those of weights are left to `back`.
+    pub fn backward<'a>(
+        &'a self,
+        dy: &Buffer,
+        x: &Operand<'a>,
+        saved: &'a MlaSaved,
+        back: &mut Backward<'a, '_>,
+    ) -> Buffer {
+        let pass = back.pass;
         let n = pass.rows.len();
-        let shape = self.expanded_shape();
-        let mut d_o = Buffer::new(saved.o.len());
-        self.o.backward(&mut d_o, Accumulate::Set, grads, dy, &self.output(&saved.o));
+        let mut d_o = Buffer::new(saved.attended.o.len());
+        self.o.backward(&mut d_o, Accumulate::Set, Cow::Borrowed(dy), &self.output(&saved.attended.o), back);
 
-        let q_latent = self.q_a.as_ref().map(|(_, norm)| norm.operand(&saved.q_a, self.q_b.dtype()));
         let latent = self.kv_norm.operand(&saved.latent, self.kv_b.dtype());
-        let MlaSaved { q, k, v, o, lse, .. } = saved;
-        let [mut dq, dk, dv] = attend_backward(&d_o, q, k, v, o, lse, pass.rows, shape);
+        let [mut dq, dk, dv] = attend_backward(&d_o, &saved.attended, pass.rows, self.expanded_shape());
 
         self.rotate(&mut dq, self.heads.rotated(), pass, RopeDirection::Inverse);
-        match (&self.q_a, &q_latent) {
-            (Some((matrix, norm)), Some(q_latent)) => {
+        let mut dx = Buffer::new(n * x.width());
+        match &self.q_a {
+            Some((matrix, norm)) => {
+                let q_latent = norm.operand(&saved.q_a, self.q_b.dtype());
                 let mut dq_latent = Buffer::new(saved.q_a.len());
-                self.q_b.backward(&mut dq_latent, Accumulate::Set, grads, &dq, q_latent);
+                self.q_b.backward(&mut dq_latent, Accumulate::Set, Cow::Owned(dq), &q_latent, back);
                 let mut dq_a = Buffer::new(saved.q_a.len());
-                norm.backward(&mut dq_a, grads, &dq_latent, &saved.q_a, Accumulate::Set);
-                matrix.backward(dx, Accumulate::Set, grads, &dq_a, x);
+                norm.backward(&mut dq_a, Accumulate::Set, dq_latent, Cow::Borrowed(&saved.q_a), back);
+                matrix.backward(&mut dx, Accumulate::Set, Cow::Owned(dq_a), x, back);
             }
-            _ => self.q_b.backward(dx, Accumulate::Set, grads, &dq, x),
+            None => self.q_b.backward(&mut dx, Accumulate::Set, Cow::Owned(dq), x, back),
         }
 
         let (dkv, mut dk_rope) = self.fold(&dk, &dv, n);
         self.rotate(&mut dk_rope, Heads::whole(1, self.heads.rope), pass, RopeDirection::Inverse);
         let mut dlatent_normed = Buffer::new(saved.latent.len());
-        self.kv_b.backward(&mut dlatent_normed, Accumulate::Set, grads, &dkv, &latent);
+        self.kv_b.backward(&mut dlatent_normed, Accumulate::Set, Cow::Owned(dkv), &latent, back);
         let mut dlatent = Buffer::new(saved.latent.len());
-        self.kv_norm.backward(&mut dlatent, grads, &dlatent_normed, &saved.latent, Accumulate::Set);
+        self.kv_norm.backward(&mut dlatent, Accumulate::Set, dlatent_normed, Cow::Borrowed(&saved.latent), back);
         let dkv_a = self.join(&dlatent, &dk_rope);
-        self.kv_a.backward(dx, Accumulate::Add, grads, &dkv_a, x);
+        self.kv_a.backward(&mut dx, Accumulate::Add, Cow::Owned(dkv_a), x, back);
+        dx
     }
 
     /// New rows of sequences that live in a cache: segment s belongs to slot `slots[s]`.
@@ -175,7 +181,7 @@ impl Mla {
     }
 
     /// Attended values [n, h, v] as the last product takes them.
-    fn output<'a>(&self, o: &'a [f32]) -> Operand<'a> {
+    fn output<'a>(&self, o: &'a Buffer) -> Operand<'a> {
         Operand::of(o, self.heads.count * self.heads.value, self.o.dtype())
     }
 
@@ -229,12 +235,12 @@ impl Mla {
         (latent, k_rope)
     }
 
-    fn rotate(&self, x: &mut [f32], heads: Heads, pass: Pass, direction: RopeDirection) {
+    fn rotate(&self, x: &mut Buffer, heads: Heads, pass: Pass, direction: RopeDirection) {
         rope(x, &pass.rows.positions, pass.rope, heads, self.rope_style, direction);
     }
 
     /// Keys [n, h, q] and values [n, h, v] from the normed latents and the rotated shared key.
-    fn expand(&self, latent: &Operand, k_rope: &[f32], n: usize) -> (Buffer, Buffer) {
+    fn expand(&self, latent: &Operand, k_rope: &Buffer, n: usize) -> (Buffer, Buffer) {
         let kv = self.kv_b.forward(latent, n);
         let MlaHeads { count, value, .. } = self.heads;
         let (mut keys, mut values) = (Buffer::new(n * count * self.heads.query()), Buffer::new(n * count * value));
@@ -243,28 +249,28 @@ impl Mla {
     }
 
     /// The reverse of `expand` for gradients: those of `kv_b`'s output, and of the shared key, summed over heads.
-    fn fold(&self, dk: &[f32], dv: &[f32], n: usize) -> (Buffer, Buffer) {
+    fn fold(&self, dk: &Buffer, dv: &Buffer, n: usize) -> (Buffer, Buffer) {
         let (mut dkv, mut dk_rope) = (Buffer::new(n * self.kv_b.out), Buffer::new(n * self.heads.rope));
         mla_fold(&mut dkv, &mut dk_rope, dk, dv, self.heads);
         (dkv, dk_rope)
     }
 
     /// Queries in the latent space, [n, h, r + p].
-    fn absorbed_queries(&self, q: &[f32], n: usize) -> Buffer {
+    fn absorbed_queries(&self, q: &Buffer, n: usize) -> Buffer {
         let mut out = Buffer::new(n * self.heads.count * (self.latent + self.heads.rope));
         self.absorbed.queries(&mut out, q);
         out
     }
 
     /// Values [n, h, v] from attended latents [n, h, r].
-    fn absorbed_values(&self, o: &[f32], n: usize) -> Buffer {
+    fn absorbed_values(&self, o: &Buffer, n: usize) -> Buffer {
         let mut out = Buffer::new(n * self.heads.count * self.heads.value);
         self.absorbed.values(&mut out, o);
         out
     }
 
     /// Rows of latents, each followed by its rotated key.
-    fn join(&self, latent: &[f32], k_rope: &[f32]) -> Buffer {
+    fn join(&self, latent: &Buffer, k_rope: &Buffer) -> Buffer {
         let mut out = Buffer::new(latent.len() + k_rope.len());
         join_rows(&mut out, latent, self.latent, k_rope, self.heads.rope);
         out

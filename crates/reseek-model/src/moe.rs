@@ -5,13 +5,13 @@
 //! read their tokens' rows where these lie, and add to a token's row in the order of the experts: its bits depend on the token alone.
 //! Kept for the backward pass: the inputs of SwiGLU; its output is computed again (V3 report, 3.2.3).
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use reseek_spec::MoeSpec;
 use reseek_tensor::buffer::Buffer;
-use reseek_tensor::compute::Compute;
 use reseek_tensor::dtype::Dtype;
-use reseek_tensor::matmul::{Accumulate, Packed, grouped_matmul, grouped_matmul_tn_parts};
+use reseek_tensor::matmul::{Accumulate, Packed, grouped_matmul};
 use reseek_tensor::operand::Operand;
 use reseek_tensor::routing::{
     Gate, Routing, balance_loss, balance_loss_backward, expert_counts, route, route_backward,
@@ -20,7 +20,8 @@ use reseek_tensor::swiglu::{RowWeights, SwiGluBackward, swiglu_backward, swiglu_
 
 use crate::Weights;
 use crate::dispatch::{ByExpert, Dispatch};
-use crate::part::{GateUp, Matrix, disjoint};
+use crate::part::{GateUp, Matrices, Matrix, Place};
+use crate::pending::{Backward, WeightGradient};
 use crate::rows::spans;
 use crate::weights::Source;
 
@@ -58,14 +59,21 @@ impl Mlp {
         (self.down.forward(&act, n), MlpSaved { gate_up })
     }
 
-    /// Adds to dx and to the gradients.
-    pub fn backward(&self, dx: &mut [f32], grads: &mut [f32], dy: &Operand, x: &Operand, saved: &MlpSaved) {
+    /// Adds to dx; the gradients of weights are left to `back`.
+    pub fn backward<'a>(
+        &'a self,
+        dx: &mut Buffer,
+        dy: &Operand<'a>,
+        x: &Operand<'a>,
+        saved: &MlpSaved,
+        back: &mut Backward<'a, '_>,
+    ) {
         let (width, dtype) = (self.gate_up.out, self.dtype());
         let mut dact = Buffer::new(saved.gate_up.len() / 2);
         self.down.dgrad(&mut dact, dy, Accumulate::Set);
         let SwiGluBackward { y: act, dgate_up } = swiglu_backward(&dact, &saved.gate_up, width, dtype, None);
-        self.down.wgrad(grads, dy, &act);
-        self.gate_up.backward(dx, grads, &dgate_up, x);
+        self.down.wgrad(dy.clone(), &act, back);
+        self.gate_up.backward(dx, dgate_up, x, back);
     }
 }
 
@@ -76,22 +84,18 @@ pub(crate) struct Moe {
     gate_matrix: Matrix,
     bias: Vec<f32>,
     bias_range: Range<usize>,
-    gate_up: Group<2>,
-    down: Group<1>,
+    gate_up: Group,
+    down: Group,
     shared: Option<Mlp>,
 }
 
-/// PARTS projections of all experts, as one product a step: their outputs lie side by side.
+/// A projection of all experts, or gate and up as one.
 #[derive(Debug)]
-struct Group<const PARTS: usize> {
+struct Group {
     forward: Vec<Packed>,
     /// None where there is no backward pass.
     dgrad: Vec<Packed>,
-    /// Width of one part.
-    out: usize,
-    in_: usize,
-    ranges: [Range<usize>; PARTS],
-    compute: Compute,
+    place: Place,
 }
 
 /// What the experts keep for the backward pass.
@@ -119,8 +123,8 @@ impl Moe {
             gate_matrix: Matrix::in_format(weights, &format!("{prefix}.gate"), Dtype::F32),
             bias: weights.get(&bias).to_vec(),
             bias_range: weights.layout.range(&bias),
-            gate_up: Group::new(weights, prefix, ["gate_proj", "up_proj"], spec.n_routed_experts),
-            down: Group::new(weights, prefix, ["down_proj"], spec.n_routed_experts),
+            gate_up: Group::gate_up(weights, prefix, spec.n_routed_experts),
+            down: Group::new(weights, prefix, "down_proj", spec.n_routed_experts),
             shared: (spec.n_shared_experts > 0).then(|| Mlp::new(weights, &format!("{prefix}.shared_experts"))),
         }
     }
@@ -135,13 +139,13 @@ impl Moe {
         }
     }
 
-    pub fn forward(&self, x: &[f32], n: usize) -> (Buffer, MoeSaved) {
-        let (d, dtype) = (self.down.out, self.down.compute.operand_dtype());
+    pub fn forward(&self, x: &Buffer, n: usize) -> (Buffer, MoeSaved) {
+        let d = self.down.place.out;
         let routing = route(self.gate_matrix.forward(&Operand::of(x, d, Dtype::F32), n), &self.bias, self.gate);
         let dispatch = Dispatch::new(&routing, self.gate);
-        let x = Operand::of(x, d, dtype);
+        let x = Operand::of(x, d, self.dtype());
         let gate_up = self.gate_up.forward(&dispatch.dispatch(&x));
-        let act = swiglu_forward(&gate_up, self.down.in_, dtype);
+        let act = swiglu_forward(&gate_up, self.down.place.in_, self.dtype());
         let y_slots = self.down.forward(&dispatch.at_experts(act));
         let (mut y, shared) = match &self.shared {
             Some(shared) => {
@@ -154,22 +158,21 @@ impl Moe {
         (y, MoeSaved { routing, dispatch, gate_up, shared })
     }
 
-    /// Adds to dx and to the gradients; the balance loss of each segment enters with `balance_weight` a row.
-    pub fn backward(
-        &self,
-        dx: &mut [f32],
-        grads: &mut [f32],
-        dy: &[f32],
-        h: &[f32],
-        saved: &MoeSaved,
-        segments: &[usize],
-        balance_weight: f32,
+    /// Adds to dx; the gradients of weights are left to `back`. h are the rows that went in, normed.
+    pub fn backward<'a>(
+        &'a self,
+        dx: &mut Buffer,
+        dy: &Buffer,
+        h: Buffer,
+        saved: &'a MoeSaved,
+        back: &mut Backward<'a, '_>,
     ) {
         let MoeSaved { routing, dispatch, gate_up, shared } = saved;
-        let (d, width, dtype) = (self.down.out, self.down.in_, self.down.compute.operand_dtype());
-        let (x, dy) = (Operand::of(h, d, dtype), Operand::of(dy, d, dtype));
+        let (d, width, dtype) = (self.down.place.out, self.down.place.in_, self.dtype());
+        let exact = Operand::owned(h, d, Dtype::F32);
+        let (x, dy) = (exact.rounded(dtype), Operand::of(dy, d, dtype).into_owned());
         if let (Some(mlp), Some(saved)) = (&self.shared, shared) {
-            mlp.backward(dx, grads, &dy, &x, saved);
+            mlp.backward(dx, &dy, &x, saved, back);
         }
         let (x_slots, dy_slots) = (dispatch.dispatch(&x), dispatch.dispatch(&dy));
         let dact = self.down.dgrad(&dy_slots);
@@ -180,20 +183,25 @@ impl Moe {
         let rows = RowWeights { weights: &weights, dweights: &mut of_slots };
         let SwiGluBackward { y: act, dgate_up } = swiglu_backward(&dact, gate_up, width, dtype, Some(rows));
         let dweights = dispatch.combine_weights(&of_slots);
+        self.down.wgrad(dy_slots, act, back);
         let dgate_up = dispatch.at_experts(dgate_up);
-        self.down.wgrad(grads, &dy_slots, &act);
-        self.gate_up.wgrad(grads, &dgate_up, &x_slots.rows);
         let dx_slots = self.gate_up.dgrad(&dgate_up);
+        self.gate_up.wgrad(dgate_up, x_slots.rows, back);
         dispatch.combine(dx, &dx_slots, None, d);
 
         let mut dlogits = route_backward(&dweights, routing, self.gate);
-        if balance_weight != 0.0 {
-            for (from, to) in spans(segments) {
-                let weight = balance_weight * (to - from) as f32;
+        if back.balance != 0.0 {
+            for (from, to) in spans(&back.pass.rows.segments) {
+                let weight = back.balance * (to - from) as f32;
                 balance_loss_backward(&mut dlogits, routing, from..to, weight, self.gate);
             }
         }
-        self.gate_matrix.backward(dx, Accumulate::Add, grads, &dlogits, &Operand::of(h, d, Dtype::F32));
+        self.gate_matrix.backward(dx, Accumulate::Add, Cow::Owned(dlogits), &exact, back);
+    }
+
+    /// The format in which experts take their input and their output's gradient.
+    fn dtype(&self) -> Dtype {
+        self.down.place.compute.operand_dtype()
     }
 
     /// Σ_i f_i·P_i of each segment, weighted by its rows and summed: 1 a row when the load is even.
@@ -214,32 +222,37 @@ impl Moe {
     }
 }
 
-impl<const PARTS: usize> Group<PARTS> {
-    fn new(weights: Source, prefix: &str, parts: [&str; PARTS], n_experts: usize) -> Self {
-        let name = |j: usize, part: &str| format!("{prefix}.experts.{j}.{part}.weight");
-        let shape = weights.layout.shape(&name(0, parts[0])).expect("a mixture has an expert 0");
-        let (out, in_) = (shape[0], shape[1]);
-        let ranges = parts.map(|part| {
-            let place = |j: usize| weights.layout.range(&name(j, part));
-            let range = place(0).start..place(n_experts - 1).end;
-            assert_eq!(range.len(), n_experts * out * in_, "the experts' {part} do not lie side by side");
-            range
-        });
-        let zeros = vec![0.0; PARTS * out * in_];
-        let (out_all, compute) = (PARTS * out, weights.compute);
-        let forward = vec![Packed::from_transposed(&zeros, out_all, in_, compute); n_experts];
-        let dgrad = vec![Packed::from_rows(&zeros, out_all, in_, compute); if weights.trains { n_experts } else { 0 }];
-        let mut group = Self { forward, dgrad, out, in_, ranges, compute };
-        group.repack(&weights.data);
-        group
+impl Group {
+    fn new(weights: Source, prefix: &str, part: &str, n_experts: usize) -> Self {
+        let (out, in_) = shape(weights, prefix, part);
+        let place = Place {
+            matrices: Matrices::One(range(weights, prefix, part, n_experts)),
+            out,
+            in_,
+            compute: weights.compute,
+        };
+        Self::pack(weights, place, n_experts)
+    }
+
+    fn gate_up(weights: Source, prefix: &str, n_experts: usize) -> Self {
+        let (out, in_) = shape(weights, prefix, "gate_proj");
+        let ranges = ["gate_proj", "up_proj"].map(|part| range(weights, prefix, part, n_experts));
+        let place = Place { matrices: Matrices::GateUp(ranges), out, in_, compute: weights.compute };
+        Self::pack(weights, place, n_experts)
+    }
+
+    fn pack(weights: Source, place: Place, n_experts: usize) -> Self {
+        let (width, in_, compute) = (place.width(), place.in_, place.compute);
+        let of_experts = || (0..n_experts).map(|j| place.weight(&weights.data, j));
+        let forward = of_experts().map(|w| Packed::from_transposed(&w, width, in_, compute)).collect();
+        let trained = if weights.trains { n_experts } else { 0 };
+        let dgrad = of_experts().take(trained).map(|w| Packed::from_rows(&w, width, in_, compute)).collect();
+        Self { forward, dgrad, place }
     }
 
     fn repack(&mut self, data: &[f32]) {
-        let size = self.out * self.in_;
-        let of_expert =
-            |j: usize| Buffer::joined(self.ranges.each_ref().map(|range| &data[range.start + j * size..][..size]));
         for (j, forward) in (0..).zip(&mut self.forward) {
-            let w = of_expert(j);
+            let w = self.place.weight(data, j);
             forward.repack_transposed(&w);
             if let Some(dgrad) = self.dgrad.get_mut(j) {
                 dgrad.repack_rows(&w);
@@ -247,23 +260,43 @@ impl<const PARTS: usize> Group<PARTS> {
         }
     }
 
-    /// y [s, PARTS·out] from x [s, in].
+    /// y [s, width] from x [s, in].
     fn forward(&self, x: &ByExpert) -> Buffer {
-        let mut y = Buffer::new(x.len() * PARTS * self.out);
+        let mut y = Buffer::new(x.len() * self.place.width());
         grouped_matmul(&mut y, &x.rows, &self.forward, x.offsets, Accumulate::Set);
         y
     }
 
     /// The gradient of the input, [s, in].
     fn dgrad(&self, dy: &ByExpert) -> Buffer {
-        let mut dx = Buffer::new(dy.len() * self.in_);
+        let mut dx = Buffer::new(dy.len() * self.place.in_);
         grouped_matmul(&mut dx, &dy.rows, &self.dgrad, dy.offsets, Accumulate::Set);
         dx
     }
 
-    /// The gradients of all experts' weights, from the rows that `dy` are the gradient for.
-    fn wgrad(&self, grads: &mut [f32], dy: &ByExpert, x: &Operand) {
-        let dw = disjoint(grads, &self.ranges);
-        grouped_matmul_tn_parts(dw, &dy.rows, x, self.out, self.in_, dy.offsets, self.compute);
+    /// Leaves the gradients of all experts' weights; x are the rows that dy is the gradient for.
+    fn wgrad<'a>(&'a self, dy: ByExpert<'a>, x: Operand<'a>, back: &mut Backward<'a, '_>) {
+        let ByExpert { rows: dy, offsets } = dy;
+        back.leave(WeightGradient::Product { place: &self.place, dy, x, experts: Some(offsets) });
     }
+}
+
+fn name(prefix: &str, j: usize, part: &str) -> String {
+    format!("{prefix}.experts.{j}.{part}.weight")
+}
+
+/// Of one expert's matrix.
+fn shape(weights: Source, prefix: &str, part: &str) -> (usize, usize) {
+    match weights.layout.shape(&name(prefix, 0, part)) {
+        Some(&[out, in_]) => (out, in_),
+        other => panic!("a mixture has an expert 0 with a matrix {part}, here {other:?}"),
+    }
+}
+
+/// Where the matrices of all experts lie, side by side.
+fn range(weights: Source, prefix: &str, part: &str, n_experts: usize) -> Range<usize> {
+    let place = |j: usize| weights.layout.range(&name(prefix, j, part));
+    let range = place(0).start..place(n_experts - 1).end;
+    assert_eq!(range.len(), n_experts * place(0).len(), "the experts' {part} do not lie side by side");
+    range
 }

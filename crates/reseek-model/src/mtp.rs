@@ -3,15 +3,17 @@
 //!
 //! Order of the concatenation as in the published weights: [enorm(embedding); hnorm(hidden)], eh_proj, layer, shared_head.norm.
 
+use std::borrow::Cow;
+
 use reseek_tensor::buffer::Buffer;
-use reseek_tensor::embedding::{embedding_backward, embedding_forward};
 use reseek_tensor::matmul::Accumulate;
 use reseek_tensor::operand::Operand;
 use reseek_tensor::permute::{join_rows, split_rows};
 
 use crate::Weights;
 use crate::block::{Block, BlockSaved};
-use crate::part::{Matrix, Norm};
+use crate::part::{Embedding, Matrix, Norm};
+use crate::pending::Backward;
 use crate::rows::Pass;
 use crate::weights::Source;
 
@@ -55,56 +57,46 @@ impl Mtp {
     }
 
     /// `hidden` [n, d] of the main model after its last norm, `next` the token after each row.
-    pub fn forward(&self, hidden: &[f32], embedding: &[f32], next: Vec<u32>, pass: Pass) -> MtpSaved {
-        let x = self.eh_proj.forward(&self.join(hidden, embedding, &next), next.len());
+    pub fn forward(&self, hidden: &Buffer, embedding: &Embedding, next: Vec<u32>, pass: Pass) -> MtpSaved {
+        let x = self.eh_proj.forward(&self.join(hidden, &embedding.forward(&next)), next.len());
         let (y, block) = self.block.forward(x, pass);
         let hidden = self.norm.forward(&y);
         MtpSaved { next, block, y, hidden }
     }
 
-    /// Adds to the gradients of the main model's hidden rows, of the embedding and of the weights.
-    pub fn backward(
-        &self,
-        dhidden: &mut [f32],
-        dembedding: std::ops::Range<usize>,
-        grads: &mut [f32],
-        dy: &[f32],
-        hidden: &[f32],
-        embedding: &[f32],
-        saved: &MtpSaved,
-        pass: Pass,
-        balance: f32,
+    /// Adds to the gradient of the main model's hidden rows; those of the embedding and of the weights are left to `back`.
+    pub fn backward<'a>(
+        &'a self,
+        dhidden: &mut Buffer,
+        dy: Buffer,
+        hidden: &'a Buffer,
+        embedding: &'a Embedding,
+        saved: &'a MtpSaved,
+        back: &mut Backward<'a, '_>,
     ) {
-        let d = hidden.len() / saved.next.len();
-        let mut dx = Buffer::new(dy.len());
-        self.norm.backward(&mut dx, grads, dy, &saved.y, Accumulate::Set);
-        let dx = self.block.backward(dx, grads, &saved.block, pass, balance);
-        let joined = self.join(hidden, embedding, &saved.next);
-        let mut djoined = Buffer::new(2 * dy.len());
-        self.eh_proj.backward(&mut djoined, Accumulate::Set, grads, &dx, &joined);
+        let (len, d) = (dy.len(), self.eh_proj.out);
+        let mut dx = Buffer::new(len);
+        self.norm.backward(&mut dx, Accumulate::Set, dy, Cow::Borrowed(&saved.y), back);
+        let dx = self.block.backward_input(dx, &saved.block, back);
+        let emb = embedding.forward(&saved.next);
+        let joined = self.join(hidden, &emb);
+        let mut djoined = Buffer::new(2 * len);
+        self.eh_proj.backward(&mut djoined, Accumulate::Set, Cow::Owned(dx), &joined, back);
 
-        let (mut demb_normed, mut dhidden_normed) = (Buffer::new(dy.len()), Buffer::new(dy.len()));
+        let (mut demb_normed, mut dhidden_normed) = (Buffer::new(len), Buffer::new(len));
         split_rows(&mut demb_normed, d, &mut dhidden_normed, d, &djoined);
-        self.hnorm.backward(dhidden, grads, &dhidden_normed, hidden, Accumulate::Add);
-        let emb = self.embed(embedding, &saved.next, d);
-        let mut demb = dhidden_normed;
-        self.enorm.backward(&mut demb, grads, &demb_normed, &emb, Accumulate::Set);
-        embedding_backward(&mut grads[dembedding], &demb, &saved.next, d);
+        self.hnorm.backward(dhidden, Accumulate::Add, dhidden_normed, Cow::Borrowed(hidden), back);
+        let mut demb = Buffer::new(len);
+        self.enorm.backward(&mut demb, Accumulate::Set, demb_normed, Cow::Owned(emb), back);
+        embedding.backward(demb, &saved.next, back);
     }
 
     /// [enorm(embedding of next); hnorm(hidden)], [n, 2d].
-    fn join(&self, hidden: &[f32], embedding: &[f32], next: &[u32]) -> Operand<'static> {
-        let d = hidden.len() / next.len();
-        let emb = self.enorm.forward(&self.embed(embedding, next, d));
-        let hidden = self.hnorm.forward(hidden);
+    fn join(&self, hidden: &Buffer, emb: &Buffer) -> Operand<'static> {
+        let d = self.eh_proj.out;
+        let (emb, hidden) = (self.enorm.forward(emb), self.hnorm.forward(hidden));
         let mut joined = Buffer::new(2 * hidden.len());
         join_rows(&mut joined, &emb, d, &hidden, d);
         Operand::owned(joined, 2 * d, self.eh_proj.dtype())
-    }
-
-    fn embed(&self, embedding: &[f32], tokens: &[u32], d: usize) -> Buffer {
-        let mut emb = Buffer::new(tokens.len() * d);
-        embedding_forward(&mut emb, embedding, tokens, d);
-        emb
     }
 }

@@ -1,18 +1,73 @@
-//! The smallest parts of a model: a packed matrix and a norm, each with its place in the flat gradient buffer.
+//! The smallest parts of a model: packed matrices, a norm and the embedding, each with its place in the flat gradient buffer.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use reseek_tensor::buffer::Buffer;
 use reseek_tensor::compute::Compute;
 use reseek_tensor::dtype::Dtype;
-use reseek_tensor::elementwise::{add_bias, bias_grad};
-use reseek_tensor::linear::{Linear, linear_dgrad, linear_forward, linear_wgrad};
-use reseek_tensor::matmul::{Accumulate, matmul_tn_parts};
+use reseek_tensor::elementwise::add_bias;
+use reseek_tensor::embedding::embedding_forward;
+use reseek_tensor::linear::{Linear, linear_dgrad, linear_forward};
+use reseek_tensor::matmul::{Accumulate, grouped_matmul_tn_parts};
 use reseek_tensor::operand::Operand;
 use reseek_tensor::permute::join_rows;
 use reseek_tensor::rmsnorm::{rmsnorm_dgrad, rmsnorm_forward, rmsnorm_operand, rmsnorm_wgrad};
 
+use crate::pending::{Backward, WeightGradient};
 use crate::weights::Source;
+
+/// Where the matrices of one product lie in the flat buffers: [out, in] each, or of experts [e, out, in].
+#[derive(Debug)]
+pub(crate) struct Place {
+    pub matrices: Matrices,
+    pub out: usize,
+    pub in_: usize,
+    pub compute: Compute,
+}
+
+/// One matrix, or the two before SwiGLU, whose outputs lie side by side.
+#[derive(Debug)]
+pub(crate) enum Matrices {
+    One(Range<usize>),
+    GateUp([Range<usize>; 2]),
+}
+
+impl Place {
+    /// Columns of the product's result.
+    pub fn width(&self) -> usize {
+        match self.matrices {
+            Matrices::One(_) => self.out,
+            Matrices::GateUp(_) => 2 * self.out,
+        }
+    }
+
+    /// The weight [width, in] of the product, that of expert j where there are several.
+    pub fn weight(&self, data: &[f32], j: usize) -> Buffer {
+        let size = self.out * self.in_;
+        let of = |range: &Range<usize>| &data[range.start + j * size..][..size];
+        match &self.matrices {
+            Matrices::One(range) => Buffer::of(of(range)),
+            Matrices::GateUp(ranges) => Buffer::joined(ranges.each_ref().map(of)),
+        }
+    }
+
+    /// dW += dyᵀ·x; of experts, whose rows begin at `experts`, each its own.
+    pub fn add_gradient(&self, grads: &mut [f32], dy: &Operand, x: &Operand, experts: Option<&[usize]>) {
+        let &Self { out, in_, compute, .. } = self;
+        let all = [0, dy.rows()];
+        let offsets = experts.unwrap_or(&all);
+        match &self.matrices {
+            Matrices::One(range) => {
+                grouped_matmul_tn_parts([&mut grads[range.clone()]], dy, x, out, in_, offsets, compute);
+            }
+            Matrices::GateUp(ranges) => {
+                let both = grads.get_disjoint_mut(ranges.clone()).expect("tensors do not overlap");
+                grouped_matmul_tn_parts(both, dy, x, out, in_, offsets, compute);
+            }
+        }
+    }
+}
 
 /// A linear map y = W·x (+ b) with its weight packed for both directions.
 #[derive(Debug)]
@@ -20,6 +75,7 @@ pub(crate) struct Matrix {
     pub linear: Linear,
     pub out: usize,
     range: Range<usize>,
+    place: Place,
     bias: Option<Bias>,
 }
 
@@ -37,14 +93,16 @@ impl Matrix {
 
     /// [`Matrix::new`] that multiplies in `compute` whatever the model does.
     pub fn in_format(weights: Source, name: &str, compute: impl Into<Compute>) -> Self {
-        let key = format!("{name}.weight");
-        let linear = weights.linear(&key, compute.into());
+        let (key, compute) = (format!("{name}.weight"), compute.into());
+        let linear = weights.linear(&key, compute);
         let bias_key = format!("{name}.bias");
         let bias = weights
             .layout
             .shape(&bias_key)
             .map(|_| Bias { values: weights.get(&bias_key).to_vec(), range: weights.layout.range(&bias_key) });
-        Self { out: linear.out_features(), linear, range: weights.layout.range(&key), bias }
+        let (out, in_, range) = (linear.out_features(), linear.in_features(), weights.layout.range(&key));
+        let place = Place { matrices: Matrices::One(range.clone()), out, in_, compute };
+        Self { linear, out, range, place, bias }
     }
 
     pub fn repack(&mut self, data: &[f32]) {
@@ -69,24 +127,34 @@ impl Matrix {
         y
     }
 
-    /// The gradient of the input, dx (= or +=) dy·W, and those of weight and bias, added at their places in `grads`.
-    pub fn backward(&self, dx: &mut [f32], acc: Accumulate, grads: &mut [f32], dy: &[f32], x: &Operand) {
-        let rounded = Operand::of(dy, self.out, self.dtype());
-        self.dgrad(dx, &rounded, acc);
-        self.wgrad(grads, &rounded, x);
+    /// The gradient of the input, dx (= or +=) dy·W; those of weight and bias are left to `back`.
+    pub fn backward<'a>(
+        &'a self,
+        dx: &mut Buffer,
+        acc: Accumulate,
+        dy: Cow<Buffer>,
+        x: &Operand<'a>,
+        back: &mut Backward<'a, '_>,
+    ) {
         if let Some(bias) = &self.bias {
-            bias_grad(&mut grads[bias.range.clone()], dy);
+            back.leave(WeightGradient::Bias { range: &bias.range, dy: dy.clone().into_owned() });
         }
+        let dy = match dy {
+            Cow::Owned(dy) => Operand::owned(dy, self.out, self.dtype()),
+            Cow::Borrowed(dy) => Operand::of(dy, self.out, self.dtype()).into_owned(),
+        };
+        self.dgrad(dx, &dy, acc);
+        self.wgrad(dy, x, back);
     }
 
     /// dx (= or +=) dy·W.
-    pub fn dgrad(&self, dx: &mut [f32], dy: &Operand, acc: Accumulate) {
+    pub fn dgrad(&self, dx: &mut Buffer, dy: &Operand, acc: Accumulate) {
         linear_dgrad(dx, dy, &self.linear, acc);
     }
 
-    /// The gradient of the weight alone, added at its place in `grads`.
-    pub fn wgrad(&self, grads: &mut [f32], dy: &Operand, x: &Operand) {
-        linear_wgrad(&mut grads[self.range.clone()], dy, x, &self.linear);
+    /// Leaves the gradient of the weight alone.
+    pub fn wgrad<'a>(&'a self, dy: Operand<'a>, x: &Operand<'a>, back: &mut Backward<'a, '_>) {
+        back.leave(WeightGradient::Product { place: &self.place, dy, x: x.clone(), experts: None });
     }
 }
 
@@ -94,7 +162,7 @@ impl Matrix {
 #[derive(Debug)]
 pub(crate) struct GateUp {
     form: GateUpForm,
-    ranges: [Range<usize>; 2],
+    place: Place,
     pub out: usize,
 }
 
@@ -110,18 +178,18 @@ impl GateUp {
         let names = ["gate_proj", "up_proj"].map(|part| format!("{prefix}.{part}.weight"));
         let ranges = names.each_ref().map(|name| weights.layout.range(name));
         let &[out, in_] = weights.layout.shape(&names[0]).expect("a gate") else { panic!("a gate is a matrix") };
+        let place = Place { matrices: Matrices::GateUp(ranges), out, in_, compute: weights.compute };
         let form = if names.iter().any(|name| weights.quantised.contains_key(name)) {
             GateUpForm::Sampled(names.map(|name| weights.linear(&name, weights.compute)))
         } else {
-            let both = join(&weights.data, &ranges);
-            GateUpForm::Joined(weights.pack(&both, 2 * out, in_, weights.compute))
+            GateUpForm::Joined(weights.pack(&place.weight(&weights.data, 0), 2 * out, in_, weights.compute))
         };
-        Self { form, ranges, out }
+        Self { form, place, out }
     }
 
     pub fn repack(&mut self, data: &[f32]) {
         if let GateUpForm::Joined(linear) = &mut self.form {
-            linear.repack(&join(data, &self.ranges));
+            linear.repack(&self.place.weight(data, 0));
         }
     }
 
@@ -148,32 +216,21 @@ impl GateUp {
         y
     }
 
-    /// dx += dy·W, and the gradients of both weights.
+    /// dx += dy·W; the gradients of both weights are left to `back`.
     ///
     /// # Panics
     /// If the maps are quantised.
-    pub fn backward(&self, dx: &mut [f32], grads: &mut [f32], dy: &Operand, x: &Operand) {
+    pub fn backward<'a>(&'a self, dx: &mut Buffer, dy: Operand<'a>, x: &Operand<'a>, back: &mut Backward<'a, '_>) {
         let GateUpForm::Joined(linear) = &self.form else { panic!("a quantised gate has no gradient") };
-        linear_dgrad(dx, dy, linear, Accumulate::Add);
-        let dw = disjoint(grads, &self.ranges);
-        matmul_tn_parts(dw, dy, x, self.out, linear.in_features(), linear.compute());
+        linear_dgrad(dx, &dy, linear, Accumulate::Add);
+        back.leave(WeightGradient::Product { place: &self.place, dy, x: x.clone(), experts: None });
     }
-}
-
-/// The values of ranges that do not overlap.
-pub(crate) fn disjoint<'a, const N: usize>(values: &'a mut [f32], ranges: &[Range<usize>; N]) -> [&'a mut [f32]; N] {
-    values.get_disjoint_mut(ranges.clone()).expect("tensors do not overlap")
-}
-
-/// The values of two ranges, one after the other.
-fn join(data: &[f32], ranges: &[Range<usize>; 2]) -> Buffer {
-    Buffer::joined(ranges.each_ref().map(|range| &data[range.clone()]))
 }
 
 /// RMSNorm with its gain.
 #[derive(Debug)]
 pub(crate) struct Norm {
-    pub gamma: Vec<f32>,
+    gamma: Vec<f32>,
     eps: f32,
     range: Range<usize>,
 }
@@ -193,20 +250,65 @@ impl Norm {
     }
 
     /// y of x's shape, normalised over rows of the gain's width.
-    pub fn forward(&self, x: &[f32]) -> Buffer {
+    pub fn forward(&self, x: &Buffer) -> Buffer {
         let mut y = Buffer::new(x.len());
         rmsnorm_forward(&mut y, x, &self.gamma, self.eps);
         y
     }
 
     /// [`Norm::forward`] as the operand of products in `dtype`.
-    pub fn operand(&self, x: &[f32], dtype: Dtype) -> Operand<'static> {
+    pub fn operand(&self, x: &Buffer, dtype: Dtype) -> Operand<'static> {
         rmsnorm_operand(x, &self.gamma, self.eps, dtype)
     }
 
-    /// Gradients of input (= or +=) and of the gain (+=).
-    pub fn backward(&self, dx: &mut [f32], grads: &mut [f32], dy: &[f32], x: &[f32], acc: Accumulate) {
-        rmsnorm_dgrad(dx, dy, x, &self.gamma, self.eps, acc);
+    /// The gradient of the input x (= or +=); that of the gain is left to `back`.
+    pub fn backward<'a>(
+        &'a self,
+        dx: &mut Buffer,
+        acc: Accumulate,
+        dy: Buffer,
+        x: Cow<'a, Buffer>,
+        back: &mut Backward<'a, '_>,
+    ) {
+        rmsnorm_dgrad(dx, &dy, &x, &self.gamma, self.eps, acc);
+        back.leave(WeightGradient::Gain { norm: self, dy, x });
+    }
+
+    /// The gradient of the gain (+=).
+    pub fn add_gradient(&self, grads: &mut [f32], dy: &Buffer, x: &Buffer) {
         rmsnorm_wgrad(&mut grads[self.range.clone()], dy, x, self.eps);
+    }
+}
+
+/// The table of the tokens' rows, [vocab, d].
+#[derive(Debug)]
+pub(crate) struct Embedding {
+    table: Vec<f32>,
+    d: usize,
+    range: Range<usize>,
+}
+
+impl Embedding {
+    pub const NAME: &str = "model.embed_tokens.weight";
+
+    pub fn new(weights: Source) -> Self {
+        let range = weights.layout.range(Self::NAME);
+        Self { table: weights.get(Self::NAME).to_vec(), d: weights.spec.hidden_size, range }
+    }
+
+    pub fn repack(&mut self, data: &[f32]) {
+        self.table.copy_from_slice(&data[self.range.clone()]);
+    }
+
+    /// Rows [n, d] of the tokens.
+    pub fn forward(&self, tokens: &[u32]) -> Buffer {
+        let mut x = Buffer::new(tokens.len() * self.d);
+        embedding_forward(&mut x, &self.table, tokens, self.d);
+        x
+    }
+
+    /// Leaves the gradient of the table.
+    pub fn backward<'a>(&'a self, dy: Buffer, tokens: &'a [u32], back: &mut Backward<'a, '_>) {
+        back.leave(WeightGradient::Embedding { range: &self.range, dy, tokens, d: self.d });
     }
 }

@@ -1,11 +1,11 @@
 //! The whole model: embedding, layers, last norm, head, and the MTP module beside them.
 
+use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
 
 use reseek_spec::{MlaSpec, ModelSpec};
 use reseek_tensor::buffer::Buffer;
-use reseek_tensor::embedding::{embedding_backward, embedding_forward};
 use reseek_tensor::linear::Linear;
 use reseek_tensor::matmul::Accumulate;
 use reseek_tensor::pool::map_lanes;
@@ -14,7 +14,8 @@ use reseek_tensor::rope::RopeTable;
 use crate::block::{Block, BlockSaved};
 use crate::cache::{CacheMode, KvCache};
 use crate::mtp::{Mtp, MtpSaved};
-use crate::part::Norm;
+use crate::part::{Embedding, Norm};
+use crate::pending::{Backward, Pending, Sink};
 use crate::rows::{Pass, Rows};
 use crate::weights::Source;
 use crate::{Layout, Weights};
@@ -24,8 +25,7 @@ use crate::{Layout, Weights};
 pub struct Model {
     spec: Arc<ModelSpec>,
     layout: Arc<Layout>,
-    embedding: Vec<f32>,
-    embedding_range: Range<usize>,
+    embedding: Embedding,
     blocks: Vec<Block>,
     norm: Norm,
     head: Linear,
@@ -69,12 +69,10 @@ impl Model {
 
     fn pack(weights: Source) -> Self {
         let spec = weights.spec.clone();
-        const EMBEDDING: &str = "model.embed_tokens.weight";
-        let embedding_range = weights.layout.range(EMBEDDING);
-        let head_name = if spec.tie_word_embeddings { EMBEDDING } else { "lm_head.weight" };
+        let head_name = if spec.tie_word_embeddings { Embedding::NAME } else { "lm_head.weight" };
         let head_range = weights.layout.range(head_name);
         Self {
-            embedding: weights.data[embedding_range.clone()].to_vec(),
+            embedding: Embedding::new(weights),
             blocks: (0..spec.num_hidden_layers).map(|i| Block::new(weights, i)).collect(),
             norm: Norm::new(weights, "model.norm"),
             // V3 keeps the head out of fp8 (report, 3.3.1).
@@ -82,7 +80,6 @@ impl Model {
             mtp: (spec.num_nextn_predict_layers > 0).then(|| Mtp::new(weights)),
             rope: RopeTable::new(&spec.inv_freq(), spec.max_position_embeddings, spec.attention_mscale() as f32),
             layout: weights.layout.clone(),
-            embedding_range,
             head_range,
             spec,
         }
@@ -92,10 +89,10 @@ impl Model {
     pub fn repack(&mut self, weights: &Weights) {
         assert_eq!(weights.data.len(), self.layout.parameters(), "weights of another layout");
         self.norm.repack(&weights.data);
-        let Self { embedding, embedding_range, blocks, head, head_range, mtp, .. } = self;
+        let Self { embedding, blocks, head, head_range, mtp, .. } = self;
         let mut parts: Vec<Box<dyn FnMut() + Send>> = vec![
             Box::new(|| head.repack(&weights.data[head_range.clone()])),
-            Box::new(|| embedding.copy_from_slice(&weights.data[embedding_range.clone()])),
+            Box::new(|| embedding.repack(&weights.data)),
         ];
         for block in blocks {
             parts.push(Box::new(|| block.repack(weights)));
@@ -156,7 +153,7 @@ impl Model {
     /// or the model has no MTP module to run.
     pub fn forward(&self, rows: Rows, next: Option<Vec<u32>>) -> Activations {
         let pass = Pass { rows: &rows, rope: &self.rope };
-        let mut x = self.embed(&rows.tokens);
+        let mut x = self.embedding.forward(&rows.tokens);
         let mut blocks = Vec::with_capacity(self.blocks.len());
         for block in &self.blocks {
             let (y, saved) = block.forward(x, pass);
@@ -179,27 +176,38 @@ impl Model {
     /// If a token is outside of the vocabulary or a position outside of the rotary table.
     pub fn hidden(&self, rows: &Rows) -> Buffer {
         let pass = Pass { rows, rope: &self.rope };
-        let x = self.blocks.iter().fold(self.embed(&rows.tokens), |x, block| block.forward(x, pass).0);
+        let x = self.blocks.iter().fold(self.embedding.forward(&rows.tokens), |x, block| block.forward(x, pass).0);
         self.norm.forward(&x)
     }
 
     /// Adds the gradients of all weights to `grads`, laid out as [`Weights::data`]. The head's own gradient is the loss's to add,
     /// at [`Model::head_range`].
     pub fn backward(&self, activations: &Activations, outputs: OutputGradients, grads: &mut [f32]) {
+        self.backward_into(activations, outputs, Sink::Now(grads));
+    }
+
+    /// [`Model::backward`] in two halves: the gradients of inputs now, those of weights, with the same bits, when the result is added.
+    pub fn backward_input<'a>(&'a self, activations: &'a Activations, outputs: OutputGradients) -> Pending<'a> {
+        let mut pending = Pending::default();
+        self.backward_into(activations, outputs, Sink::Later(&mut pending));
+        pending
+    }
+
+    fn backward_into<'a>(&'a self, activations: &'a Activations, outputs: OutputGradients, sink: Sink<'a, '_>) {
         let Activations { rows, blocks, y, hidden, mtp } = activations;
         let pass = Pass { rows, rope: &self.rope };
+        let mut back = Backward { pass, balance: outputs.balance, sink };
         let mut dhidden = outputs.hidden;
         if let (Some(saved), Some(dy)) = (mtp, outputs.mtp_hidden) {
             let mtp = self.mtp.as_ref().expect("the model has an MTP module");
-            let range = self.embedding_range.clone();
-            mtp.backward(&mut dhidden, range, grads, &dy, hidden, &self.embedding, saved, pass, outputs.balance);
+            mtp.backward(&mut dhidden, dy, hidden, &self.embedding, saved, &mut back);
         }
         let mut dx = Buffer::new(dhidden.len());
-        self.norm.backward(&mut dx, grads, &dhidden, y, Accumulate::Set);
+        self.norm.backward(&mut dx, Accumulate::Set, dhidden, Cow::Borrowed(y), &mut back);
         for (block, saved) in self.blocks.iter().zip(blocks).rev() {
-            dx = block.backward(dx, grads, saved, pass, outputs.balance);
+            dx = block.backward_input(dx, saved, &mut back);
         }
-        embedding_backward(&mut grads[self.embedding_range.clone()], &dx, &rows.tokens, self.spec.hidden_size);
+        self.embedding.backward(dx, &rows.tokens, &mut back);
     }
 
     /// Hidden rows [n, d] of new tokens of cached sequences: segment s, `segments[s]` tokens, continues slot `slots[s]`.
@@ -211,7 +219,7 @@ impl Model {
         let starts: Vec<usize> = slots.iter().map(|&slot| cache.len(slot)).collect();
         let rows = Rows::starting_at(tokens, segments, &starts);
         let pass = Pass { rows: &rows, rope: &self.rope };
-        let mut x = self.embed(tokens);
+        let mut x = self.embedding.forward(tokens);
         let mode = cache.mode;
         for (block, layer) in self.blocks.iter().zip(&mut cache.layers) {
             x = block.decode(x, pass, layer, slots, mode);
@@ -228,12 +236,6 @@ impl Model {
     fn mixtures(&self) -> impl Iterator<Item = &crate::moe::Moe> {
         let mtp = self.mtp.iter().map(|mtp| &mtp.block);
         self.blocks.iter().chain(mtp).filter_map(Block::moe)
-    }
-
-    fn embed(&self, tokens: &[u32]) -> Buffer {
-        let mut x = Buffer::new(tokens.len() * self.spec.hidden_size);
-        embedding_forward(&mut x, &self.embedding, tokens, self.spec.hidden_size);
-        x
     }
 }
 

@@ -114,6 +114,36 @@ impl<'a> Operand<'a> {
         Self { index: Some(index), ..self.clone() }
     }
 
+    /// The same rows in `dtype`: these very values in f32, and rounded ones in bf16.
+    ///
+    /// # Panics
+    /// If they are rounded or gathered already.
+    #[must_use]
+    pub fn rounded(&self, dtype: Dtype) -> Self {
+        match dtype {
+            Dtype::F32 => self.clone(),
+            Dtype::Bf16 => rounded(self.left().values(), self.width),
+        }
+    }
+
+    /// Values that nobody else holds on to: a copy where they are borrowed.
+    ///
+    /// # Panics
+    /// If the rows are gathered, by an index that is not theirs.
+    pub fn into_owned(self) -> Operand<'static> {
+        assert!(self.index.is_none(), "an index is borrowed");
+        let values = match self.values {
+            Values::Borrowed(values) => Arc::new(Buffer::of(values)),
+            Values::Owned(values) => values,
+        };
+        Operand { values: Values::Owned(values), width: self.width, dtype: self.dtype, index: None }
+    }
+
+    /// Rows that a product reads.
+    pub fn rows(&self) -> usize {
+        self.left().rows(self.width).unwrap_or(0)
+    }
+
     /// Values in a row.
     pub fn width(&self) -> usize {
         self.width

@@ -8,5 +8,6 @@ mod fp8;
 mod lanes;
 mod mtp;
 mod parity;
+mod pending;
 mod prefix;
 mod reference;
