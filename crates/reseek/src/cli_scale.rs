@@ -23,8 +23,10 @@ pub enum SimCommand {
         after_help = "Example: reseek sim schedule v3-671b --cluster h800x2048 --recipe v3 --svg v3.svg --trace v3.json"
     )]
     Schedule(Box<ScheduleArgs>),
-
-    /// Measure this machine's rates in a second or two, for `reseek sim run v3-nano --cluster laptop`
+    /// The chain of `reseek replicate` on this machine: how long each stage takes
+    #[command(after_help = "Example: reseek sim laptop v3-nano --json")]
+    Laptop(LaptopArgs),
+    /// Measure this machine's rates in a second or two, for `reseek sim laptop v3-nano --rates FILE`
     #[command(after_help = "Example: reseek sim calibrate --out rates.json")]
     Calibrate(CalibrateArgs),
     /// Published runs beside what the simulator says of them; exit code 1 when one is out of tolerance
@@ -89,7 +91,7 @@ pub enum KernelsName {
 pub struct PlanArgs {
     /// A preset's name, a config.json or a model folder
     pub model: String,
-    /// GPUs, such as h800x2048; h100, h800, h200, a100-80, a100-40, b200, gb200, gb300; or laptop for this machine
+    /// GPUs, such as h800x2048; h100, h800, h200, a100-80, a100-40, b200, gb200, gb300
     #[arg(long)]
     pub cluster: String,
     /// Start from a published plan; options below change it
@@ -159,6 +161,18 @@ pub struct CalibrateArgs {
 }
 
 #[derive(Args)]
+pub struct LaptopArgs {
+    /// The model of a run: v3-smoke, v3-nano and up the ladder
+    pub model: String,
+    /// Rates from `reseek sim calibrate --out FILE`; left out, they are measured now
+    #[arg(long, value_name = "FILE")]
+    pub rates: Option<PathBuf>,
+    /// Answer in JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args)]
 pub struct SimRunArgs {
     #[command(flatten)]
     pub plan: PlanArgs,
@@ -174,9 +188,6 @@ pub struct SimRunArgs {
     /// Seed of the draws [default: 1]
     #[arg(long)]
     pub seed: Option<u64>,
-    /// With --cluster laptop: rates from `sim calibrate --out`; left out, they are measured now
-    #[arg(long)]
-    pub rates: Option<PathBuf>,
     /// Answer in JSON
     #[arg(long)]
     pub json: bool,

@@ -1,10 +1,9 @@
 //! `reseek sim calibrate`: this machine's rates, and what they say of the chain's stages.
 
-use std::path::Path;
 use std::time::Instant;
 
 use reseek_sim::laptop::{CpuRates, Point, PredictedStage, predict};
-use reseek_spec::{ModelSpec, RecipeSpec, Scale, resolve};
+use reseek_spec::{ModelSpec, RecipeSpec};
 use reseek_store::write_atomic;
 use reseek_tensor::attention::{AttentionShape, attention_forward};
 use reseek_tensor::compute::Compute;
@@ -13,9 +12,8 @@ use reseek_tensor::pool::{map_lanes, threads};
 use reseek_tensor::rmsnorm::rmsnorm_forward;
 
 use super::bench::fastest_dtype;
-use crate::cli_scale::{CalibrateArgs, SimRunArgs};
-use crate::error::{Outcome, fail};
-use crate::ui::duration;
+use crate::cli_scale::CalibrateArgs;
+use crate::error::Outcome;
 
 /// Seconds of each measurement.
 const WINDOW_S: f64 = 0.06;
@@ -32,54 +30,6 @@ pub fn calibrate(args: &CalibrateArgs) -> Outcome<()> {
         None => crate::say!("{text}"),
     }
     Ok(())
-}
-
-/// `sim run v3-nano --cluster laptop`: the stages of `replicate` at the rates of a file, or of now.
-pub fn laptop(args: &SimRunArgs) -> Outcome<()> {
-    let name = args.plan.model.trim_start_matches("v3-");
-    let Some(scale) = Scale::ALL.into_iter().find(|scale| scale.name() == name) else {
-        let names: Vec<String> = Scale::ALL.iter().map(|scale| format!("v3-{}", scale.name())).collect();
-        return fail(format!(
-            "--cluster laptop is for the models of a run, and {} is none. They are {}.",
-            args.plan.model,
-            names.join(", ")
-        ));
-    };
-    let recipe = resolve(scale, &[], &[])?.recipe;
-    let rates = match &args.rates {
-        Some(path) => read_rates(path)?,
-        None => measure(crate::chain::compute(&recipe)),
-    };
-    let stages = predict_chain(&recipe, &rates, reseek_data::Corpus::embedded().bytes());
-    let total: f64 = stages.iter().map(|stage| stage.seconds).sum();
-    if args.json {
-        crate::say!("{}", serde_json::json!({"stages": stages, "seconds": total, "rates": rates}));
-        return Ok(());
-    }
-    for stage in &stages {
-        crate::say!("{:<16} {:>10}", stage.name, duration(stage.seconds));
-    }
-    crate::say!("{:<16} {:>10}", "all", duration(total));
-    Ok(())
-}
-
-fn read_rates(path: &Path) -> Outcome<CpuRates> {
-    let text = std::fs::read_to_string(path).or_else(|error| {
-        fail(format!("cannot read {}: {error}. Make it with `reseek sim calibrate --out FILE`.", path.display()))
-    })?;
-    let rates: CpuRates = serde_json::from_str(&text).or_else(|error| {
-        fail(format!("{}: {error}. Make it anew with `reseek sim calibrate --out FILE`.", path.display()))
-    })?;
-    let lists = [&rates.products, &rates.few_rows, &rates.weight_gradients];
-    let is_empty = rates.threads == 0 || lists.iter().any(|list| list.is_empty());
-    let points = lists.into_iter().flatten().map(|point| point.gflops);
-    let single = [rates.attention, rates.elementwise, rates.memory];
-    let wrong = points.chain(single).find(|rate| !(*rate > 0.0 && rate.is_finite()));
-    if wrong.is_some() || is_empty {
-        let what = wrong.map_or("no threads or no rates".to_string(), |rate| format!("a rate of {rate}"));
-        return fail(format!("{}: {what}. Make it anew with `reseek sim calibrate --out FILE`.", path.display()));
-    }
-    Ok(rates)
 }
 
 /// The stages of the chain at these rates, with `text_bytes` bytes of text.

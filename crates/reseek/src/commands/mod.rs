@@ -17,6 +17,7 @@ mod plan;
 mod runs;
 mod schedule;
 mod sim;
+mod sim_laptop;
 mod sim_page;
 mod sim_print;
 mod sweep;

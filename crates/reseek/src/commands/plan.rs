@@ -16,6 +16,16 @@ pub struct Subject {
     pub plan: Plan,
 }
 
+/// The GPUs that `--cluster` names.
+pub fn cluster(text: &str) -> Outcome<ClusterSpec> {
+    match text {
+        "laptop" => fail(
+            "--cluster laptop will not do: it takes GPUs. Predict the chain of `replicate` on this machine with `reseek sim laptop v3-nano`.",
+        ),
+        _ => Ok(ClusterSpec::parse(text)?),
+    }
+}
+
 pub fn precision(name: PrecisionName) -> Precision {
     match name {
         PrecisionName::Bf16 => Precision::Bf16,
@@ -27,7 +37,7 @@ pub fn precision(name: PrecisionName) -> Precision {
 /// Model, cluster and plan of `args`: a recipe's plan or a plain one, then every option that was given.
 pub fn subject(args: &PlanArgs) -> Outcome<Subject> {
     let model = find(&args.model)?;
-    let cluster = ClusterSpec::parse(&args.cluster)?;
+    let cluster = cluster(&args.cluster)?;
     let base = match args.recipe {
         Some(RecipeName::V3) => Plan::v3(),
         Some(RecipeName::R1Zero | RecipeName::R1) => run::r1_plan(),

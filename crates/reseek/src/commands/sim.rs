@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 
 use super::plan::{Subject, check_memory, plan_json, subject};
 use super::sim_print::{print_run, sim_validate};
-use super::{calibrate, schedule, sweep};
-use crate::cli_scale::{GPU_HOUR_USD, PlanArgs, RecipeName, SimCommand, SimRunArgs};
+use super::{calibrate, schedule, sim_laptop, sweep};
+use crate::cli_scale::{GPU_HOUR_USD, RecipeName, SimCommand, SimRunArgs};
 use crate::error::{Outcome, fail};
 
 /// Tokens that V3 was pre-trained on.
@@ -27,6 +27,7 @@ pub fn sim(command: &SimCommand) -> Outcome<()> {
         SimCommand::Run(args) => sim_run(args),
         SimCommand::Sweep(args) => sweep::run_sweep(args),
         SimCommand::Schedule(args) => schedule::schedule(args),
+        SimCommand::Laptop(args) => sim_laptop::laptop(args),
         SimCommand::Calibrate(args) => calibrate::calibrate(args),
         SimCommand::Validate(args) => sim_validate(args.json),
     }
@@ -81,17 +82,6 @@ fn tokens(args: &SimRunArgs, subject: &Subject) -> Outcome<Option<Tokens>> {
 }
 
 fn sim_run(args: &SimRunArgs) -> Outcome<()> {
-    if args.plan.cluster == "laptop" {
-        refuse_dead(args)?;
-        return calibrate::laptop(args);
-    }
-    if let Some(rates) = &args.rates {
-        return fail(format!(
-            "--rates {} is for --cluster laptop, and --cluster is {}. Leave --rates out.",
-            rates.display(),
-            args.plan.cluster
-        ));
-    }
     let subject = subject(&args.plan)?;
     let tokens = tokens(args, &subject)?;
     let rates = Rates::of(&subject.cluster.gpu);
@@ -115,69 +105,6 @@ fn sim_run(args: &SimRunArgs) -> Outcome<()> {
         print_run(&found);
     }
     Ok(())
-}
-
-/// Refuses options that predict nothing of this machine's own chain.
-fn refuse_dead(args: &SimRunArgs) -> Outcome<()> {
-    // Taken apart without `..`: a new option has to say here whether a laptop has a use for it.
-    let SimRunArgs { plan, tokens, price, draws, seed, rates: _, json: _ } = args;
-    let PlanArgs {
-        model: _,
-        cluster: _,
-        recipe,
-        tp,
-        pp,
-        ep,
-        dp,
-        cp,
-        micro_batch,
-        global_batch,
-        seq,
-        interleave,
-        schedule,
-        recompute,
-        precision,
-        kernels,
-        zero,
-        comm_sms,
-        node_limit,
-        ignore_memory,
-    } = plan;
-    let dead: Vec<&str> = [
-        ("--recipe", recipe.is_some()),
-        ("--tp", tp.is_some()),
-        ("--pp", pp.is_some()),
-        ("--ep", ep.is_some()),
-        ("--dp", dp.is_some()),
-        ("--cp", cp.is_some()),
-        ("--micro-batch", micro_batch.is_some()),
-        ("--global-batch", global_batch.is_some()),
-        ("--seq", seq.is_some()),
-        ("--interleave", interleave.is_some()),
-        ("--schedule", schedule.is_some()),
-        ("--recompute", recompute.is_some()),
-        ("--precision", precision.is_some()),
-        ("--kernels", kernels.is_some()),
-        ("--zero", zero.is_some()),
-        ("--comm-sms", comm_sms.is_some()),
-        ("--node-limit", node_limit.is_some()),
-        ("--ignore-memory", *ignore_memory),
-        ("--tokens", tokens.is_some()),
-        ("--price", price.is_some()),
-        ("--draws", draws.is_some()),
-        ("--seed", seed.is_some()),
-    ]
-    .into_iter()
-    .filter_map(|(name, is_given)| is_given.then_some(name))
-    .collect();
-    match dead[..] {
-        [] => Ok(()),
-        _ => fail(format!(
-            "--cluster laptop predicts the chain of `reseek replicate` by its own recipe, and {} would change nothing of it. Leave {} out.",
-            dead.join(", "),
-            if dead.len() == 1 { "it" } else { "them" }
-        )),
-    }
 }
 
 /// All that was found, for whoever prints it.

@@ -4,18 +4,18 @@ use std::time::Instant;
 
 use reseek_sim::Rates;
 use reseek_sim::sweep::{Candidate, Search, sweep};
-use reseek_spec::{ClusterSpec, thousands};
+use reseek_spec::thousands;
 use serde_json::{Value, json};
 
 use super::cost::whole;
 use super::params::find;
-use super::plan::{plan_json, precision, precision_name, recompute_name, schedule_name};
+use super::plan::{cluster, plan_json, precision, precision_name, recompute_name, schedule_name};
 use crate::cli_scale::{GPU_HOUR_USD, SweepArgs};
 use crate::error::{Outcome, fail};
 
 /// Searches and prints.
 pub fn run_sweep(args: &SweepArgs) -> Outcome<()> {
-    let (model, cluster) = (find(&args.model)?, ClusterSpec::parse(&args.cluster)?);
+    let (model, cluster) = (find(&args.model)?, cluster(&args.cluster)?);
     let numbers = [("--global-batch", args.global_batch), ("--seq", args.seq), ("--top", args.top)];
     if let Some((name, value)) = numbers.into_iter().find(|(_, value)| *value == 0 || *value > 1 << 26) {
         return fail(format!(

@@ -104,7 +104,7 @@ fn a_laptop_is_predicted_from_rates_that_make_sense() {
     let file = scratch.join("rates.json");
     let path = file.display().to_string();
     succeed(reseek().args(["sim", "calibrate", "--dtype", "f32", "--out", &path]));
-    let run = format!("run v3-smoke --cluster laptop --rates {path}");
+    let run = format!("laptop v3-smoke --rates {path}");
     let out = succeed(reseek().arg("sim").args(run.split(' ')).arg("--json"));
     let answer: serde_json::Value = serde_json::from_str(&out).unwrap();
     assert_eq!(answer["rates"]["compute"], "f32");
@@ -118,17 +118,17 @@ fn a_laptop_is_predicted_from_rates_that_make_sense() {
         fs::write(&file, text).unwrap();
         sim(&run, &parts);
     }
-    sim("run v3-smoke --cluster laptop --rates no-such.json", &["no-such.json", "sim calibrate"]);
-    sim("run v3-671b --cluster laptop", &["v3-671b", "v3-nano"]);
-    // What predicts nothing here is refused by name.
-    let dead = |options: &str, names: &[&str]| sim(&format!("{run} {options}"), names);
-    dead("--tp 2", &["--tp would change nothing", "Leave it out"]);
-    dead(
-        "--pp 2 --tokens 1T --draws 50 --price gpu_hour_usd=3",
-        &["--pp, --tokens, --price, --draws", "Leave them out"],
-    );
-    dead("--recipe v3 --seed 3", &["--recipe, --seed"]);
-    sim(&format!("run v3-671b --cluster h800x2048 --rates {path}"), &["--rates", "--cluster is h800x2048"]);
+    sim("laptop v3-smoke --rates no-such.json", &["no-such.json", "sim calibrate"]);
+    sim("laptop v3-671b", &["v3-671b", "v3-nano"]);
+    // A laptop is no cluster, and options of plans say nothing of it.
+    for command in ["run v3-nano", "schedule v3-nano", "sweep v3-nano --global-batch 8"] {
+        sim(&format!("{command} --cluster laptop"), &["--cluster laptop", "reseek sim laptop v3-nano"]);
+    }
+    for dead in ["--tp 2", "--tokens 1T", "--draws 50", "--recipe v3"] {
+        let name = dead.split(' ').next().unwrap_or(dead);
+        sim(&format!("{run} {dead}"), &["unexpected argument", name]);
+    }
+    sim(&format!("run v3-671b --cluster h800x2048 --rates {path}"), &["unexpected argument", "--rates"]);
 }
 
 #[test]
