@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::rates::Rates;
 use crate::rollout::{Lengths, Sampler, rollout};
 use crate::step::step;
-use crate::{Plan, SimError};
+use crate::{Plan, SimError, StepReport};
 
 /// What a run does.
 #[derive(Clone, Debug, PartialEq)]
@@ -61,6 +61,9 @@ pub struct PhaseReport {
     pub tail_hours: f64,
     /// Of training, on the fullest rank; sampling takes what is left of the memory for its cache.
     pub memory_peak_bytes: f64,
+    /// A step by the phase's plan, whole batches. In JSON a run shows that of its first phase alone.
+    #[serde(skip)]
+    pub step: StepReport,
 }
 
 /// What a run takes.
@@ -98,11 +101,12 @@ pub fn run(
     }
     let goodput = rates.goodput(cluster.gpus);
     let gpus = cluster.gpus as f64;
+    let mut steps = Steps { model, cluster, rates, known: Vec::new() };
     let mut reports = Vec::with_capacity(phases.len());
     for phase in phases {
         let mut report = match &phase.work {
-            Work::Train { tokens, ramp } => train(model, cluster, phase, *tokens, *ramp, rates)?,
-            Work::Reinforce(reinforce) => self::reinforce(model, cluster, phase, reinforce, rates)?,
+            Work::Train { tokens, ramp } => train(&mut steps, phase, *tokens, *ramp)?,
+            Work::Reinforce(reinforce) => self::reinforce(&mut steps, phase, reinforce)?,
         };
         report.hours /= goodput;
         report.gpu_hours = report.hours * gpus;
@@ -121,6 +125,30 @@ pub fn run(
     })
 }
 
+/// The steps of a run's plans. Phases may share a plan: each plan is simulated once.
+struct Steps<'a> {
+    model: &'a ModelSpec,
+    cluster: &'a ClusterSpec,
+    rates: &'a Rates,
+    known: Vec<(Plan, StepReport)>,
+}
+
+impl Steps<'_> {
+    fn of(&mut self, plan: &Plan) -> Result<StepReport, SimError> {
+        if let Some((_, report)) = self.known.iter().find(|(known, _)| known == plan) {
+            return Ok(report.clone());
+        }
+        let report = step(self.model, self.cluster, plan, self.rates)?.report;
+        self.known.push((plan.clone(), report.clone()));
+        Ok(report)
+    }
+
+    /// Tokens a second by `plan`.
+    fn rate(&mut self, plan: &Plan) -> Result<f64, SimError> {
+        self.of(plan).map(|report| report.tokens_per_step / report.step_s)
+    }
+}
+
 /// More tokens or steps of a run than anybody makes: beyond it sums of hours stop to be numbers.
 const AMOUNT_MAX: f64 = 1e18;
 
@@ -137,17 +165,8 @@ fn positive(what: &str, value: f64) -> Result<(), SimError> {
 /// Batch sizes of a ramp's pieces.
 const RAMP_PIECES: usize = 4;
 
-fn train(
-    model: &ModelSpec,
-    cluster: &ClusterSpec,
-    phase: &Phase,
-    tokens: f64,
-    ramp: Option<Ramp>,
-    rates: &Rates,
-) -> Result<PhaseReport, SimError> {
+fn train(steps: &mut Steps, phase: &Phase, tokens: f64, ramp: Option<Ramp>) -> Result<PhaseReport, SimError> {
     positive("tokens", tokens)?;
-    let report = |plan: &Plan| step(model, cluster, plan, rates).map(|simulated| simulated.report);
-    let rate = |plan: &Plan| report(plan).map(|report| report.tokens_per_step / report.step_s);
     let mut seconds = 0.0;
     let mut rest = tokens;
     if let Some(ramp) = ramp {
@@ -159,11 +178,11 @@ fn train(
             let plan = Plan { global_batch: batch, ..phase.plan.clone() };
             // A bidirectional pipeline needs more micro-batches than a small batch has.
             let small = Plan { schedule: ScheduleKind::OneFOneB, ..plan.clone() };
-            seconds += ramped / RAMP_PIECES as f64 / rate(&plan).or_else(|_| rate(&small))?;
+            seconds += ramped / RAMP_PIECES as f64 / steps.rate(&plan).or_else(|_| steps.rate(&small))?;
         }
         rest -= ramped;
     }
-    let full = report(&phase.plan)?;
+    let full = steps.of(&phase.plan)?;
     seconds += rest * full.step_s / full.tokens_per_step;
     Ok(PhaseReport {
         name: phase.name,
@@ -173,30 +192,26 @@ fn train(
         rollout_hours: 0.0,
         tail_hours: 0.0,
         memory_peak_bytes: full.memory_peak_bytes,
+        step: full,
     })
 }
 
-fn reinforce(
-    model: &ModelSpec,
-    cluster: &ClusterSpec,
-    phase: &Phase,
-    work: &Reinforce,
-    rates: &Rates,
-) -> Result<PhaseReport, SimError> {
+fn reinforce(steps: &mut Steps, phase: &Phase, work: &Reinforce) -> Result<PhaseReport, SimError> {
     positive("steps", work.steps)?;
-    let report = step(model, cluster, &phase.plan, rates)?.report;
-    let train_rate = report.tokens_per_step / report.step_s * work.update_share;
+    let train_rate = steps.rate(&phase.plan)? * work.update_share;
     let rollouts = work.steps / work.updates_per_rollout;
     let (mut tokens, mut sampling_s, mut tail_s, mut update_s) = (0.0, 0.0, 0.0, 0.0);
     for (share, lengths) in &work.lengths {
         let rounds = rollouts * share;
-        let found = rollout(model, cluster, rates, &work.sampler, work.batch * work.updates_per_rollout, lengths)?;
+        let samples = work.batch * work.updates_per_rollout;
+        let found = rollout(steps.model, steps.cluster, steps.rates, &work.sampler, samples, lengths)?;
         tokens += rounds * found.tokens;
         sampling_s += rounds * found.seconds;
         tail_s += rounds * (found.seconds - found.busy_s).max(0.0);
         // Forward of the old policy and of the reference beside the update's three passes.
         update_s += rounds * found.tokens * (1.0 + 2.0 / 3.0) / train_rate;
     }
+    let report = steps.of(&phase.plan)?;
     Ok(PhaseReport {
         name: phase.name,
         tokens,
@@ -205,6 +220,7 @@ fn reinforce(
         rollout_hours: sampling_s / 3600.0,
         tail_hours: tail_s / 3600.0,
         memory_peak_bytes: report.memory_peak_bytes,
+        step: report,
     })
 }
 

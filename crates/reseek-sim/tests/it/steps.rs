@@ -227,6 +227,19 @@ fn whole_runs_add_up() {
 }
 
 #[test]
+fn a_phase_has_the_step_of_its_own_plan() {
+    let (model, r1_cluster, v3_cluster) = (v3_model(), h800(512), h800(2048));
+    for (cluster, phases) in [(&v3_cluster, v3(&Plan::v3(), 14.8e12)), (&r1_cluster, r1(&r1_plan(), 1.0))] {
+        let reports = run(&model, cluster, &phases, &rates(), 2.0).unwrap().phases;
+        assert_eq!(reports.len(), phases.len());
+        for (phase, report) in phases.iter().zip(reports) {
+            assert_eq!(report.step, step(&model, cluster, &phase.plan, &rates()).unwrap().report, "{}", phase.name);
+            assert_eq!(report.memory_peak_bytes, report.step.memory_peak_bytes);
+        }
+    }
+}
+
+#[test]
 fn longer_answers_cost_more_in_every_recipe_of_r1() {
     let (model, cluster, plan) = (v3_model(), h800(512), r1_plan());
     for recipe in [r1_zero, r1, distil] {

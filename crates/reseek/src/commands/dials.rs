@@ -6,12 +6,13 @@ use reseek_report::render_dials;
 use reseek_sim::bill::{PRICES, Prices, Range, Selection, bill, catalog};
 use reseek_sim::run::{run, v3};
 use reseek_sim::uncertainty::INPUTS;
-use reseek_sim::{Plan, Rates, step};
+use reseek_sim::{Plan, Rates};
 use reseek_spec::{ClusterSpec, ModelSpec, preset};
 use serde_json::{Value, json};
 use tiny_http::{Header, Method, Request, Response, Server};
 
 use super::cost::usd;
+use super::sim::first_step;
 use crate::error::{Failure, Outcome, fail};
 
 /// Longest request line that is read.
@@ -112,8 +113,8 @@ impl Desk {
         if let Some(unknown) = settings.keys().next() {
             return fail(format!("there is no dial {unknown}. The page shows them all."));
         }
-        let one = step(&self.model, &self.cluster, &Plan::v3(), &rates)?.report;
         let whole = run(&self.model, &self.cluster, &v3(&Plan::v3(), tokens), &rates, prices.gpu_hour_usd.mid)?;
+        let one = first_step(&whole);
         let bill = bill("deepseek-v3-r1", &prices, &Selection::Preset(selection))?;
         let says = |value: String, what: &str| json!({"value": value, "what": what});
         let lines = bill.lines.iter().filter(|line| line.counted).map(

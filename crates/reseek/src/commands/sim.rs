@@ -2,8 +2,9 @@
 
 use reseek_sim::bill::Range;
 use reseek_sim::run::{Phase, RunReport, Work, distil, r1, r1_zero, run, v3};
+use reseek_sim::step::peak_memory;
 use reseek_sim::uncertainty::{AS_WIDE_AS, intervals};
-use reseek_sim::{Rates, StepReport, step};
+use reseek_sim::{Rates, StepReport};
 use reseek_spec::preset;
 use serde_json::{Value, json};
 
@@ -85,8 +86,9 @@ fn sim_run(args: &SimRunArgs) -> Outcome<()> {
     let subject = subject(&args.plan)?;
     let tokens = tokens(args, &subject)?;
     let rates = Rates::of(&subject.cluster.gpu);
-    let simulated = step(&subject.model, &subject.cluster, &subject.plan, &rates)?;
-    check_memory(&subject, "the plan", simulated.report.memory_peak_bytes, args.plan.ignore_memory)?;
+    // Before the run: a plan that does not fit is refused at once.
+    let peak_bytes = peak_memory(&subject.model, &subject.cluster, &subject.plan, &rates)?;
+    check_memory(&subject, "the plan", peak_bytes, args.plan.ignore_memory)?;
     let phases = phases(&subject, args.plan.recipe, tokens.as_ref().map_or(0, |tokens| tokens.count));
     let usd = args.price.unwrap_or(GPU_HOUR_USD);
     let whole = run(&subject.model, &subject.cluster, &phases, &rates, usd)?;
@@ -98,7 +100,7 @@ fn sim_run(args: &SimRunArgs) -> Outcome<()> {
         draws => Some(spread(&subject, &phases, usd, draws, args.seed.unwrap_or(SEED))?),
     };
     let note = tokens.and_then(|tokens| tokens.note);
-    let found = Found { subject, phases, report: simulated.report, whole, spread, usd, note };
+    let found = Found { subject, phases, whole, spread, usd, note };
     if args.json {
         crate::say!("{}", serde_json::to_string_pretty(&run_json(&found)?)?);
     } else {
@@ -111,13 +113,17 @@ fn sim_run(args: &SimRunArgs) -> Outcome<()> {
 pub struct Found {
     pub subject: Subject,
     pub phases: Vec<Phase>,
-    pub report: StepReport,
     pub whole: RunReport,
     pub spread: Option<Spread>,
     /// Of a GPU-hour.
     pub usd: f64,
     /// What has to be said of the number of tokens.
     pub note: Option<&'static str>,
+}
+
+/// A step by the plan that was asked for, which is that of the first phase of every run.
+pub fn first_step(whole: &RunReport) -> &StepReport {
+    &whole.phases[0].step
 }
 
 /// Intervals of what is asked most, as wide as [`AS_WIDE_AS`] says.
@@ -131,8 +137,8 @@ pub struct Spread {
 
 fn spread(subject: &Subject, phases: &[Phase], gpu_hour_usd: f64, draws: usize, seed: u64) -> Outcome<Spread> {
     let answer = |rates: &Rates| {
-        let one = step(&subject.model, &subject.cluster, &subject.plan, rates)?.report;
         let whole = run(&subject.model, &subject.cluster, phases, rates, gpu_hour_usd)?;
+        let one = first_step(&whole);
         Ok([one.step_s, one.gpu_hours_per_t_tokens, whole.gpu_hours, whole.days, whole.cost_usd])
     };
     let threads = reseek_tensor::pool::threads();
@@ -142,8 +148,8 @@ fn spread(subject: &Subject, phases: &[Phase], gpu_hour_usd: f64, draws: usize, 
 }
 
 fn run_json(found: &Found) -> Outcome<Value> {
-    let Found { subject, phases, report, whole, spread, usd, note } = found;
-    let mut out = serde_json::to_value(report)?;
+    let Found { subject, phases, whole, spread, usd, note } = found;
+    let mut out = serde_json::to_value(first_step(whole))?;
     if let Some(spread) = spread {
         let of = |range: Range| json!({"low": range.low, "high": range.high});
         out["intervals"] = json!({

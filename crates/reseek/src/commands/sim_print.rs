@@ -9,14 +9,14 @@ use reseek_sim::validate::{Errors, MEAN_MAX, Validation, WORST_MAX, validate};
 
 use super::cost::whole as whole_number;
 use super::plan::{Subject, describe};
-use super::sim::Found;
+use super::sim::{Found, first_step};
 use crate::error::{Failure, Outcome};
 
 /// The plan, its step, the whole run and the intervals.
 pub fn print_run(found: &Found) {
-    let Found { subject, phases, report, whole, spread, usd, note } = found;
+    let Found { subject, phases, whole, spread, usd, note } = found;
     crate::say!("{}\n", describe(&subject.plan, &subject.cluster));
-    print_step(subject, report);
+    print_step(subject, first_step(whole));
     print_phases(whole, *note);
     for phase in phases.iter().filter(|phase| phase.plan != subject.plan) {
         crate::say!("{}: {}", phase.name, describe(&phase.plan, &subject.cluster));
