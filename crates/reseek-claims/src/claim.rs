@@ -2,6 +2,7 @@
 
 use serde::ser::{Serialize, SerializeStruct, Serializer};
 
+use reseek_sim::published::Report;
 use reseek_sim::rates::Rate;
 
 use crate::{Inputs, SimulatedFacts};
@@ -31,20 +32,6 @@ pub enum Basis {
     SetWith(&'static [Rate]),
     /// An input that was not read in the report but worked out from what the report says of the result: nothing is checked until it is read.
     Unread(&'static str),
-}
-
-/// Where it was said.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
-pub enum Report {
-    /// DeepSeek-V3 technical report, arXiv 2412.19437.
-    V3,
-    /// R1, arXiv 2501.12948 and its version in Nature.
-    R1,
-    /// Insights into DeepSeek-V3, ISCA 2025, arXiv 2505.09343.
-    Insights,
-    /// DeepSeek's public repositories.
-    #[serde(rename = "repos")]
-    Repos,
 }
 
 /// How a claim can be checked.

@@ -1,5 +1,6 @@
 //! The published numbers that arithmetic starts from. A test changes each and sees the verdicts turn.
 
+use reseek_sim::{Plan, published};
 use reseek_spec::{ClusterSpec, ModelSpec, SpecError, preset};
 
 /// Inputs of the arithmetic checks, as published.
@@ -70,38 +71,47 @@ impl Inputs {
     /// # Errors
     /// Only if a built-in configuration is broken.
     pub fn published() -> Result<Self, SpecError> {
+        let plan = Plan::v3();
         Ok(Self {
             v3: preset("v3-671b")?,
             v2: preset("v2-236b")?,
             llama_405b: preset("llama-3.1-405b")?,
             qwen_72b: qwen_72b()?,
             cluster: ClusterSpec::h800x2048(),
-            hours: [2_664e3, 119e3, 5e3],
-            usd_per_hour: 2.0,
-            tokens: 14.8e12,
-            hours_per_t: 180e3,
-            step_s: 19.926,
+            hours: [published::PRE_TRAINING, published::EXTENSION, published::POST_TRAINING].map(|hours| hours.value),
+            usd_per_hour: published::GPU_HOUR_USD.value,
+            tokens: published::TOKENS.value,
+            hours_per_t: published::HOURS_PER_T.value,
+            step_s: published::STEP.value,
             step_mrft_s: 19.946,
-            step_parts_s: [1.13, 2.06, 1.99, 0.48, 13.95, 0.29],
-            sequences: 15_360.0,
-            seq_len: 4096,
+            step_parts_s: [
+                published::STEP_FORWARD,
+                published::STEP_BUBBLE,
+                published::STEP_BACKWARD,
+                published::STEP_WEIGHT,
+                published::STEP_PAIRS,
+                published::STEP_OPTIMIZER,
+            ]
+            .map(|part| part.value),
+            sequences: plan.global_batch as f64,
+            seq_len: plan.seq,
             nvlink_gb_s: 160.0,
             ib_gb_s: 50.0,
             serving: Serving {
-                nodes: 226.75,
+                nodes: published::SERVING_NODES.value,
                 gpus_a_node: 8.0,
                 input: 608e9,
                 input_cached: 342e9,
                 output: 168e9,
                 usd_per_m: [0.14, 0.55, 2.19],
-                revenue_usd: 562_027.0,
+                revenue_usd: published::SERVING_REVENUE.value,
                 rates: [73.7e3, 14.8e3],
             },
-            r1_gpus: 512.0,
+            r1_gpus: published::R1_GPUS.value,
             r1_wall_h: [198.0, 80.0],
-            r1_hours: [101e3, 5e3, 41e3],
-            r1_zero_steps: 10_400.0,
-            r1_zero_questions_a_step: 32.0,
+            r1_hours: [published::R1_ZERO, published::R1_DATA, published::R1].map(|hours| hours.value),
+            r1_zero_steps: published::R1_ZERO_STEPS.value,
+            r1_zero_questions_a_step: published::R1_QUESTIONS_A_STEP.value,
             r1_prompts: [26e3, 17e3, 8e3, 22e3, 15e3],
         })
     }

@@ -7,20 +7,22 @@
 //! # Ok::<(), reseek_claims::ClaimError>(())
 //! ```
 //!
-//! Arithmetic is checked from the published inputs ([`Inputs`]), simulation from [`SimulatedFacts`] that the caller fills, experiments from
+//! Arithmetic is checked from the published inputs ([`Inputs`]), simulation from [`SimulatedFacts`], experiments from
 //! [`RunFacts`] of runs. An experiment that no run answers is open: this crate never calls one verified.
 
 mod arithmetic;
 mod claim;
 mod experiments;
+mod facts;
 mod inputs;
 mod simulation;
 mod unknowable;
 mod verify;
 
-pub use claim::{Answer, Basis, Check, Claim, Class, Finding, Plan, Report, Tolerance};
+pub use claim::{Answer, Basis, Check, Claim, Class, Finding, Plan, Tolerance};
+pub use facts::SimulatedFacts;
 pub use inputs::{Inputs, Serving};
-pub use simulation::SimulatedFacts;
+pub use reseek_sim::published::Report;
 pub use verify::{
     ClaimError, Difference, Evidence, RunFacts, Verdict, answered_by_a_run, evidence, find, list, verify, verify_one,
     verify_runs, verify_with,

@@ -1,38 +1,11 @@
-//! Claims that a simulation of the run can answer. The simulator is elsewhere: a caller fills [`SimulatedFacts`].
+//! Claims that a simulation of the run can answer, by its [`SimulatedFacts`].
 
+use reseek_sim::published::{self, Report};
 use reseek_sim::rates::Rate;
 use reseek_sim::validate::{TRACE, V3};
-use serde::{Deserialize, Serialize};
 
-use crate::claim::{Basis, Check, Claim, Finding, Report, Tolerance};
-
-/// What a simulation of V3's training on 2,048 H800 says.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct SimulatedFacts {
-    /// A step of 15,360 sequences of 4,096 tokens, in s.
-    pub step_s: f64,
-    /// All forward and backward work of the step, overlapped or not: Insights' 1F + 1B + 1W + 1F1B, in s.
-    pub forward_backward_s: f64,
-    pub bubble_s: f64,
-    pub optimizer_s: f64,
-    pub gpu_hours_per_t_tokens: f64,
-    /// Share of an overlapped pair in which communication is not hidden, 0 to 1.
-    pub exposed_comm_share: f64,
-    /// Computation and communication of an overlapped pair, each as if it were alone, in s.
-    pub compute_s: f64,
-    pub communication_s: f64,
-    /// Idle time of a rank in a step under three schedules with the same work, in s.
-    pub dualpipe_bubble_s: f64,
-    pub one_f_one_b_bubble_s: f64,
-    pub zb1p_bubble_s: f64,
-    /// Step time by the SMs that communication is given.
-    pub step_s_by_comm_sms: Vec<(u32, f64)>,
-    /// Both phases of context extension: low, middle, high over plans that fit in memory, as the plan is not published.
-    pub extension_gpu_hours: (f64, f64, f64),
-    /// Half, once and twice the answers' lengths, which are read from a figure.
-    pub r1_zero_gpu_hours: (f64, f64, f64),
-}
+use crate::SimulatedFacts;
+use crate::claim::{Basis, Check, Claim, Finding, Tolerance};
 
 /// The SMs that the report gives to communication.
 const COMM_SMS: u32 = 20;
@@ -42,9 +15,9 @@ pub(crate) static SIMULATION: &[Claim] = &[
         V3,
         claim(
             "insights-step",
-            (Report::Insights, "table 4"),
+            published::STEP.at(),
             "A step takes 19.926 s.",
-            (19.926, "s"),
+            published::STEP.number(),
             Tolerance::Relative { by: 0.05, why: "the project's accuracy for V3's step" },
             |s| found("step_s", s.step_s),
         ),
@@ -53,9 +26,9 @@ pub(crate) static SIMULATION: &[Claim] = &[
         V3,
         claim(
             "insights-step-pairs",
-            (Report::Insights, "table 4"),
+            published::STEP_PASSES.at(),
             "Of a step 17.55 s are forward and backward work (1F 1.13, 1B 1.99, 1W 0.48, 1F1B 13.95).",
-            (17.55, "s"),
+            published::STEP_PASSES.number(),
             Tolerance::Relative { by: 0.15, why: "the project's accuracy for parts of the step" },
             |s| found("forward_backward_s", s.forward_backward_s),
         ),
@@ -64,9 +37,9 @@ pub(crate) static SIMULATION: &[Claim] = &[
         V3,
         claim(
             "insights-step-bubble",
-            (Report::Insights, "table 4"),
+            published::STEP_BUBBLE.at(),
             "Of a step 2.06 s are bubble.",
-            (2.06, "s"),
+            published::STEP_BUBBLE.number(),
             Tolerance::Relative { by: 0.15, why: "the project's accuracy for parts of the step" },
             |s| found("bubble_s", s.bubble_s),
         ),
@@ -75,9 +48,9 @@ pub(crate) static SIMULATION: &[Claim] = &[
         V3,
         claim(
             "insights-step-optimizer",
-            (Report::Insights, "table 4"),
+            published::STEP_OPTIMIZER.at(),
             "Of a step 0.29 s are the optimizer's.",
-            (0.29, "s"),
+            published::STEP_OPTIMIZER.number(),
             Tolerance::Relative { by: 0.15, why: "the project's accuracy for parts of the step" },
             |s| found("optimizer_s", s.optimizer_s),
         ),
@@ -86,9 +59,9 @@ pub(crate) static SIMULATION: &[Claim] = &[
         V3,
         claim(
             "v3-hours-per-t-simulated",
-            (Report::V3, "section 1"),
+            published::HOURS_PER_T.at(),
             "A trillion tokens take 180K H800 hours.",
-            (180_000.0, "GPU-hours"),
+            published::HOURS_PER_T.number(),
             Tolerance::Relative { by: 0.05, why: "the project's accuracy for V3's step" },
             |s| found("gpu_hours_per_t_tokens", s.gpu_hours_per_t_tokens),
         ),
@@ -99,7 +72,7 @@ pub(crate) static SIMULATION: &[Claim] = &[
             "v3-communication-hidden",
             (Report::V3, "section 3.2.1; value: the public training trace"),
             "All-to-all communication is hidden behind computation; in the public trace 3.3 % of a pair is not.",
-            (3.3, "% of a pair"),
+            (published::TRACE_EXPOSED.value, "% of a pair"),
             Tolerance::Absolute { by: 3.0, why: "the project's accuracy for exposed communication" },
             |s| found("exposed_comm_share in %", 100.0 * s.exposed_comm_share),
         ),
@@ -145,17 +118,17 @@ pub(crate) static SIMULATION: &[Claim] = &[
     ),
     claim(
         "v3-extension-hours",
-        (Report::V3, "section 1, table 1"),
+        published::EXTENSION.at(),
         "Extending the context to 128K takes 119K H800 hours.",
-        (119_000.0, "GPU-hours"),
+        published::EXTENSION.number(),
         Tolerance::Relative { by: 0.25, why: "the plan of the extension is not published" },
         |s| interval("extension_gpu_hours", s.extension_gpu_hours),
     ),
     claim(
         "r1-zero-hours-simulated",
-        (Report::R1, "version in Nature, supplement: training cost"),
+        published::R1_ZERO.at(),
         "R1-Zero takes 101K H800 hours.",
-        (101_000.0, "GPU-hours"),
+        published::R1_ZERO.number(),
         Tolerance::Relative {
             by: 0.25,
             why: "lengths of answers, updates and engine are assumed; a quarter is what the extension is allowed",

@@ -1,6 +1,8 @@
 //! Claims that nobody outside can check, with the reason.
 
-use crate::claim::{Basis, Check, Claim, Report, Tolerance};
+use reseek_sim::published::Report;
+
+use crate::claim::{Basis, Check, Claim, Tolerance};
 
 pub(crate) static UNKNOWABLE: &[Claim] = &[
     claim(

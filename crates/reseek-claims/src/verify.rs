@@ -70,6 +70,8 @@ pub enum ClaimError {
     NoRun { id: &'static str, what: &'static str },
     #[error(transparent)]
     Inputs(#[from] reseek_spec::SpecError),
+    #[error(transparent)]
+    Simulation(#[from] reseek_sim::SimError),
 }
 
 /// All claims: arithmetic, simulation, experiments, and those that cannot be checked.

@@ -2,12 +2,14 @@
 
 pub mod bill;
 pub mod comm;
+pub mod deepseek;
 mod error;
 pub mod laptop;
 pub mod layout;
 pub mod memory;
 pub mod ops;
 pub mod plan;
+pub mod published;
 pub mod rates;
 pub mod rollout;
 pub mod run;

@@ -4,6 +4,7 @@ use reseek_spec::schedule::ScheduleKind;
 use reseek_spec::{ClusterSpec, ModelSpec};
 use serde::Serialize;
 
+use crate::published;
 use crate::rates::Rates;
 use crate::rollout::{Lengths, Sampler, rollout};
 use crate::step::step;
@@ -157,7 +158,8 @@ fn positive(what: &str, value: f64) -> Result<(), SimError> {
         true => Ok(()),
         false => {
             let allowed = format!("a positive number up to {AMOUNT_MAX:e}");
-            Err(SimError::plan(format!("{value} {what}"), &allowed, "V3 was trained on 14.8e12 tokens"))
+            let hint = format!("V3 was trained on {}e12 tokens", published::TOKENS.value / 1e12);
+            Err(SimError::plan(format!("{value} {what}"), &allowed, &hint))
         }
     }
 }
@@ -256,8 +258,8 @@ pub fn v3(plan: &Plan, tokens: f64) -> Vec<Phase> {
 pub fn r1_zero(plan: &Plan, length: f64) -> Vec<Phase> {
     let lengths = |median: f64, max: f64| Lengths { prompt: 300.0, median: median * length, spread: 0.9, max };
     let work = Reinforce {
-        steps: 10_400.0,
-        batch: 512.0,
+        steps: published::R1_ZERO_STEPS.value,
+        batch: answers_a_step(),
         updates_per_rollout: 16.0,
         sampler: Sampler::r1(),
         lengths: vec![
@@ -277,7 +279,7 @@ pub fn r1(plan: &Plan, length: f64) -> Vec<Phase> {
     let lengths = r1_lengths(length);
     let rl = |steps| Reinforce {
         steps,
-        batch: 512.0,
+        batch: answers_a_step(),
         updates_per_rollout: 16.0,
         sampler: Sampler::r1(),
         lengths: vec![(1.0, lengths)],
@@ -306,9 +308,14 @@ fn r1_lengths(length: f64) -> Lengths {
     Lengths { prompt: 300.0, median: 5000.0 * length, spread: 0.9, max: 32_768.0 }
 }
 
-/// 600K reasoning and 200K other samples, twice.
+/// Tokens of R1's fine-tuning: its answers with their questions.
 fn sft_tokens(lengths: &Lengths) -> f64 {
-    800e3 * 2.0 * (lengths.mean() + lengths.prompt)
+    published::R1_LESSONS.value * published::R1_EPOCHS.value * (lengths.mean() + lengths.prompt)
+}
+
+/// Answers of an update.
+fn answers_a_step() -> f64 {
+    published::R1_QUESTIONS_A_STEP.value * published::R1_ANSWERS_A_QUESTION.value
 }
 
 /// V3's plan on the 512 GPUs of R1: 64 sequences a rank. A quarter of the ranks has to hold the same optimizer, so weights are kept once:

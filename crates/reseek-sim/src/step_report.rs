@@ -43,6 +43,11 @@ pub struct Parts {
 }
 
 impl Parts {
+    /// Forward and backward passes, alone and in pairs, in s.
+    pub fn passes_s(&self) -> f64 {
+        self.forward_s + self.backward_s + self.weight_s + self.forward_backward_s
+    }
+
     pub(crate) fn times(self, factor: f64) -> Self {
         Self {
             forward_s: factor * self.forward_s,

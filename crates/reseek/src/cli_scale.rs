@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
+use reseek_sim::bill::DEEPSEEK;
 use reseek_tensor::compute::Compute;
 
 use crate::cli::count;
@@ -240,7 +241,7 @@ pub struct CostArgs {
     #[command(subcommand)]
     pub command: Option<CostCommand>,
     /// Whose bill: deepseek-v3-r1, llama-3.1-405b and others; several are set side by side
-    #[arg(long, default_value = "deepseek-v3-r1")]
+    #[arg(long, default_value = DEEPSEEK)]
     pub subject: Vec<String>,
     /// The items that a published estimate counts, by its author: report (DeepSeek's own), epoch, semianalysis, lambert, amodei, olmo-share, owner, everything
     /// [default: report for deepseek-v3-r1, all items for others]
@@ -322,6 +323,3 @@ fn price(text: &str) -> Result<f64, String> {
 
 /// Name of the price of a GPU-hour, in simulations and in bills.
 const GPU_HOUR: &str = "gpu_hour_usd";
-
-/// DeepSeek's assumption, in USD.
-pub const GPU_HOUR_USD: f64 = 2.0;

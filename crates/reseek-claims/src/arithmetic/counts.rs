@@ -1,9 +1,10 @@
 //! Parameters, operations, cache and utilisation.
 
+use reseek_sim::published::Report;
 use reseek_spec::ModelSpec;
 
 use super::{claim, printed};
-use crate::claim::{Claim, Finding, Report, Tolerance};
+use crate::claim::{Claim, Finding, Tolerance};
 use crate::inputs::Inputs;
 
 /// The table does not say how it counts attention: at 4K tokens causal or not is 2 % of a dense 405B.

@@ -4,7 +4,9 @@ mod counts;
 mod money;
 mod network;
 
-use crate::claim::{Basis, Check, Claim, Finding, Report, Tolerance};
+use reseek_sim::published::Report;
+
+use crate::claim::{Basis, Check, Claim, Finding, Tolerance};
 use crate::inputs::Inputs;
 
 pub(crate) use counts::COUNTS;

@@ -1,20 +1,21 @@
 //! Hours, days and money.
 
-use reseek_sim::bill::{Bill, Prices, Selection, bill};
+use reseek_sim::bill::{Bill, DEEPSEEK, Prices, Selection, bill};
+use reseek_sim::published::{self, Quoted, Report};
 
 use super::{claim, printed};
-use crate::claim::{Claim, Finding, Report, Tolerance};
+use crate::claim::{Claim, Finding, Tolerance};
 use crate::inputs::{Inputs, Serving};
 
-const NATURE: (Report, &str) = (Report::R1, "version in Nature, supplement: training cost");
-const DAY_6: (Report, &str) = (Report::Repos, "open-infra-index, 202502OpenSourceWeek, day 6");
+const NATURE: (Report, &str) = published::R1.at();
+const DAY_6: (Report, &str) = published::SERVING_NODES.at();
 
 pub(crate) static MONEY: &[Claim] = &[
     claim(
         "v3-hours-total",
-        (Report::V3, "section 1, table 1"),
+        published::TRAINING.at(),
         "Pre-training, extension and post-training together take 2788K H800 hours.",
-        (2788.0, "K GPU-hours"),
+        thousands(published::TRAINING),
         printed(0.5),
         |i| Finding::of(total_hours(i) / 1e3, format!("{} + {} + {} GPU-hours", i.hours[0], i.hours[1], i.hours[2])),
     ),
@@ -22,7 +23,7 @@ pub(crate) static MONEY: &[Claim] = &[
         "v3-hours-pretraining",
         (Report::V3, "section 1"),
         "At 180K hours a trillion tokens, pre-training on 14.8T takes 2664K.",
-        (2664.0, "K GPU-hours"),
+        thousands(published::PRE_TRAINING),
         printed(0.5),
         |i| {
             let working = format!("{} hours · {} T", i.hours_per_t, i.tokens / 1e12);
@@ -31,9 +32,9 @@ pub(crate) static MONEY: &[Claim] = &[
     ),
     claim(
         "v3-cost",
-        (Report::V3, "section 1, table 1"),
+        published::TRAINING_USD.at(),
         "At 2 USD an hour the official training costs 5.576M USD.",
-        (5.576, "M USD"),
+        (published::TRAINING_USD.value / 1e6, "M USD"),
         printed(0.0005),
         |i| {
             let working = format!("{} GPU-hours · {} USD", total_hours(i), i.usd_per_hour);
@@ -45,15 +46,15 @@ pub(crate) static MONEY: &[Claim] = &[
         (Report::V3, "section 1, table 1 and the sentence after it"),
         "Misreading on record: \"5.576M USD is what DeepSeek cost\". The report never says so: the figure is the rent of the official training \
          alone, research, ablations and data excluded.",
-        (5.576, "M USD"),
+        (published::TRAINING_USD.value / 1e6, "M USD"),
         printed(0.0005),
         misread,
     ),
     claim(
         "v3-hours-per-t",
-        (Report::V3, "section 1"),
+        published::HOURS_PER_T.at(),
         "A trillion tokens take 180K H800 hours; the step time published later agrees.",
-        (180.0, "K GPU-hours"),
+        thousands(published::HOURS_PER_T),
         printed(0.5),
         |i| {
             let (tokens, gpus) = (i.step_tokens(), i.cluster.gpus as f64);
@@ -90,9 +91,9 @@ pub(crate) static MONEY: &[Claim] = &[
     ),
     claim(
         "insights-step-parts",
-        (Report::Insights, "table 4"),
+        published::STEP.at(),
         "The parts of a step add up to its 19.926 s.",
-        (19.926, "s"),
+        published::STEP.number(),
         Tolerance::Absolute { by: 0.03, why: "six parts printed to 10 ms" },
         |i| {
             let parts: Vec<String> = i.step_parts_s.iter().map(f64::to_string).collect();
@@ -116,7 +117,7 @@ pub(crate) static MONEY: &[Claim] = &[
         "repos-serving-revenue",
         DAY_6,
         "At R1's prices the day's tokens would bring 562,027 USD.",
-        (562_027.0, "USD"),
+        published::SERVING_REVENUE.number(),
         Tolerance::Relative { by: 0.0031, why: "tokens are printed to 1B, which is 1,700 USD" },
         |i| {
             let Serving { input, input_cached, output, usd_per_m, .. } = i.serving;
@@ -137,7 +138,7 @@ pub(crate) static MONEY: &[Claim] = &[
         "repos-serving-nodes",
         DAY_6,
         "Nodes at 73.7K tokens/s in prefill or 14.8K in decoding serve the day's tokens with 226.75 nodes.",
-        (226.75, "nodes"),
+        published::SERVING_NODES.number(),
         Tolerance::Relative { by: 0.005, why: "rates are printed to three digits" },
         |i| {
             let [prefill, decode] = i.serving.rates;
@@ -153,7 +154,7 @@ pub(crate) static MONEY: &[Claim] = &[
         "r1-zero-hours",
         NATURE,
         "R1-Zero takes 101K H800 hours: 512 GPUs for about 198 hours.",
-        (101.0, "K GPU-hours"),
+        thousands(published::R1_ZERO),
         printed(0.5),
         |i| Finding::of(i.r1_gpus * i.r1_wall_h[0] / 1e3, format!("{} · {} h", i.r1_gpus, i.r1_wall_h[0])),
     ),
@@ -161,7 +162,7 @@ pub(crate) static MONEY: &[Claim] = &[
         "r1-stages-hours",
         NATURE,
         "R1's own stages take 41K H800 hours: 512 GPUs for about 80 hours.",
-        (41.0, "K GPU-hours"),
+        thousands(published::R1),
         printed(0.5),
         |i| Finding::of(i.r1_gpus * i.r1_wall_h[1] / 1e3, format!("{} · {} h", i.r1_gpus, i.r1_wall_h[1])),
     ),
@@ -185,6 +186,10 @@ pub(crate) static MONEY: &[Claim] = &[
     ),
 ];
 
+const fn thousands(hours: Quoted) -> (f64, &'static str) {
+    (hours.value / 1e3, "K GPU-hours")
+}
+
 fn total_hours(i: &Inputs) -> f64 {
     i.hours.iter().sum()
 }
@@ -201,7 +206,7 @@ fn serving_cost(i: &Inputs) -> f64 {
 /// What the table counts, and beside it what the bill has besides.
 fn misread(i: &Inputs) -> Result<Finding, String> {
     let prices = Prices::at_gpu_hour(i.usd_per_hour);
-    let of = |selection| bill("deepseek-v3-r1", &prices, &selection).map_err(|e| e.to_string());
+    let of = |selection| bill(DEEPSEEK, &prices, &selection).map_err(|e| e.to_string());
     let table: Bill = of(Selection::Preset("report"))?;
     let outside = table.left_out.usd;
     let items = table.lines.iter().filter(|l| !l.counted && l.item.instead_of.is_empty()).count();

@@ -1,7 +1,9 @@
 //! Claims about the network that follow from bandwidths and routing.
 
+use reseek_sim::published::Report;
+
 use super::{claim, printed, unread};
-use crate::claim::{Claim, Finding, Report, Tolerance};
+use crate::claim::{Claim, Finding, Tolerance};
 use crate::inputs::Inputs;
 
 pub(crate) static NETWORK: &[Claim] = &[

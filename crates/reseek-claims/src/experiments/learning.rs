@@ -1,8 +1,10 @@
 //! Reinforcement learning, cold start, rewards, distillation.
 
+use reseek_sim::published::Report;
+
 use super::{HIGHER_SCORE, experiment};
 use crate::claim::Answer::{OneRun, TwoRuns};
-use crate::claim::{Claim, Report};
+use crate::claim::Claim;
 
 pub(crate) static LEARNING: &[Claim] = &[
     experiment(

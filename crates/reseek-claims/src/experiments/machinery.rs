@@ -1,7 +1,9 @@
 //! Architecture, balance, prediction, precision.
 
+use reseek_sim::published::Report;
+
 use super::{HIGHER_SCORE, LOWER_LOSS, NOT_WORSE, experiment};
-use crate::claim::{Claim, Report};
+use crate::claim::Claim;
 
 pub(crate) static MACHINERY: &[Claim] = &[
     experiment(

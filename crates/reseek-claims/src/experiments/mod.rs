@@ -5,7 +5,9 @@
 mod learning;
 mod machinery;
 
-use crate::claim::{Answer, Basis, Check, Claim, Plan, Report, Tolerance};
+use reseek_sim::published::Report;
+
+use crate::claim::{Answer, Basis, Check, Claim, Plan, Tolerance};
 
 pub(crate) use learning::LEARNING;
 pub(crate) use machinery::MACHINERY;

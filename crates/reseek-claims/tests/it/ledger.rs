@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use reseek_claims::{Class, Inputs, Report, Tolerance, Verdict, find, list, verify_one, verify_with};
+use reseek_sim::published::{self, Quoted};
 
 #[test]
 fn every_claim_is_complete() {
@@ -29,6 +30,63 @@ fn every_claim_is_complete() {
             assert!(matches!(claim.tolerance, Tolerance::Test { .. }), "{}", claim.id);
         }
     }
+}
+
+/// Claims whose published number stands in words, or is what a comparison is held against.
+const IN_WORDS: [&str; 7] = [
+    "v3-two-months",
+    "insights-node-limit",
+    "insights-mpft-mrft",
+    "v3-dualpipe-1f1b",
+    "v3-dualpipe-zb1p",
+    "v3-20-sms",
+    "v3-one-to-one",
+];
+
+/// What the letter before a unit or behind a number multiplies by.
+fn scale(letter: &str) -> f64 {
+    match letter {
+        "K" => 1e3,
+        "M" => 1e6,
+        "B" => 1e9,
+        "T" => 1e12,
+        _ => 1.0,
+    }
+}
+
+/// The numbers of a sentence: 19.926, 671B, 87,072.
+fn numbers(sentence: &str) -> Vec<f64> {
+    let words = sentence.split(|c: char| !(c.is_ascii_alphanumeric() || c == '.' || c == ','));
+    words
+        .filter_map(|word| {
+            let word = word.trim_end_matches(['.', ',']).replace(',', "");
+            let digits = word.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+            Some(digits.parse::<f64>().ok()? * scale(&word[digits.len()..]))
+        })
+        .collect()
+}
+
+#[test]
+fn a_statement_quotes_its_published_number() {
+    for claim in list() {
+        let Some(published) = claim.published.filter(|_| !IN_WORDS.contains(&claim.id)) else { continue };
+        let published = published * scale(claim.unit.split(' ').next().unwrap());
+        let is_quoted = numbers(claim.statement).iter().any(|number| (number / published - 1.0).abs() < 1e-9);
+        assert!(is_quoted, "{}: no {published} in {}", claim.id, claim.statement);
+    }
+    let quotes = |id: &str, figures: &[Quoted]| {
+        let found = numbers(find(id).unwrap().statement);
+        assert!(figures.iter().all(|figure| found.contains(&figure.value)), "{id}: {found:?}");
+    };
+    let parts = [published::STEP_FORWARD, published::STEP_BACKWARD, published::STEP_WEIGHT, published::STEP_PAIRS];
+    quotes("insights-step-pairs", &parts);
+    quotes("v3-hours-pretraining", &[published::HOURS_PER_T, published::TOKENS]);
+    quotes("v3-data-quality", &[published::TOKENS]);
+    quotes("v3-cost", &[published::GPU_HOUR_USD, published::TRAINING_USD]);
+    quotes("v3-price-of-an-hour", &[published::GPU_HOUR_USD]);
+    quotes("r1-zero-epochs", &[published::R1_ZERO_STEPS, published::R1_QUESTIONS_A_STEP]);
+    quotes("r1-zero-hours", &[published::R1_ZERO, published::R1_GPUS]);
+    quotes("repos-serving-cost", &[published::SERVING_NODES, published::GPU_HOUR_USD]);
 }
 
 #[test]

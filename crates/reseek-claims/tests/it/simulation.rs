@@ -21,6 +21,19 @@ fn facts() -> SimulatedFacts {
     }
 }
 
+#[test]
+fn the_simulator_decides_every_claim_of_its_class() {
+    use Verdict::{ByConstruction, Fails, Holds, Inconclusive};
+    let facts = SimulatedFacts::simulate().unwrap();
+    let of_class = list().into_iter().filter(|claim| claim.class() == Class::Simulation);
+    let expect = [[ByConstruction; 6].as_slice(), &[Holds; 2], &[Fails; 2], &[Inconclusive; 2]].concat();
+    let found: Vec<Verdict> = of_class.map(|claim| verdict(&facts, claim.id)).collect();
+    assert_eq!(found, expect);
+    // The facts are of one step: its parts and what waits in it.
+    let parts = facts.forward_backward_s + facts.bubble_s + facts.optimizer_s;
+    assert!((parts / facts.step_s - 1.0).abs() < 1e-9, "{facts:?}");
+}
+
 type Change = fn(&mut SimulatedFacts);
 
 fn verdict(facts: &SimulatedFacts, id: &str) -> Verdict {

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{BillError, Prices, Range, Selection, Total, bill};
+use super::{Bill, BillError, DEEPSEEK, Preset, Prices, Range, Selection, Total, bill};
 
 /// A subject among others: its published part, every group, and all of it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -43,6 +43,18 @@ pub fn compare(subjects: &[&str], prices: &Prices) -> Result<Vec<Compared>, Bill
         .collect()
 }
 
+/// Every position of the debate with the bill of the items that it counts, in the catalog's order.
+///
+/// # Errors
+/// As [`bill`].
+pub fn positions(prices: &Prices) -> Result<Vec<(&'static Preset, Bill)>, BillError> {
+    let of = |preset: &'static Preset| {
+        let subject = preset.subject.as_deref().unwrap_or(DEEPSEEK);
+        Ok((preset, bill(subject, prices, &Selection::Preset(&preset.id))?))
+    };
+    super::catalog()?.presets.iter().map(of).collect()
+}
+
 /// A row of the V3 report's table of costs.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct TableRow {
@@ -59,7 +71,7 @@ pub struct TableRow {
 /// # Errors
 /// A price without sense.
 pub fn published_table(gpu_hour_usd: f64) -> Result<Vec<TableRow>, BillError> {
-    let bill = bill("deepseek-v3-r1", &Prices::at_gpu_hour(gpu_hour_usd), &Selection::Preset("report"))?;
+    let bill = bill(DEEPSEEK, &Prices::at_gpu_hour(gpu_hour_usd), &Selection::Preset("report"))?;
     let row = |title: &str, gpu_hours: f64, published_usd: f64, derived_usd: f64| TableRow {
         title: title.to_string(),
         gpu_hours,

@@ -20,10 +20,13 @@ use std::collections::BTreeSet;
 use serde::Serialize;
 
 pub use catalog::{Catalog, Figure, Item, Preset, Reading, Source, Subject, catalog};
-pub use compare::{Compared, TableRow, compare, published_table};
+pub use compare::{Compared, TableRow, compare, positions, published_table};
 pub use error::BillError;
 pub use prices::{Basis, PRICES, PriceInfo, PriceSource, Prices};
 pub use range::Range;
+
+/// The subject whose items are V3's and R1's.
+pub const DEEPSEEK: &str = "deepseek-v3-r1";
 
 /// Which items count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::error::{BillError, shown};
 use super::{Range, Source};
+use crate::published::GPU_HOUR_USD;
 
 /// Prices of a bill. [`Prices::default`] has the ranges of [`PRICES`].
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -67,7 +68,7 @@ pub const PRICES: [PriceInfo; 8] = [
     price(
         "gpu_hour_usd",
         "USD an hour",
-        [1.5, 2.0, 4.0],
+        [1.5, GPU_HOUR_USD.value, 4.0],
         0.0,
         PriceSource::Cited(
             "2: the price of the V3 report (section 1). 1.5 to 4: offers for an H100 hour in 2024 and 2025",

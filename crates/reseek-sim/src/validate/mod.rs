@@ -229,10 +229,7 @@ fn simulate(row: &Row, rates: &Rates) -> Result<(&'static str, &'static str, f64
     let report = || step(&row.model, &row.cluster, &row.plan, rates).map(|simulated| simulated.report);
     Ok(match row.published {
         Published::StepSeconds(s) => ("step", "s", s, report()?.step_s),
-        Published::PassesSeconds(s) => {
-            let parts = report()?.parts;
-            ("passes", "s", s, parts.forward_s + parts.backward_s + parts.weight_s + parts.forward_backward_s)
-        }
+        Published::PassesSeconds(s) => ("passes", "s", s, report()?.parts.passes_s()),
         Published::BubbleSeconds(s) => ("bubble", "s", s, report()?.bubble_s),
         Published::OptimizerSeconds(s) => ("optimizer", "s", s, report()?.parts.optimizer_s),
         Published::PairMilliseconds { layers, milliseconds } => {

@@ -4,6 +4,7 @@ use reseek_spec::schedule::ScheduleKind;
 use reseek_spec::{ClusterSpec, Family, ModelSpec, preset};
 
 use super::{Published, Row};
+use crate::published;
 use crate::rates::Rate;
 use crate::{Kernels, Plan, Precision, Recompute};
 
@@ -117,6 +118,7 @@ fn deepseek() -> Vec<Row> {
         // The trace was taken with balanced routing.
         Row { is_balanced: true, ..row.sets(TRACE) }
     };
+    let layers = published::TRACE_LAYERS;
     let v2_plan = Plan {
         pp: 16,
         ep: 8,
@@ -136,22 +138,22 @@ fn deepseek() -> Vec<Row> {
         ..Plan::data_parallel(32, 4608, 4096)
     };
     vec![
-        step(Published::StepSeconds(19.926)).within(5.0),
-        step(Published::PassesSeconds(17.55)),
-        step(Published::BubbleSeconds(2.06)),
-        step(Published::OptimizerSeconds(0.29)),
+        step(Published::StepSeconds(published::STEP.value)).within(5.0),
+        step(Published::PassesSeconds(published::STEP_PASSES.value)),
+        step(Published::BubbleSeconds(published::STEP_BUBBLE.value)),
+        step(Published::OptimizerSeconds(published::STEP_OPTIMIZER.value)),
         Row::new(
             "DeepSeek-V3, 2048 H800",
             "V3 report, 1",
             v3(),
             "h800x2048",
             Plan::v3(),
-            Published::HoursPerTrillion { hours: 180e3, pays_restarts: false },
+            Published::HoursPerTrillion { hours: published::HOURS_PER_T.value, pays_restarts: false },
         )
         .sets(V3)
         .within(5.0),
-        pair(Published::PairMilliseconds { layers: 4, milliseconds: 129.0 }).within(8.0),
-        pair(Published::PairExposedPercent { layers: 4, percent: 3.3 }).within(3.0),
+        pair(Published::PairMilliseconds { layers, milliseconds: published::TRACE_PAIR.value }).within(8.0),
+        pair(Published::PairExposedPercent { layers, percent: published::TRACE_EXPOSED.value }).within(3.0),
         Row::new(
             "DeepSeek-V2",
             "V2 report, 3.2.3",

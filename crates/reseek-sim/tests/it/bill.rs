@@ -4,6 +4,7 @@ use reseek_sim::bill::{
     Agreement, Basis, BillError, Catalog, PRICES, Prices, Range, Selection, Source, bill, catalog, compare,
     published_table,
 };
+use reseek_sim::published;
 
 const V3: &str = "deepseek-v3-r1";
 
@@ -24,6 +25,27 @@ fn the_reports_table_is_exact() {
     assert_eq!(got, expect);
     assert!(rows.iter().all(|r| r.agrees));
     assert!(published_table(2.1).unwrap().iter().all(|r| !r.agrees));
+}
+
+#[test]
+fn items_and_sentences_have_the_published_figures() {
+    let subject = catalog().unwrap().subject(V3).unwrap();
+    for (id, figure) in [
+        ("v3-pretraining", published::PRE_TRAINING),
+        ("v3-extension", published::EXTENSION),
+        ("v3-post-training", published::POST_TRAINING),
+        ("r1-zero", published::R1_ZERO),
+        ("r1-sft-data", published::R1_DATA),
+        ("r1-training", published::R1),
+    ] {
+        assert_eq!(subject.item(id).unwrap().quantity, Range::exact(figure.value), "{id}");
+    }
+    assert!(subject.item("v3-pretraining").unwrap().title.contains(&format!("{}T", published::TOKENS.value / 1e12)));
+    let usd = format!("{}M", published::TRAINING_USD.value / 1e6);
+    let preset = |id| catalog().unwrap().preset(id).unwrap();
+    assert_eq!(preset("report").figures[0].published_usd, Range::exact(published::TRAINING_USD.value));
+    assert!(preset("lambert").figures.iter().any(|figure| figure.source.contains(&usd)));
+    assert!(preset("amodei").note.contains(&usd) && preset("olmo-share").figures[0].source.contains(&usd));
 }
 
 #[test]

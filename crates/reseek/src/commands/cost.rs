@@ -1,6 +1,9 @@
 //! `reseek cost`: the bill.
 
-use reseek_sim::bill::{Agreement, Bill, Prices, Range, Selection, bill, catalog, compare, published_table};
+use reseek_sim::bill::{
+    Agreement, Bill, DEEPSEEK, Prices, Range, Selection, bill, compare, positions, published_table,
+};
+use reseek_sim::published;
 use reseek_spec::thousands;
 use serde_json::json;
 
@@ -26,7 +29,7 @@ pub fn cost(args: &CostArgs) -> Outcome<()> {
     let selection = match &args.preset {
         _ if !items.is_empty() => Selection::Items(&items),
         Some(preset) => Selection::Preset(preset),
-        None if subject == "deepseek-v3-r1" => Selection::Preset("report"),
+        None if subject == DEEPSEEK => Selection::Preset("report"),
         None => Selection::All,
     };
     let bill = bill(subject, &prices, &selection)?;
@@ -118,9 +121,10 @@ fn print_bill(bill: &Bill) -> Outcome<()> {
     for note in &bill.notes {
         crate::say!("note: {note}");
     }
-    if bill.subject == "deepseek-v3-r1" && bill.selection == "report" {
-        crate::say!("\nThe report's own table at $2 an hour:");
-        for row in published_table(2.0)? {
+    if bill.subject == DEEPSEEK && bill.selection == "report" {
+        let rent = published::GPU_HOUR_USD.value;
+        crate::say!("\nThe report's own table at ${rent} an hour:");
+        for row in published_table(rent)? {
             let same = if row.agrees { "the same" } else { "differs" };
             let (found, published) = (usd(row.derived_usd), usd(row.published_usd));
             crate::say!(
@@ -165,12 +169,7 @@ fn side_by_side(subjects: &[String], prices: &Prices, json: bool) -> Outcome<()>
 }
 
 fn positions_table(prices: &Prices, json: bool) -> Outcome<()> {
-    let mut rows = Vec::new();
-    for preset in &catalog()?.presets {
-        let subject = preset.subject.as_deref().unwrap_or("deepseek-v3-r1");
-        let found = bill(subject, prices, &Selection::Preset(&preset.id))?;
-        rows.push((preset, found));
-    }
+    let rows = positions(prices)?;
     if json {
         let rows: Vec<_> = rows
             .iter()

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use reseek_report::render_dials;
-use reseek_sim::bill::{PRICES, Prices, Range, Selection, bill, catalog};
+use reseek_sim::bill::{DEEPSEEK, PRICES, Prices, Range, Selection, bill, catalog};
 use reseek_sim::run::{run, v3};
 use reseek_sim::uncertainty::INPUTS;
-use reseek_sim::{Plan, Rates};
-use reseek_spec::{ClusterSpec, ModelSpec, preset};
+use reseek_sim::{Plan, Rates, published};
+use reseek_spec::{ClusterSpec, ModelSpec, preset, thousands};
 use serde_json::{Value, json};
 use tiny_http::{Header, Method, Request, Response, Server};
 
@@ -108,24 +108,24 @@ impl Desk {
             let value = number(price.key, mid, low, high)?;
             prices.set(price.key, Range::exact(value))?;
         }
-        let tokens = 1e12 * number("tokens", 14.8, TOKENS.0, TOKENS.1)?;
+        let tokens = 1e12 * number("tokens", v3_tokens(), TOKENS.0, TOKENS.1)?;
         let selection = settings.remove("preset").unwrap_or("report");
         if let Some(unknown) = settings.keys().next() {
             return fail(format!("there is no dial {unknown}. The page shows them all."));
         }
         let whole = run(&self.model, &self.cluster, &v3(&Plan::v3(), tokens), &rates, prices.gpu_hour_usd.mid)?;
         let one = first_step(&whole);
-        let bill = bill("deepseek-v3-r1", &prices, &Selection::Preset(selection))?;
+        let bill = bill(DEEPSEEK, &prices, &Selection::Preset(selection))?;
         let says = |value: String, what: &str| json!({"value": value, "what": what});
         let lines = bill.lines.iter().filter(|line| line.counted).map(
             |line| json!({"title": line.item.title, "low": line.usd.low, "mid": line.usd.mid, "high": line.usd.high}),
         );
         Ok(json!({
             "headline": [
-                says(format!("{:.2} s", one.step_s), "a step of 15,360 sequences"),
+                says(format!("{:.2} s", one.step_s), &format!("a step of {} sequences", thousands(Plan::v3().global_batch as u64))),
                 says(format!("{:.1} %", 100.0 * one.mfu_causal), "MFU of the bf16 peak, causal"),
                 says(format!("{:.3} M", whole.gpu_hours / 1e6), "GPU-hours of pre-training and extensions"),
-                says(format!("{:.1}", whole.days), "days on 2,048 GPUs, failures included"),
+                says(format!("{:.1}", whole.days), &format!("days on {} GPUs, failures included", thousands(self.cluster.gpus as u64))),
                 says(format!("${}", usd(whole.cost_usd)), "rent of that run"),
                 says(format!("${}", usd(bill.total.usd.mid)), "the bill by the items that count"),
             ],
@@ -138,6 +138,11 @@ impl Desk {
 /// Trillions of tokens that the dial reaches.
 const TOKENS: (f64, f64) = (1.0, 40.0);
 
+/// Trillions of tokens that V3 had.
+fn v3_tokens() -> f64 {
+    published::TOKENS.value / 1e12
+}
+
 fn dials() -> Outcome<Value> {
     let dial = |key: &str, title: &str, source: &str, (low, mid, high): (f64, f64, f64)| {
         let step = 10f64.powf(((high - low) / 100.0).log10().floor());
@@ -148,8 +153,9 @@ fn dials() -> Outcome<Value> {
         dial(price.key, &title, price.unit, (price.range.low, price.range.mid, price.range.high))
     });
     let rates = INPUTS.iter().map(|input| dial(input.key, input.title, input.source, (input.low, 1.0, input.high)));
-    let tokens = dial("tokens", "tokens of pre-training", "10¹²; V3 had 14.8", (TOKENS.0, 14.8, TOKENS.1));
-    let presets = catalog()?.presets.iter().filter(|p| p.subject.as_deref().is_none_or(|s| s == "deepseek-v3-r1"));
+    let source = format!("10¹²; V3 had {}", v3_tokens());
+    let tokens = dial("tokens", "tokens of pre-training", &source, (TOKENS.0, v3_tokens(), TOKENS.1));
+    let presets = catalog()?.presets.iter().filter(|p| p.subject.as_deref().is_none_or(|s| s == DEEPSEEK));
     Ok(json!({
         "groups": [
             {"title": "Prices", "dials": prices.collect::<Vec<_>>()},

@@ -4,18 +4,16 @@ use reseek_sim::bill::Range;
 use reseek_sim::run::{Phase, RunReport, Work, distil, r1, r1_zero, run, v3};
 use reseek_sim::step::peak_memory;
 use reseek_sim::uncertainty::{AS_WIDE_AS, intervals};
-use reseek_sim::{Rates, StepReport};
+use reseek_sim::{Rates, StepReport, published};
 use reseek_spec::preset;
 use serde_json::{Value, json};
 
 use super::plan::{Subject, check_memory, plan_json, subject};
 use super::sim_print::{print_run, sim_validate};
 use super::{calibrate, schedule, sim_laptop, sweep};
-use crate::cli_scale::{GPU_HOUR_USD, RecipeName, SimCommand, SimRunArgs};
+use crate::cli_scale::{RecipeName, SimCommand, SimRunArgs};
 use crate::error::{Outcome, fail};
 
-/// Tokens that V3 was pre-trained on.
-const V3_TOKENS: u64 = 14_800_000_000_000;
 /// A hundred thousand times what anybody has: beyond it sums stop to be numbers.
 const TOKENS_MAX: u64 = 1_000_000_000_000_000_000;
 /// Draws behind the intervals, and their seed, where none are given.
@@ -70,14 +68,15 @@ fn tokens(args: &SimRunArgs, subject: &Subject) -> Outcome<Option<Tokens>> {
         (Some(_), None) => Ok(None),
         (None, Some(count @ 1..=TOKENS_MAX)) => Ok(Some(Tokens { count, note: None })),
         (None, Some(count)) => fail(format!(
-            "--tokens {count} is not from 1 to {TOKENS_MAX}. V3 was trained on 14.8T tokens, which is --tokens 14.8T."
+            "--tokens {count} is not from 1 to {TOKENS_MAX}. V3 was trained on {0}T tokens, which is --tokens {0}T.",
+            published::TOKENS.value / 1e12
         )),
         (None, None) => {
             let note = match subject.model == preset("v3-671b")? {
                 true => "V3's own",
                 false => "V3's, an assumption: --tokens N sets this model's own",
             };
-            Ok(Some(Tokens { count: V3_TOKENS, note: Some(note) }))
+            Ok(Some(Tokens { count: published::TOKENS.value as u64, note: Some(note) }))
         }
     }
 }
@@ -90,7 +89,7 @@ fn sim_run(args: &SimRunArgs) -> Outcome<()> {
     let peak_bytes = peak_memory(&subject.model, &subject.cluster, &subject.plan, &rates)?;
     check_memory(&subject, "the plan", peak_bytes, args.plan.ignore_memory)?;
     let phases = phases(&subject, args.plan.recipe, tokens.as_ref().map_or(0, |tokens| tokens.count));
-    let usd = args.price.unwrap_or(GPU_HOUR_USD);
+    let usd = args.price.unwrap_or(published::GPU_HOUR_USD.value);
     let whole = run(&subject.model, &subject.cluster, &phases, &rates, usd)?;
     for phase in &whole.phases {
         check_memory(&subject, phase.name, phase.memory_peak_bytes, args.plan.ignore_memory)?;

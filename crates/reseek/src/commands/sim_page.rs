@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use reseek_claims::{Evidence, Verdict, find, verify};
+use reseek_claims::{Evidence, SimulatedFacts, Verdict, find, verify};
 use reseek_report::render_sim;
 use reseek_report::sim_charts::{Estimate, Prediction, Stack, scatter, stacked, tornado, waterfall};
 use reseek_sim::bill::{Prices, Range, Selection, bill, catalog, compare};
@@ -16,7 +16,7 @@ use reseek_spec::{ClusterSpec, ModelSpec, preset};
 use reseek_store::write_atomic;
 use serde_json::{Value, json};
 
-use super::claims::{simulated_facts, word};
+use super::claims::word;
 use super::cost::{agreement, usd, whole};
 use super::schedule::{picture, trace};
 use crate::error::Outcome;
@@ -39,7 +39,7 @@ pub fn sim_page(out: &Path, json: bool, quiet: bool) -> Outcome<()> {
     ui.line("adding up the bill");
     facts.bill(&mut page)?;
     ui.line("checking the ledger");
-    let evidence = verify(&simulated_facts()?)?;
+    let evidence = verify(&SimulatedFacts::simulate()?)?;
     claims(&mut page, &evidence)?;
     page["version"] = json!(env!("CARGO_PKG_VERSION"));
     let html = render_sim(&page)?;

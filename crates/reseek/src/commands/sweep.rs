@@ -2,24 +2,26 @@
 
 use std::time::Instant;
 
-use reseek_sim::Rates;
 use reseek_sim::sweep::{Candidate, Search, sweep};
+use reseek_sim::{Plan, Rates, published};
 use reseek_spec::thousands;
 use serde_json::{Value, json};
 
 use super::cost::whole;
 use super::params::find;
 use super::plan::{cluster, plan_json, precision, precision_name, recompute_name, schedule_name};
-use crate::cli_scale::{GPU_HOUR_USD, SweepArgs};
+use crate::cli_scale::SweepArgs;
 use crate::error::{Outcome, fail};
 
 /// Searches and prints.
 pub fn run_sweep(args: &SweepArgs) -> Outcome<()> {
     let (model, cluster) = (find(&args.model)?, cluster(&args.cluster)?);
     let numbers = [("--global-batch", args.global_batch), ("--seq", args.seq), ("--top", args.top)];
+    let v3 = Plan::v3();
     if let Some((name, value)) = numbers.into_iter().find(|(_, value)| *value == 0 || *value > 1 << 26) {
         return fail(format!(
-            "{name} {value} will not do: it takes a number from 1 to 67108864. V3's step has 15360 sequences of 4096."
+            "{name} {value} will not do: it takes a number from 1 to 67108864. V3's step has {} sequences of {}.",
+            v3.global_batch, v3.seq
         ));
     }
     let search =
@@ -27,7 +29,7 @@ pub fn run_sweep(args: &SweepArgs) -> Outcome<()> {
     let start = Instant::now();
     let found = sweep(&model, &cluster, &Rates::of(&cluster.gpu), &search, reseek_tensor::pool::threads())?;
     let seconds = start.elapsed().as_secs_f64();
-    let hours_usd = args.price.unwrap_or(GPU_HOUR_USD);
+    let hours_usd = args.price.unwrap_or(published::GPU_HOUR_USD.value);
     if args.json {
         let all = |some: &[Candidate]| some.iter().map(|c| candidate_json(c, hours_usd)).collect::<Vec<_>>();
         let answer = json!({

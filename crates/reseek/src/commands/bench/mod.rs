@@ -15,7 +15,7 @@ use reseek_model::{Model, Weights};
 use reseek_sim::run::{run, v3 as v3_phases};
 use reseek_sim::sweep::{Search, sweep};
 use reseek_sim::uncertainty::intervals;
-use reseek_sim::{Plan, Rates, SimError, step};
+use reseek_sim::{Plan, Rates, SimError, published, step};
 use reseek_spec::{ClusterSpec, Scale, preset};
 use reseek_store::{peak_memory_bytes, write_atomic};
 use reseek_tensor::compute::Compute;
@@ -171,7 +171,7 @@ fn with_profile(mut result: Value, setting: &Setting, run: &mut dyn FnMut() -> O
 fn simulator() -> Outcome<Value> {
     let (model, cluster) = (preset("v3-671b")?, ClusterSpec::parse("h800x2048")?);
     let (plan, rates) = (Plan::v3(), Rates::of(&cluster.gpu));
-    let phases = v3_phases(&plan, 14.8e12);
+    let phases = v3_phases(&plan, published::TOKENS.value);
     let timed = |work: &dyn Fn() -> Result<(), SimError>| -> Result<f64, SimError> {
         let start = Instant::now();
         work()?;
@@ -179,7 +179,8 @@ fn simulator() -> Outcome<Value> {
     };
     let one = || step(&model, &cluster, &plan, &rates).map(|_| ());
     let steps = (0..=RUNS).map(|_| timed(&one)).collect::<Result<Vec<f64>, _>>()?;
-    let answer = |rates: &Rates| run(&model, &cluster, &phases, rates, 2.0).map(|whole| [whole.gpu_hours]);
+    let usd = published::GPU_HOUR_USD.value;
+    let answer = |rates: &Rates| run(&model, &cluster, &phases, rates, usd).map(|whole| [whole.gpu_hours]);
     let draws_s = timed(&|| intervals(&rates, 1000, 1, threads(), &answer).map(|_| ()))?;
     let search = Search { global_batch: plan.global_batch, seq: plan.seq, precision: plan.precision, top: 10 };
     let start = Instant::now();
