@@ -19,6 +19,7 @@ mod schedule;
 mod sim;
 mod sim_laptop;
 mod sim_page;
+mod sim_page_rows;
 mod sim_print;
 mod sweep;
 

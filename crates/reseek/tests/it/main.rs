@@ -10,6 +10,7 @@ mod gguf;
 mod given;
 mod keeps;
 mod own_data;
+mod published;
 #[cfg(unix)]
 mod redo;
 #[cfg(unix)]
