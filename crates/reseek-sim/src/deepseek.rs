@@ -5,7 +5,8 @@ use reseek_spec::{ClusterSpec, ModelSpec, SpecError, preset};
 use crate::bill::Range;
 use crate::memory::Memory;
 use crate::published::{self, Quoted};
-use crate::run::{Phase, RunReport, r1, r1_plan, r1_zero, run, v3};
+use crate::recipe::{r1, r1_plan, r1_zero, v3};
+use crate::run::{Phase, RunReport, run};
 use crate::uncertainty::{Bar, intervals, tornado};
 use crate::{Plan, Precision, Rates, Recompute, SimError, Simulated, StepReport, step};
 

@@ -1,6 +1,7 @@
 //! What a run takes, from first principles and measured kernel rates. Pure functions, no I/O.
 
 pub mod bill;
+pub mod choice;
 pub mod comm;
 pub mod deepseek;
 mod error;
@@ -11,6 +12,7 @@ pub mod ops;
 pub mod plan;
 pub mod published;
 pub mod rates;
+pub mod recipe;
 pub mod rollout;
 pub mod run;
 pub mod step;

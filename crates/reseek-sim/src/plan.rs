@@ -3,6 +3,7 @@
 use reseek_spec::{ClusterSpec, ModelSpec, schedule::ScheduleKind};
 
 use crate::SimError;
+use crate::choice::Choice;
 
 /// What is computed again in the backward pass instead of being kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,6 +13,18 @@ pub enum Recompute {
     Selective,
     /// Every layer from its input.
     Full,
+}
+
+impl Choice for Recompute {
+    const VALUES: &'static [(Self, &'static str, &'static str)] = &[
+        (Self::None, "none", "Every activation is kept"),
+        (
+            Self::Selective,
+            "selective",
+            "Norms, activations and, with latent attention, the up-projections are computed again",
+        ),
+        (Self::Full, "full", "Every layer is computed again from its input"),
+    ];
 }
 
 /// What products are computed in.
@@ -25,6 +38,14 @@ pub enum Precision {
     Mxfp8,
 }
 
+impl Choice for Precision {
+    const VALUES: &'static [(Self, &'static str, &'static str)] = &[
+        (Self::Bf16, "bf16", "16 bits throughout"),
+        (Self::Fp8, "fp8", "V3's: tiles of 1 x 128 and blocks of 128 x 128"),
+        (Self::Mxfp8, "mxfp8", "Blocks of 32 that the tensor cores scale: b200, gb200, gb300"),
+    ];
+}
+
 /// The generation of kernels that a run had.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kernels {
@@ -36,6 +57,15 @@ pub enum Kernels {
     Eager2022,
     /// Attention as products and a softmax over a matrix of scores in memory.
     Megatron2021,
+}
+
+impl Choice for Kernels {
+    const VALUES: &'static [(Self, &'static str, &'static str)] = &[
+        (Self::Current, "current", "The best of today, such as FlashAttention-3"),
+        (Self::Flash2, "flash2", "FlashAttention-2, before July 2024"),
+        (Self::Eager2022, "eager2022", "The first FlashAttention, and element-wise work that is not fused"),
+        (Self::Megatron2021, "megatron2021", "Attention as products around a matrix of scores"),
+    ];
 }
 
 /// A plan. GPUs = tp · cp · pp · dp; experts are spread over `ep` of the tp · cp · dp ranks of a stage.
@@ -167,17 +197,17 @@ impl Plan {
 
     fn validate_precision(&self, cluster: &ClusterSpec) -> Result<(), SimError> {
         let gpu = &cluster.gpu;
-        let (name, is_able, able, instead) = match self.precision {
+        let (is_able, able, instead) = match self.precision {
             Precision::Bf16 => return Ok(()),
-            Precision::Fp8 => ("fp8", gpu.fp8_flops.is_some(), "a GPU with fp8", "bf16"),
-            Precision::Mxfp8 if gpu.fp8_flops.is_none() => ("mxfp8", false, "b200, gb200 or gb300", "bf16"),
-            Precision::Mxfp8 => ("mxfp8", gpu.has_mx, "b200, gb200 or gb300", "fp8"),
+            Precision::Fp8 => (gpu.fp8_flops.is_some(), "a GPU with fp8", Precision::Bf16),
+            Precision::Mxfp8 if gpu.fp8_flops.is_none() => (false, "b200, gb200 or gb300", Precision::Bf16),
+            Precision::Mxfp8 => (gpu.has_mx, "b200, gb200 or gb300", Precision::Fp8),
         };
         match is_able {
             true => Ok(()),
             false => {
-                let hint = format!("use --precision {instead}");
-                Err(SimError::plan(format!("--precision {name} on {}", gpu.name), able, &hint))
+                let hint = format!("use --precision {}", instead.name());
+                Err(SimError::plan(format!("--precision {} on {}", self.precision.name(), gpu.name), able, &hint))
             }
         }
     }

@@ -2,8 +2,12 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+use clap::{Args, Subcommand};
 use reseek_sim::bill::DEEPSEEK;
+use reseek_sim::choice::Choice;
+use reseek_sim::recipe::Recipe;
+use reseek_sim::{Kernels, Precision, Recompute};
 use reseek_tensor::compute::Compute;
 
 use crate::cli::count;
@@ -42,52 +46,6 @@ pub struct JsonArgs {
     pub json: bool,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum RecipeName {
-    /// V3's pre-training and both extensions
-    V3,
-    /// R1-Zero's reinforcement learning
-    R1Zero,
-    /// R1's stages after its cold start
-    R1,
-    /// A dense model fine-tuned on R1's 800K answers
-    Distil,
-    /// Tokens by one plan
-    Pretrain,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum RecomputeName {
-    /// Every activation is kept
-    None,
-    /// Norms, activations and, with latent attention, the up-projections are computed again
-    Selective,
-    /// Every layer is computed again from its input
-    Full,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum PrecisionName {
-    /// 16 bits throughout
-    Bf16,
-    /// V3's: tiles of 1 x 128 and blocks of 128 x 128
-    Fp8,
-    /// Blocks of 32 that the tensor cores scale: b200, gb200, gb300
-    Mxfp8,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum KernelsName {
-    /// The best of today, such as FlashAttention-3
-    Current,
-    /// FlashAttention-2, before July 2024
-    Flash2,
-    /// The first FlashAttention, and element-wise work that is not fused
-    Eager2022,
-    /// Attention as products around a matrix of scores
-    Megatron2021,
-}
-
 #[derive(Args)]
 pub struct PlanArgs {
     /// A preset's name, a config.json or a model folder
@@ -96,8 +54,8 @@ pub struct PlanArgs {
     #[arg(long)]
     pub cluster: String,
     /// Start from a published plan; options below change it
-    #[arg(long, value_enum)]
-    pub recipe: Option<RecipeName>,
+    #[arg(long, value_parser = choice::<Recipe>())]
+    pub recipe: Option<Recipe>,
     /// Tensor parallelism
     #[arg(long, value_parser = count)]
     pub tp: Option<usize>,
@@ -129,14 +87,14 @@ pub struct PlanArgs {
     #[arg(long)]
     pub schedule: Option<String>,
     /// Activations that the backward pass computes again instead of finding them kept
-    #[arg(long, value_enum)]
-    pub recompute: Option<RecomputeName>,
+    #[arg(long, value_parser = choice::<Recompute>())]
+    pub recompute: Option<Recompute>,
     /// Format in which linear layers multiply
-    #[arg(long, value_enum)]
-    pub precision: Option<PrecisionName>,
+    #[arg(long, value_parser = choice::<Precision>())]
+    pub precision: Option<Precision>,
     /// Generation of attention and element-wise kernels
-    #[arg(long, value_enum)]
-    pub kernels: Option<KernelsName>,
+    #[arg(long, value_parser = choice::<Kernels>())]
+    pub kernels: Option<Kernels>,
     /// ZeRO stage
     #[arg(long)]
     pub zero: Option<u8>,
@@ -223,8 +181,8 @@ pub struct SweepArgs {
     #[arg(long, default_value_t = 4096, value_parser = count)]
     pub seq: usize,
     /// Format in which linear layers multiply
-    #[arg(long, value_enum, default_value = "bf16")]
-    pub precision: PrecisionName,
+    #[arg(long, value_parser = choice::<Precision>(), default_value = "bf16")]
+    pub precision: Precision,
     /// The price of a GPU-hour [default: gpu_hour_usd=2]
     #[arg(long, value_name = "gpu_hour_usd=USD", value_parser = price)]
     pub price: Option<f64>,
@@ -304,6 +262,12 @@ pub enum ClaimsCommand {
         #[arg(long)]
         json: bool,
     },
+}
+
+/// Reads a setting by the names of its values, which help explains one by one.
+fn choice<T: Choice>() -> impl TypedValueParser<Value = T> {
+    let values = T::VALUES.iter().map(|(_, name, meaning)| PossibleValue::new(*name).help(*meaning));
+    PossibleValuesParser::new(values).map(|name| T::named(&name).expect("only names of values get here"))
 }
 
 /// `gpu_hour_usd=2`: the one price that a simulation has, by the name that it has in a bill. Bounded, so that sums of money stay numbers.

@@ -1,7 +1,8 @@
 //! Steps, whole runs and their intervals: what must hold whatever the rates are.
 
 use reseek_sim::rates::Rate;
-use reseek_sim::run::{Phase, Work, distil, r1, r1_plan, r1_zero, run, v3};
+use reseek_sim::recipe::{distil, r1, r1_plan, r1_zero, v3};
+use reseek_sim::run::{Phase, Work, run};
 use reseek_sim::uncertainty::{AS_WIDE_AS, INPUTS, draw, intervals, tornado};
 use reseek_sim::validate::{MEAN_MAX, TRACE, V3, WORST_MAX, covered, validate};
 use reseek_sim::{Plan, Rates, Recompute, SimError, step};

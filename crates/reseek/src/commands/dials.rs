@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use reseek_report::render_dials;
 use reseek_sim::bill::{DEEPSEEK, PRICES, Prices, Range, Selection, bill, catalog};
-use reseek_sim::run::{run, v3};
+use reseek_sim::recipe::v3;
+use reseek_sim::run::run;
 use reseek_sim::uncertainty::INPUTS;
 use reseek_sim::{Plan, Rates, published};
 use reseek_spec::{ClusterSpec, ModelSpec, preset, thousands};

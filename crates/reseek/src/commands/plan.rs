@@ -1,12 +1,14 @@
 //! A plan from the command line.
 
-use reseek_sim::{Kernels, Plan, Precision, Recompute, run};
+use reseek_sim::Plan;
+use reseek_sim::choice::Choice;
+use reseek_sim::recipe::Recipe;
 use reseek_spec::schedule::ScheduleKind;
 use reseek_spec::{ClusterSpec, ModelSpec, thousands};
 use serde_json::{Value, json};
 
 use super::params::find;
-use crate::cli_scale::{KernelsName, PlanArgs, PrecisionName, RecipeName, RecomputeName};
+use crate::cli_scale::PlanArgs;
 use crate::error::{Outcome, fail};
 
 /// What a simulation is about.
@@ -26,25 +28,16 @@ pub fn cluster(text: &str) -> Outcome<ClusterSpec> {
     }
 }
 
-pub fn precision(name: PrecisionName) -> Precision {
-    match name {
-        PrecisionName::Bf16 => Precision::Bf16,
-        PrecisionName::Fp8 => Precision::Fp8,
-        PrecisionName::Mxfp8 => Precision::Mxfp8,
-    }
+/// The recipe that was named; without one, pre-training by one plan.
+pub fn recipe(args: &PlanArgs) -> Recipe {
+    args.recipe.unwrap_or(Recipe::Pretrain)
 }
 
 /// Model, cluster and plan of `args`: a recipe's plan or a plain one, then every option that was given.
 pub fn subject(args: &PlanArgs) -> Outcome<Subject> {
     let model = find(&args.model)?;
     let cluster = cluster(&args.cluster)?;
-    let base = match args.recipe {
-        Some(RecipeName::V3) => Plan::v3(),
-        Some(RecipeName::R1Zero | RecipeName::R1) => run::r1_plan(),
-        Some(RecipeName::Pretrain | RecipeName::Distil) | None => {
-            Plan { ep: 1, seq: 4096, micro_batch: 1, ..Plan::data_parallel(cluster.gpus, 1, 4096) }
-        }
-    };
+    let base = recipe(args).plan(&cluster);
     let mut plan = Plan {
         tp: args.tp.unwrap_or(base.tp),
         cp: args.cp.unwrap_or(base.cp),
@@ -52,6 +45,9 @@ pub fn subject(args: &PlanArgs) -> Outcome<Subject> {
         ep: args.ep.unwrap_or(base.ep),
         micro_batch: args.micro_batch.unwrap_or(base.micro_batch),
         seq: args.seq.unwrap_or(base.seq),
+        recompute: args.recompute.unwrap_or(base.recompute),
+        precision: args.precision.unwrap_or(base.precision),
+        kernels: args.kernels.unwrap_or(base.kernels),
         zero: args.zero.unwrap_or(base.zero),
         node_limit: args.node_limit.or(base.node_limit),
         ..base
@@ -65,7 +61,7 @@ pub fn subject(args: &PlanArgs) -> Outcome<Subject> {
     plan.schedule = schedule(args, plan.schedule)?;
     plan.global_batch = match args.global_batch {
         Some(batch) => batch,
-        None if matches!(args.recipe, Some(RecipeName::V3 | RecipeName::R1Zero | RecipeName::R1)) => plan.global_batch,
+        None if recipe(args).has_batch() => plan.global_batch,
         None => plan.dp.saturating_mul(plan.micro_batch).saturating_mul(8 * plan.pp.max(1)),
     };
     plan.comm_sms = match args.comm_sms {
@@ -73,24 +69,6 @@ pub fn subject(args: &PlanArgs) -> Outcome<Subject> {
         None if plan.ep > 1 => 20,
         None => 0,
     };
-    if let Some(name) = args.precision {
-        plan.precision = precision(name);
-    }
-    if let Some(name) = args.recompute {
-        plan.recompute = match name {
-            RecomputeName::None => Recompute::None,
-            RecomputeName::Selective => Recompute::Selective,
-            RecomputeName::Full => Recompute::Full,
-        };
-    }
-    if let Some(name) = args.kernels {
-        plan.kernels = match name {
-            KernelsName::Current => Kernels::Current,
-            KernelsName::Flash2 => Kernels::Flash2,
-            KernelsName::Eager2022 => Kernels::Eager2022,
-            KernelsName::Megatron2021 => Kernels::Megatron2021,
-        };
-    }
     plan.validate(&model, &cluster)?;
     Ok(Subject { model, cluster, plan })
 }
@@ -113,10 +91,10 @@ pub fn describe(plan: &Plan, cluster: &ClusterSpec) -> String {
         thousands(plan.global_batch as u64),
         thousands(plan.seq as u64),
         schedule_name(plan.schedule),
-        precision_name(plan.precision),
-        recompute_name(plan.recompute),
+        plan.precision.name(),
+        plan.recompute.name(),
         plan.zero,
-        kernels_name(plan.kernels),
+        plan.kernels.name(),
         plan.comm_sms,
     )
 }
@@ -126,8 +104,8 @@ pub fn plan_json(plan: &Plan) -> Value {
     json!({
         "gpus": plan.gpus(), "tp": plan.tp, "cp": plan.cp, "pp": plan.pp, "ep": plan.ep, "dp": plan.dp,
         "micro_batch": plan.micro_batch, "global_batch": plan.global_batch, "seq": plan.seq,
-        "schedule": schedule_name(plan.schedule), "precision": precision_name(plan.precision),
-        "recompute": recompute_name(plan.recompute), "zero": plan.zero, "kernels": kernels_name(plan.kernels),
+        "schedule": schedule_name(plan.schedule), "precision": plan.precision.name(),
+        "recompute": plan.recompute.name(), "zero": plan.zero, "kernels": plan.kernels.name(),
         "comm_sms": plan.comm_sms, "node_limit": plan.node_limit,
     })
 }
@@ -136,31 +114,6 @@ pub fn schedule_name(schedule: ScheduleKind) -> String {
     match schedule {
         ScheduleKind::Interleaved { virtual_stages } => format!("interleaved×{virtual_stages}"),
         other => other.name().to_string(),
-    }
-}
-
-pub fn recompute_name(recompute: Recompute) -> &'static str {
-    match recompute {
-        Recompute::None => "none",
-        Recompute::Selective => "selective",
-        Recompute::Full => "full",
-    }
-}
-
-pub fn precision_name(precision: Precision) -> &'static str {
-    match precision {
-        Precision::Bf16 => "bf16",
-        Precision::Fp8 => "fp8",
-        Precision::Mxfp8 => "mxfp8",
-    }
-}
-
-fn kernels_name(kernels: Kernels) -> &'static str {
-    match kernels {
-        Kernels::Current => "current",
-        Kernels::Flash2 => "flash2",
-        Kernels::Eager2022 => "eager2022",
-        Kernels::Megatron2021 => "megatron2021",
     }
 }
 

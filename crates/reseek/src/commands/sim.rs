@@ -1,17 +1,18 @@
 //! `reseek sim`: full-scale runs from first principles.
 
 use reseek_sim::bill::Range;
-use reseek_sim::run::{Phase, RunReport, Work, distil, r1, r1_zero, run, v3};
+use reseek_sim::choice::Choice;
+use reseek_sim::run::{Phase, RunReport, run};
 use reseek_sim::step::peak_memory;
 use reseek_sim::uncertainty::{AS_WIDE_AS, intervals};
 use reseek_sim::{Rates, StepReport, published};
 use reseek_spec::preset;
 use serde_json::{Value, json};
 
-use super::plan::{Subject, check_memory, plan_json, subject};
+use super::plan::{Subject, check_memory, plan_json, recipe, subject};
 use super::sim_print::{print_run, sim_validate};
 use super::{calibrate, schedule, sim_laptop, sweep};
-use crate::cli_scale::{RecipeName, SimCommand, SimRunArgs};
+use crate::cli_scale::{SimCommand, SimRunArgs};
 use crate::error::{Outcome, fail};
 
 /// A hundred thousand times what anybody has: beyond it sums stop to be numbers.
@@ -32,20 +33,6 @@ pub fn sim(command: &SimCommand) -> Outcome<()> {
     }
 }
 
-fn phases(subject: &Subject, recipe: Option<RecipeName>, tokens: u64) -> Vec<Phase> {
-    let tokens = tokens as f64;
-    match recipe {
-        Some(RecipeName::V3) => v3(&subject.plan, tokens),
-        Some(RecipeName::R1Zero) => r1_zero(&subject.plan, 1.0),
-        Some(RecipeName::R1) => r1(&subject.plan, 1.0),
-        Some(RecipeName::Distil) => distil(&subject.plan, 1.0),
-        Some(RecipeName::Pretrain) | None => {
-            let work = Work::Train { tokens, ramp: None };
-            vec![Phase { name: "pre-training", plan: subject.plan.clone(), work }]
-        }
-    }
-}
-
 /// How many tokens a run has, and what has to be said of them.
 struct Tokens {
     count: u64,
@@ -55,15 +42,11 @@ struct Tokens {
 
 /// The tokens of pre-training; none for a recipe that counts its own.
 fn tokens(args: &SimRunArgs, subject: &Subject) -> Outcome<Option<Tokens>> {
-    let own = match args.plan.recipe {
-        Some(RecipeName::R1Zero) => Some(("r1-zero", "10,400 steps of 512 answers")),
-        Some(RecipeName::R1) => Some(("r1", "its RL steps and two epochs of 800,000 answers")),
-        Some(RecipeName::Distil) => Some(("distil", "two epochs of R1's 800,000 answers")),
-        Some(RecipeName::V3 | RecipeName::Pretrain) | None => None,
-    };
-    match (own, args.tokens) {
-        (Some((recipe, work)), Some(count)) => fail(format!(
-            "--recipe {recipe} is {work}, and --tokens {count} would change nothing of it. Leave --tokens out, or take --recipe pretrain."
+    let recipe = recipe(&args.plan);
+    match (recipe.own_work(), args.tokens) {
+        (Some(work), Some(count)) => fail(format!(
+            "--recipe {} is {work}, and --tokens {count} would change nothing of it. Leave --tokens out, or take --recipe pretrain.",
+            recipe.name()
         )),
         (Some(_), None) => Ok(None),
         (None, Some(count @ 1..=TOKENS_MAX)) => Ok(Some(Tokens { count, note: None })),
@@ -88,7 +71,8 @@ fn sim_run(args: &SimRunArgs) -> Outcome<()> {
     // Before the run: a plan that does not fit is refused at once.
     let peak_bytes = peak_memory(&subject.model, &subject.cluster, &subject.plan, &rates)?;
     check_memory(&subject, "the plan", peak_bytes, args.plan.ignore_memory)?;
-    let phases = phases(&subject, args.plan.recipe, tokens.as_ref().map_or(0, |tokens| tokens.count));
+    let count = tokens.as_ref().map_or(0, |tokens| tokens.count);
+    let phases = recipe(&args.plan).phases(&subject.plan, count as f64);
     let usd = args.price.unwrap_or(published::GPU_HOUR_USD.value);
     let whole = run(&subject.model, &subject.cluster, &phases, &rates, usd)?;
     for phase in &whole.phases {

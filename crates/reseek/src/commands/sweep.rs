@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use reseek_sim::choice::Choice;
 use reseek_sim::sweep::{Candidate, Search, sweep};
 use reseek_sim::{Plan, Rates, published};
 use reseek_spec::thousands;
@@ -9,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::cost::whole;
 use super::params::find;
-use super::plan::{cluster, plan_json, precision, precision_name, recompute_name, schedule_name};
+use super::plan::{cluster, plan_json, schedule_name};
 use crate::cli_scale::SweepArgs;
 use crate::error::{Outcome, fail};
 
@@ -24,8 +25,7 @@ pub fn run_sweep(args: &SweepArgs) -> Outcome<()> {
             v3.global_batch, v3.seq
         ));
     }
-    let search =
-        Search { global_batch: args.global_batch, seq: args.seq, precision: precision(args.precision), top: args.top };
+    let search = Search { global_batch: args.global_batch, seq: args.seq, precision: args.precision, top: args.top };
     let start = Instant::now();
     let found = sweep(&model, &cluster, &Rates::of(&cluster.gpu), &search, reseek_tensor::pool::threads())?;
     let seconds = start.elapsed().as_secs_f64();
@@ -53,7 +53,7 @@ pub fn run_sweep(args: &SweepArgs) -> Outcome<()> {
         "{} sequences of {} tokens a step, {}, on up to {} {}",
         thousands(args.global_batch as u64),
         thousands(args.seq as u64),
-        precision_name(search.precision),
+        search.precision.name(),
         thousands(cluster.gpus as u64),
         cluster.gpu.name
     );
@@ -87,7 +87,7 @@ pub fn run_sweep(args: &SweepArgs) -> Outcome<()> {
                 p.dp,
                 p.micro_batch,
                 schedule_name(p.schedule),
-                recompute_name(p.recompute),
+                p.recompute.name(),
                 p.zero,
                 c.step_s,
                 whole(c.gpu_hours_per_t_tokens),

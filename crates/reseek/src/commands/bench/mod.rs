@@ -12,7 +12,8 @@ use std::time::Instant;
 
 use reseek_engine::{GenerateOptions, Request, Sampling, StreamName, generate};
 use reseek_model::{Model, Weights};
-use reseek_sim::run::{run, v3 as v3_phases};
+use reseek_sim::recipe::v3 as v3_phases;
+use reseek_sim::run::run;
 use reseek_sim::sweep::{Search, sweep};
 use reseek_sim::uncertainty::intervals;
 use reseek_sim::{Plan, Rates, SimError, published, step};
