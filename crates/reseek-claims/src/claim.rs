@@ -109,6 +109,32 @@ impl Finding {
 }
 
 impl Claim {
+    /// A claim about one number, checked by `check` from figures that have nothing to do with it.
+    pub(crate) const fn number(
+        id: &'static str,
+        (report, place): (Report, &'static str),
+        statement: &'static str,
+        (published, unit): (f64, &'static str),
+        tolerance: Tolerance,
+        check: Check,
+    ) -> Self {
+        let basis = Basis::Independent;
+        Self { id, report, place, statement, published: Some(published), unit, tolerance, basis, check }
+    }
+
+    /// A claim in words.
+    pub(crate) const fn words(
+        id: &'static str,
+        (report, place): (Report, &'static str),
+        statement: &'static str,
+        tolerance: Tolerance,
+        check: Check,
+    ) -> Self {
+        let basis = Basis::Independent;
+        Self { id, report, place, statement, published: None, unit: "", tolerance, basis, check }
+    }
+
+    /// How it is checked.
     pub fn class(&self) -> Class {
         match self.check {
             Check::Arithmetic(_) => Class::Arithmetic,

@@ -33,7 +33,7 @@ pub struct SimulatedFacts {
     pub r1_zero_gpu_hours: (f64, f64, f64),
 }
 
-/// SMs of communication that a step is simulated with, beside those of the report.
+/// SMs of communication that a step is simulated with, the report's 20 among them.
 const COMM_SMS: [u32; 8] = [8, 12, 16, 20, 24, 28, 32, 40];
 
 impl SimulatedFacts {

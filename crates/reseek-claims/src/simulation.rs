@@ -1,5 +1,6 @@
 //! Claims that a simulation of the run can answer, by its [`SimulatedFacts`].
 
+use reseek_sim::Plan;
 use reseek_sim::published::{self, Report};
 use reseek_sim::rates::Rate;
 use reseek_sim::validate::{TRACE, V3};
@@ -7,13 +8,10 @@ use reseek_sim::validate::{TRACE, V3};
 use crate::SimulatedFacts;
 use crate::claim::{Basis, Check, Claim, Finding, Tolerance};
 
-/// The SMs that the report gives to communication.
-const COMM_SMS: u32 = 20;
-
 pub(crate) static SIMULATION: &[Claim] = &[
     set_with(
         V3,
-        claim(
+        simulated(
             "insights-step",
             published::STEP.at(),
             "A step takes 19.926 s.",
@@ -24,7 +22,7 @@ pub(crate) static SIMULATION: &[Claim] = &[
     ),
     set_with(
         V3,
-        claim(
+        simulated(
             "insights-step-pairs",
             published::STEP_PASSES.at(),
             "Of a step 17.55 s are forward and backward work (1F 1.13, 1B 1.99, 1W 0.48, 1F1B 13.95).",
@@ -35,7 +33,7 @@ pub(crate) static SIMULATION: &[Claim] = &[
     ),
     set_with(
         V3,
-        claim(
+        simulated(
             "insights-step-bubble",
             published::STEP_BUBBLE.at(),
             "Of a step 2.06 s are bubble.",
@@ -46,7 +44,7 @@ pub(crate) static SIMULATION: &[Claim] = &[
     ),
     set_with(
         V3,
-        claim(
+        simulated(
             "insights-step-optimizer",
             published::STEP_OPTIMIZER.at(),
             "Of a step 0.29 s are the optimizer's.",
@@ -57,7 +55,7 @@ pub(crate) static SIMULATION: &[Claim] = &[
     ),
     set_with(
         V3,
-        claim(
+        simulated(
             "v3-hours-per-t-simulated",
             published::HOURS_PER_T.at(),
             "A trillion tokens take 180K H800 hours.",
@@ -68,7 +66,7 @@ pub(crate) static SIMULATION: &[Claim] = &[
     ),
     set_with(
         TRACE,
-        claim(
+        simulated(
             "v3-communication-hidden",
             (Report::V3, "section 3.2.1; value: the public training trace"),
             "All-to-all communication is hidden behind computation; in the public trace 3.3 % of a pair is not.",
@@ -77,7 +75,7 @@ pub(crate) static SIMULATION: &[Claim] = &[
             |s| found("exposed_comm_share in %", 100.0 * s.exposed_comm_share),
         ),
     ),
-    claim(
+    simulated(
         "v3-dualpipe-1f1b",
         (Report::V3, "section 3.2.1, table 2"),
         "DualPipe idles less than 1F1B.",
@@ -85,7 +83,7 @@ pub(crate) static SIMULATION: &[Claim] = &[
         Tolerance::Below { why: "less is less" },
         |s| bubbles(s.dualpipe_bubble_s, "1F1B", s.one_f_one_b_bubble_s),
     ),
-    claim(
+    simulated(
         "v3-dualpipe-zb1p",
         (Report::V3, "section 3.2.1, table 2"),
         "DualPipe idles less than ZB1P.",
@@ -93,7 +91,7 @@ pub(crate) static SIMULATION: &[Claim] = &[
         Tolerance::Below { why: "less is less" },
         |s| bubbles(s.dualpipe_bubble_s, "ZB1P", s.zb1p_bubble_s),
     ),
-    claim(
+    simulated(
         "v3-20-sms",
         (Report::V3, "section 3.2.2"),
         "20 of 132 SMs suffice for communication: no other number makes a step faster.",
@@ -103,7 +101,7 @@ pub(crate) static SIMULATION: &[Claim] = &[
     ),
     set_with(
         TRACE,
-        claim(
+        simulated(
             "v3-one-to-one",
             (Report::V3, "section 3.2.1"),
             "Computation and communication of expert parallelism take about equally long.",
@@ -116,7 +114,7 @@ pub(crate) static SIMULATION: &[Claim] = &[
             },
         ),
     ),
-    claim(
+    simulated(
         "v3-extension-hours",
         published::EXTENSION.at(),
         "Extending the context to 128K takes 119K H800 hours.",
@@ -124,7 +122,7 @@ pub(crate) static SIMULATION: &[Claim] = &[
         Tolerance::Relative { by: 0.25, why: "the plan of the extension is not published" },
         |s| interval("extension_gpu_hours", s.extension_gpu_hours),
     ),
-    claim(
+    simulated(
         "r1-zero-hours-simulated",
         published::R1_ZERO.at(),
         "R1-Zero takes 101K H800 hours.",
@@ -137,17 +135,15 @@ pub(crate) static SIMULATION: &[Claim] = &[
     ),
 ];
 
-const fn claim(
+const fn simulated(
     id: &'static str,
-    (report, place): (Report, &'static str),
+    place: (Report, &'static str),
     statement: &'static str,
-    (published, unit): (f64, &'static str),
+    published: (f64, &'static str),
     tolerance: Tolerance,
     check: fn(&SimulatedFacts) -> Result<Finding, String>,
 ) -> Claim {
-    let check = Check::Simulation(check);
-    let basis = Basis::Independent;
-    Claim { id, report, place, statement, published: Some(published), unit, tolerance, basis, check }
+    Claim::number(id, place, statement, published, tolerance, Check::Simulation(check))
 }
 
 /// A claim about a run that set some of the simulator's rates.
@@ -180,15 +176,19 @@ fn twenty_sms(s: &SimulatedFacts) -> Result<Finding, String> {
     for (sms, step_s) in &s.step_s_by_comm_sms {
         positive(&format!("the step at {sms} SMs"), *step_s)?;
     }
-    let at = s.step_s_by_comm_sms.iter().find(|(sms, _)| *sms == COMM_SMS);
+    // The report's 20.
+    let ours = Plan::v3().comm_sms;
+    let at = s.step_s_by_comm_sms.iter().find(|(sms, _)| *sms == ours);
     let best = s.step_s_by_comm_sms.iter().min_by(|a, b| a.1.total_cmp(&b.1));
     let (Some((_, at)), Some((sms, best))) = (at, best) else {
-        return Err(format!("step_s_by_comm_sms has no {COMM_SMS} SMs. Simulate {COMM_SMS} and others."));
+        return Err(format!("step_s_by_comm_sms has no {ours} SMs. Simulate {ours} and others."));
     };
     if s.step_s_by_comm_sms.len() < 3 {
-        return Err("step_s_by_comm_sms has fewer than three entries. Simulate fewer and more than 20 SMs.".to_string());
+        return Err(format!(
+            "step_s_by_comm_sms has fewer than three entries. Simulate fewer and more than {ours} SMs."
+        ));
     }
-    Finding::of(at / best, format!("{at} s with {COMM_SMS} SMs / {best} s with {sms}, the fastest"))
+    Finding::of(at / best, format!("{at} s with {ours} SMs / {best} s with {sms}, the fastest"))
 }
 
 /// GPU-hours over what is not published: low, middle, high.

@@ -2,29 +2,29 @@
 
 use reseek_sim::published::Report;
 
-use crate::claim::{Basis, Check, Claim, Tolerance};
+use crate::claim::{Check, Claim, Tolerance};
 
 pub(crate) static UNKNOWABLE: &[Claim] = &[
-    claim(
+    unknowable(
         "v3-data-quality",
         (Report::V3, "section 4.1"),
         "The 14.8T tokens are of high quality and diverse.",
         "the data are not published, so neither their number nor their quality can be seen",
     ),
-    claim(
+    unknowable(
         "v3-benchmark-scores",
         (Report::V3, "sections 4.4 and 5.3; R1, section 3.1"),
         "The models reach the printed scores, with no test problem in the training data.",
         "the weights can be evaluated again, but contamination cannot be excluded without the data, and training from scratch to these scores \
          takes the cluster",
     ),
-    claim(
+    unknowable(
         "v3-no-rollbacks",
         (Report::V3, "section 1"),
         "Training had no loss spike that could not be recovered from, and no rollback.",
         "logs and checkpoints of the run are not published",
     ),
-    claim(
+    unknowable(
         "v3-price-of-an-hour",
         (Report::V3, "section 1, table 1"),
         "An H800 hour rents for 2 USD.",
@@ -33,14 +33,12 @@ pub(crate) static UNKNOWABLE: &[Claim] = &[
     ),
 ];
 
-const fn claim(
+const fn unknowable(
     id: &'static str,
-    (report, place): (Report, &'static str),
+    place: (Report, &'static str),
     statement: &'static str,
     reason: &'static str,
 ) -> Claim {
     let tolerance = Tolerance::None { why: "there is nothing to compare with" };
-    let check = Check::CannotBeChecked { reason };
-    let basis = Basis::Independent;
-    Claim { id, report, place, statement, published: None, unit: "", tolerance, basis, check }
+    Claim::words(id, place, statement, tolerance, Check::CannotBeChecked { reason })
 }

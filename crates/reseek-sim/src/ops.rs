@@ -18,10 +18,51 @@ pub enum Kind {
     Elementwise,
 }
 
+/// Operators by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OpName {
+    Embedding,
+    /// Both norms of a layer, with the additions to the residual stream.
+    Norms,
+    /// MLA's projections down to the latents of queries, keys and values.
+    Latents,
+    /// MLA's queries from their latent.
+    QueryUp,
+    /// MLA's keys and values from their latent.
+    KeyValueUp,
+    /// Queries, or queries, keys and values in one, from the hidden state.
+    Query,
+    Rotary,
+    Attention,
+    /// Attention as products around a matrix of scores.
+    Scores,
+    AttentionOut,
+    /// Gate, up and down of a dense layer or of the shared expert.
+    Mlp,
+    Activation,
+    Router,
+    /// Rows to the experts' order and back.
+    Permute,
+    Experts,
+    MtpProjection,
+    Head,
+    Loss,
+    /// Quantisation to fp8.
+    Cast,
+}
+
+impl OpName {
+    /// Whether [`Recompute::Selective`] computes it again: norms, activations and MLA's up-projections (V3 report, 3.2.3), and the scores of
+    /// attention that is not fused (Korthikanti and others, 2022).
+    fn is_selected(self) -> bool {
+        matches!(self, Self::Norms | Self::Activation | Self::QueryUp | Self::KeyValueUp | Self::Scores)
+    }
+}
+
 /// An operator.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Op {
-    pub name: &'static str,
+    pub name: OpName,
     pub kind: Kind,
     work: Work,
 }
@@ -137,12 +178,12 @@ struct Builder<'a> {
 pub fn unit_ops(model: &ModelSpec, plan: &Plan, unit: Unit, load_max: f64) -> LayerOps {
     let mut builder = Builder { model, plan, t: plan.tokens(), tp: plan.tp as f64, ops: LayerOps::default() };
     match unit {
-        Unit::Embedding => builder.bytes("embedding", Kind::Elementwise, 2.0 * BF16 * builder.width(), 1.0, 2.0),
+        Unit::Embedding => builder.bytes(OpName::Embedding, 2.0 * BF16 * builder.width(), 1.0, 2.0),
         Unit::Layer { is_moe } => builder.layer(is_moe, load_max),
         Unit::Head => builder.head(),
         Unit::Mtp => {
             let d = model.hidden_size as f64;
-            builder.product("mtp projection", builder.t, d / builder.tp, 2.0 * d, true);
+            builder.product(OpName::MtpProjection, builder.t, d / builder.tp, 2.0 * d, true);
             builder.layer(model.moe.is_some(), load_max);
             builder.head();
         }
@@ -160,13 +201,19 @@ impl Builder<'_> {
         self.plan.precision != Precision::Bf16
     }
 
-    /// A product [t, k]·[k, n] in all three passes, with the casts that fp8 needs. `low` products keep bf16 otherwise.
-    fn product(&mut self, name: &'static str, m: f64, n: f64, k: f64, low: bool) {
-        self.products(name, Kind::Gemm, 1.0, m, n, k, low);
+    /// A product [m, k]·[k, n] in all three passes, with the casts that fp8 needs. Those that are not `low` stay in bf16.
+    fn product(&mut self, name: OpName, m: f64, n: f64, k: f64, low: bool) {
+        let fp8 = low && self.fp8();
+        self.passes(name, Kind::Gemm, 1.0, [m, n, k], fp8);
     }
 
-    fn products(&mut self, name: &'static str, kind: Kind, groups: f64, m: f64, n: f64, k: f64, low: bool) {
-        let fp8 = low && self.fp8();
+    /// `groups` products of [m, k]·[k, n], one for each expert on the rank.
+    fn grouped_product(&mut self, name: OpName, groups: f64, m: f64, n: f64, k: f64) {
+        let fp8 = self.fp8();
+        self.passes(name, Kind::GroupedGemm, groups, [m, n, k], fp8);
+    }
+
+    fn passes(&mut self, name: OpName, kind: Kind, groups: f64, [m, n, k]: [f64; 3], fp8: bool) {
         let op = |m, n, k, is_weight_gradient| Op {
             name,
             kind,
@@ -177,7 +224,7 @@ impl Builder<'_> {
         self.ops.backward_weight.push(op(n, k, m, true));
         if fp8 {
             let cast = |values: f64, bytes: f64| Op {
-                name: "cast",
+                name: OpName::Cast,
                 kind: Kind::Cast,
                 work: Work::Bytes { bytes: groups * values * bytes, kernels: 1.0 },
             };
@@ -189,19 +236,21 @@ impl Builder<'_> {
     }
 
     /// Element-wise work: `bytes` forward, `backward` times as many backward.
-    fn bytes(&mut self, name: &'static str, kind: Kind, bytes: f64, kernels: f64, backward: f64) {
+    fn bytes(&mut self, name: OpName, bytes: f64, kernels: f64, backward: f64) {
         // Unfused, every operation reads and writes on its own.
         let bytes = if self.plan.kernels == Kernels::Eager2022 { EAGER * bytes } else { bytes };
-        let op = |times: f64| Op { name, kind, work: Work::Bytes { bytes: bytes * times, kernels: kernels * times } };
+        let op = |times: f64| Op {
+            name,
+            kind: Kind::Elementwise,
+            work: Work::Bytes { bytes: bytes * times, kernels: kernels * times },
+        };
         self.ops.forward.push(op(1.0));
         self.ops.backward_input.push(op(backward));
     }
 
     fn layer(&mut self, is_moe: bool, load_max: f64) {
-        let norms = self.ops.forward.len();
         // Both norms with the additions to the residual: each reads two and writes two.
-        self.bytes("norms", Kind::Elementwise, 8.0 * BF16 * self.width(), 2.0, 1.5);
-        debug_assert!(self.ops.forward.len() > norms);
+        self.bytes(OpName::Norms, 8.0 * BF16 * self.width(), 2.0, 1.5);
         match &self.model.mla {
             Some(_) => self.mla(),
             None => self.gqa(),
@@ -210,22 +259,14 @@ impl Builder<'_> {
             self.moe(load_max);
         } else {
             let i = self.model.intermediate_size as f64 / self.tp;
-            self.mlp("mlp", self.t, i, true);
+            self.mlp(self.t, i);
         }
-        match self.plan.recompute {
-            Recompute::Full => {
-                let again = self.ops.forward.clone();
-                self.ops.backward_input.splice(0..0, again);
-            }
-            Recompute::Selective => self.recompute_selected(),
-            Recompute::None => {}
-        }
-    }
-
-    /// Norms, activations and MLA's up-projections once more.
-    fn recompute_selected(&mut self) {
-        let again = |op: &&Op| matches!(op.name, "norms" | "activation" | "q up" | "kv up" | "scores");
-        let again: Vec<Op> = self.ops.forward.iter().filter(again).copied().collect();
+        let is_again = |op: &Op| match self.plan.recompute {
+            Recompute::None => false,
+            Recompute::Selective => op.name.is_selected(),
+            Recompute::Full => true,
+        };
+        let again: Vec<Op> = self.ops.forward.iter().filter(|op| is_again(op)).copied().collect();
         self.ops.backward_input.splice(0..0, again);
     }
 
@@ -239,18 +280,18 @@ impl Builder<'_> {
         match mla.q_lora_rank {
             Some(q) => {
                 let q = q as f64;
-                self.product("latents", t / tp, q + kv + rope, d, true);
-                self.product("q up", t, heads * (nope + rope), q, true);
+                self.product(OpName::Latents, t / tp, q + kv + rope, d, true);
+                self.product(OpName::QueryUp, t, heads * (nope + rope), q, true);
             }
             None => {
-                self.product("q", t, heads * (nope + rope), d, true);
-                self.product("latents", t / tp, kv + rope, d, true);
+                self.product(OpName::Query, t, heads * (nope + rope), d, true);
+                self.product(OpName::Latents, t / tp, kv + rope, d, true);
             }
         }
-        self.product("kv up", t, heads * (nope + v), kv, true);
-        self.bytes("rotary", Kind::Elementwise, 4.0 * BF16 * t * heads * (nope + rope), 2.0, 1.0);
+        self.product(OpName::KeyValueUp, t, heads * (nope + v), kv, true);
+        self.bytes(OpName::Rotary, 4.0 * BF16 * t * heads * (nope + rope), 2.0, 1.0);
         self.attention(heads, nope + rope, v);
-        self.product("attention out", t, d, heads * v, true);
+        self.product(OpName::AttentionOut, t, d, heads * v, true);
     }
 
     fn gqa(&mut self) {
@@ -258,10 +299,10 @@ impl Builder<'_> {
         let head = self.model.head_dim as f64;
         let heads = self.model.num_attention_heads as f64 / tp;
         let kv = self.model.num_key_value_heads as f64 / tp;
-        self.product("qkv", t, (heads + 2.0 * kv.max(1.0)) * head, d, true);
-        self.bytes("rotary", Kind::Elementwise, 2.0 * BF16 * t * (heads + kv) * head, 2.0, 1.0);
+        self.product(OpName::Query, t, (heads + 2.0 * kv.max(1.0)) * head, d, true);
+        self.bytes(OpName::Rotary, 2.0 * BF16 * t * (heads + kv) * head, 2.0, 1.0);
         self.attention(heads, head, head);
-        self.product("attention out", t, d, heads * head, true);
+        self.product(OpName::AttentionOut, t, d, heads * head, true);
     }
 
     /// Causal: half of the scores. Context parallelism divides queries evenly, and each sees all keys before it, or those of its window.
@@ -271,7 +312,7 @@ impl Builder<'_> {
             // Layers with and without a window count as their mean.
             let flops = self.t * self.model.attended(seq) * heads * (d_qk + d_v);
             let op = |flops, is_backward| Op {
-                name: "attention",
+                name: OpName::Attention,
                 kind: Kind::Attention,
                 work: Work::Attention { flops, is_backward, kernels: self.plan.kernels },
             };
@@ -283,7 +324,7 @@ impl Builder<'_> {
         // Whole squares: one product a sequence and head, and a softmax with dropout that reads and writes the scores in bf16.
         let groups = self.plan.micro_batch as f64 * heads;
         let product = |m, n, k| Op {
-            name: "scores",
+            name: OpName::Scores,
             kind: Kind::Attention,
             work: Work::Product { groups, m, n, k, fp8: false, is_weight_gradient: false },
         };
@@ -292,7 +333,7 @@ impl Builder<'_> {
         self.ops.backward_input.extend(both);
         self.ops.backward_input.extend(both);
         let softmax = |times: f64| Op {
-            name: "scores",
+            name: OpName::Scores,
             kind: Kind::Elementwise,
             work: Work::Bytes { bytes: times * BF16 * scores, kernels: 2.0 },
         };
@@ -300,11 +341,11 @@ impl Builder<'_> {
         self.ops.backward_input.push(softmax(6.0));
     }
 
-    fn mlp(&mut self, name: &'static str, t: f64, i: f64, low: bool) {
+    fn mlp(&mut self, t: f64, i: f64) {
         let d = self.model.hidden_size as f64;
-        self.product(name, t, 2.0 * i, d, low);
-        self.bytes("activation", Kind::Elementwise, 3.0 * BF16 * t * i, 1.0, 5.0 / 3.0);
-        self.product(name, t, d, i, low);
+        self.product(OpName::Mlp, t, 2.0 * i, d, true);
+        self.bytes(OpName::Activation, 3.0 * BF16 * t * i, 1.0, 5.0 / 3.0);
+        self.product(OpName::Mlp, t, d, i, true);
     }
 
     fn moe(&mut self, load_max: f64) {
@@ -314,25 +355,25 @@ impl Builder<'_> {
         let t = self.t / self.tp;
         let (experts, chosen, i) =
             (moe.n_routed_experts as f64, moe.num_experts_per_tok as f64, moe.moe_intermediate_size as f64);
-        self.product("gate", t, experts, d, false);
+        self.product(OpName::Router, t, experts, d, false);
         if moe.n_shared_experts > 0 {
-            self.mlp("shared expert", self.t, moe.n_shared_experts as f64 * i / self.tp, true);
+            self.mlp(self.t, moe.n_shared_experts as f64 * i / self.tp);
         }
         let groups = experts / self.plan.ep as f64;
         let rows = t * chosen * load_max;
         let wide = if self.fp8() { 1.5 } else { 2.0 };
-        self.bytes("permute", Kind::Elementwise, 2.0 * wide * rows * d, 2.0, 1.0);
+        self.bytes(OpName::Permute, 2.0 * wide * rows * d, 2.0, 1.0);
         let m = rows / groups;
-        self.products("experts", Kind::GroupedGemm, groups, m, 2.0 * i, d, true);
-        self.bytes("activation", Kind::Elementwise, 3.0 * BF16 * rows * i, 1.0, 5.0 / 3.0);
-        self.products("experts", Kind::GroupedGemm, groups, m, d, i, true);
-        self.bytes("unpermute", Kind::Elementwise, 2.0 * BF16 * rows * d, 2.0, 1.0);
+        self.grouped_product(OpName::Experts, groups, m, 2.0 * i, d);
+        self.bytes(OpName::Activation, 3.0 * BF16 * rows * i, 1.0, 5.0 / 3.0);
+        self.grouped_product(OpName::Experts, groups, m, d, i);
+        self.bytes(OpName::Permute, 2.0 * BF16 * rows * d, 2.0, 1.0);
     }
 
     /// Final norm, head and loss, which are computed in tiles of tokens so that logits are read and written about twice.
     fn head(&mut self) {
         let (d, vocabulary) = (self.model.hidden_size as f64, self.model.vocab_size as f64 / self.tp);
-        self.product("head", self.t, vocabulary, d, false);
-        self.bytes("loss", Kind::Elementwise, 2.0 * BF16 * self.t * vocabulary, 3.0, 1.0);
+        self.product(OpName::Head, self.t, vocabulary, d, false);
+        self.bytes(OpName::Loss, 2.0 * BF16 * self.t * vocabulary, 3.0, 1.0);
     }
 }

@@ -94,6 +94,11 @@ pub struct Plan {
     pub node_limit: Option<usize>,
 }
 
+/// SMs that communication kernels hold where experts lie on `ep` ranks: DeepSeek's 20 (V3 report, 3.2.2), none without all-to-alls.
+pub fn comm_sms(ep: usize) -> u32 {
+    if ep > 1 { 20 } else { 0 }
+}
+
 impl Plan {
     /// DeepSeek-V3's (report, 3.2): PP16 × EP64 × ZeRO-1, DualPipe, fp8, 15,360 sequences of 4,096 tokens.
     pub fn v3() -> Self {
@@ -111,7 +116,7 @@ impl Plan {
             precision: Precision::Fp8,
             kernels: Kernels::Current,
             zero: 1,
-            comm_sms: 20,
+            comm_sms: comm_sms(64),
             node_limit: Some(4),
         }
     }
@@ -128,7 +133,7 @@ impl Plan {
             schedule: ScheduleKind::OneFOneB,
             recompute: Recompute::None,
             precision: Precision::Bf16,
-            comm_sms: 0,
+            comm_sms: comm_sms(1),
             node_limit: None,
             ..Self::v3()
         }
@@ -190,7 +195,8 @@ impl Plan {
         self.validate_precision(cluster)?;
         if self.comm_sms >= cluster.gpu.sms {
             let found = format!("{} SMs for communication", self.comm_sms);
-            return Err(SimError::plan(found, &format!("fewer than {}", cluster.gpu.sms), "DeepSeek gives 20 of 132"));
+            let hint = format!("DeepSeek gives {} of 132", Self::v3().comm_sms);
+            return Err(SimError::plan(found, &format!("fewer than {}", cluster.gpu.sms), &hint));
         }
         Ok(())
     }

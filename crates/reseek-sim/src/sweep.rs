@@ -6,6 +6,7 @@ use reseek_spec::schedule::ScheduleKind;
 use reseek_spec::{ClusterSpec, ModelSpec};
 use serde::Serialize;
 
+use crate::plan::comm_sms;
 use crate::step::{peak_memory, step};
 use crate::{Kernels, Plan, Precision, Rates, Recompute, SimError};
 
@@ -26,6 +27,14 @@ pub struct Candidate {
     pub step_s: f64,
     pub gpu_hours_per_t_tokens: f64,
     pub memory_peak_bytes: f64,
+}
+
+impl Candidate {
+    fn new(cluster: &ClusterSpec, plan: &Plan, step_s: f64, memory_peak_bytes: f64) -> Self {
+        let tokens = (plan.global_batch * plan.seq) as f64;
+        let gpu_hours_per_t_tokens = cluster.gpus as f64 * step_s / tokens * 1e12 / 3600.0;
+        Self { plan: plan.clone(), step_s, gpu_hours_per_t_tokens, memory_peak_bytes }
+    }
 }
 
 /// What was found.
@@ -83,7 +92,44 @@ pub fn sweep(
         .enumerate()
         .flat_map(|(i, c)| plans(model, c, search).into_iter().map(move |p| (i, p)))
         .collect();
-    let threads = threads.clamp(1, 64);
+    let (found, ruled_out) = tried(model, &clusters, rates, &jobs, threads.clamp(1, 64));
+    if found.is_empty() {
+        let none = format!(
+            "{}x{}, where none of {} plans holds ({} fail in memory),",
+            cluster.gpu.name,
+            cluster.gpus,
+            jobs.len(),
+            ruled_out.memory
+        );
+        return Err(SimError::plan(none, "room for one", "take more GPUs, a global batch with more divisors, or fp8"));
+    }
+    let best = |key: fn(&Candidate) -> f64| -> Result<Vec<Candidate>, SimError> {
+        let mut sorted: Vec<&(usize, Candidate)> = found.iter().collect();
+        sorted.sort_by(|a, b| key(&a.1).total_cmp(&key(&b.1)).then_with(|| order(&a.1.plan).cmp(&order(&b.1.plan))));
+        sorted.truncate(search.top);
+        let mut found = sorted
+            .into_iter()
+            .map(|(i, c)| exact(model, &clusters[*i], rates, &c.plan))
+            .collect::<Result<Vec<_>, SimError>>()?;
+        found.sort_by(|a, b| key(a).total_cmp(&key(b)));
+        Ok(found)
+    };
+    Ok(Sweep {
+        plans: jobs.len(),
+        ruled_out,
+        fastest: best(|c| c.step_s)?,
+        cheapest: best(|c| c.gpu_hours_per_t_tokens)?,
+    })
+}
+
+/// What holds of `jobs`, plans with the number of their cluster, and how many others there are by what rules them out.
+fn tried(
+    model: &ModelSpec,
+    clusters: &[ClusterSpec],
+    rates: &Rates,
+    jobs: &[(usize, Plan)],
+    threads: usize,
+) -> (Vec<(usize, Candidate)>, RuledOut) {
     let share = |thread: usize| {
         let mut found: Vec<(usize, Candidate)> = Vec::new();
         let mut ruled_out = RuledOut::default();
@@ -109,33 +155,7 @@ pub fn sweep(
         ruled_out.schedule += reasons.schedule;
         ruled_out.memory += reasons.memory;
     }
-    if found.is_empty() {
-        let none = format!(
-            "{}x{}, where none of {} plans holds ({} fail in memory),",
-            cluster.gpu.name,
-            cluster.gpus,
-            jobs.len(),
-            ruled_out.memory
-        );
-        return Err(SimError::plan(none, "room for one", "take more GPUs, a global batch with more divisors, or fp8"));
-    }
-    let best = |key: fn(&Candidate) -> f64| -> Result<Vec<Candidate>, SimError> {
-        let mut sorted: Vec<&(usize, Candidate)> = found.iter().collect();
-        sorted.sort_by(|a, b| key(&a.1).total_cmp(&key(&b.1)).then_with(|| order(&a.1.plan).cmp(&order(&b.1.plan))));
-        sorted.truncate(search.top);
-        let mut exact = sorted
-            .into_iter()
-            .map(|(i, c)| whole(model, &clusters[*i], rates, &c.plan))
-            .collect::<Result<Vec<_>, SimError>>()?;
-        exact.sort_by(|a, b| key(a).total_cmp(&key(b)));
-        Ok(exact)
-    };
-    Ok(Sweep {
-        plans: jobs.len(),
-        ruled_out,
-        fastest: best(|c| c.step_s)?,
-        cheapest: best(|c| c.gpu_hours_per_t_tokens)?,
-    })
+    (found, ruled_out)
 }
 
 /// An order among equals that does not depend on threads.
@@ -159,18 +179,13 @@ fn candidate(model: &ModelSpec, cluster: &ClusterSpec, rates: &Rates, plan: &Pla
         return Err(Reason::Memory);
     }
     let step_s = step_s(model, cluster, rates, plan).map_err(|_| Reason::Schedule)?;
-    Ok(made(cluster, plan, step_s, memory_peak_bytes))
+    Ok(Candidate::new(cluster, plan, step_s, memory_peak_bytes))
 }
 
-fn whole(model: &ModelSpec, cluster: &ClusterSpec, rates: &Rates, plan: &Plan) -> Result<Candidate, SimError> {
+/// The candidate by its whole step, not by shorter ones.
+fn exact(model: &ModelSpec, cluster: &ClusterSpec, rates: &Rates, plan: &Plan) -> Result<Candidate, SimError> {
     let report = step(model, cluster, plan, rates)?.report;
-    Ok(made(cluster, plan, report.step_s, report.memory_peak_bytes))
-}
-
-fn made(cluster: &ClusterSpec, plan: &Plan, step_s: f64, memory_peak_bytes: f64) -> Candidate {
-    let tokens = (plan.global_batch * plan.seq) as f64;
-    let gpu_hours_per_t_tokens = cluster.gpus as f64 * step_s / tokens * 1e12 / 3600.0;
-    Candidate { plan: plan.clone(), step_s, gpu_hours_per_t_tokens, memory_peak_bytes }
+    Ok(Candidate::new(cluster, plan, report.step_s, report.memory_peak_bytes))
 }
 
 /// Seconds of a step; with many micro-batches from two shorter steps.
@@ -192,11 +207,6 @@ fn step_s(model: &ModelSpec, cluster: &ClusterSpec, rates: &Rates, plan: &Plan) 
 
 /// Every plan worth a look; those that do not divide are among them, to be counted.
 fn plans(model: &ModelSpec, cluster: &ClusterSpec, search: &Search) -> Vec<Plan> {
-    let powers = |max: usize| (0..).map(|i| 1usize << i).take_while(move |&n| n <= max);
-    let eps: Vec<usize> = match &model.moe {
-        Some(moe) => powers(moe.n_routed_experts.min(cluster.gpus)).collect(),
-        None => vec![1],
-    };
     let schedules = [
         ScheduleKind::OneFOneB,
         ScheduleKind::Interleaved { virtual_stages: 2 },
@@ -205,41 +215,47 @@ fn plans(model: &ModelSpec, cluster: &ClusterSpec, search: &Search) -> Vec<Plan>
         ScheduleKind::DualPipe,
         ScheduleKind::DualPipeV,
     ];
+    let savings = pairs(&pairs(&[1, 2, 4], &[Recompute::None, Recompute::Selective, Recompute::Full]), &[1, 3]);
+    let eps = model.moe.as_ref().map_or(vec![1], |moe| powers(moe.n_routed_experts.min(cluster.gpus)));
     let mut out = Vec::new();
-    for tp in powers(cluster.gpu.nvlink_domain.min(16)) {
-        for cp in powers((search.seq / 4096).clamp(1, 16)) {
-            for pp in powers(model.num_hidden_layers.min(64)).filter(|pp| tp * cp * pp <= cluster.gpus) {
-                let dp = cluster.gpus / (tp * cp * pp);
-                let kinds = if pp == 1 { &schedules[..1] } else { &schedules[..] };
-                for &ep in &eps {
-                    for &schedule in kinds {
-                        for micro_batch in [1, 2, 4] {
-                            for recompute in [Recompute::None, Recompute::Selective, Recompute::Full] {
-                                for zero in [1, 3] {
-                                    out.push(Plan {
-                                        tp,
-                                        cp,
-                                        pp,
-                                        ep,
-                                        dp,
-                                        micro_batch,
-                                        global_batch: search.global_batch,
-                                        seq: search.seq,
-                                        schedule,
-                                        recompute,
-                                        precision: search.precision,
-                                        kernels: Kernels::Current,
-                                        zero,
-                                        comm_sms: if ep > 1 { 20 } else { 0 },
-                                        node_limit: None,
-                                    });
-                                }
-                            }
-                        }
-                    }
-                }
-            }
+    for (tp, cp, pp) in sizes(model, cluster, search) {
+        let kinds = if pp == 1 { &schedules[..1] } else { &schedules[..] };
+        for ((ep, schedule), ((micro_batch, recompute), zero)) in pairs(&pairs(&eps, kinds), &savings) {
+            out.push(Plan {
+                tp,
+                cp,
+                pp,
+                ep,
+                dp: cluster.gpus / (tp * cp * pp),
+                micro_batch,
+                global_batch: search.global_batch,
+                seq: search.seq,
+                schedule,
+                recompute,
+                precision: search.precision,
+                kernels: Kernels::Current,
+                zero,
+                comm_sms: comm_sms(ep),
+                node_limit: None,
+            });
         }
     }
     out
+}
+
+/// Tensor, context and pipeline parallelism that the GPUs suffice for.
+fn sizes(model: &ModelSpec, cluster: &ClusterSpec, search: &Search) -> Vec<(usize, usize, usize)> {
+    let (tps, cps) = (powers(cluster.gpu.nvlink_domain.min(16)), powers((search.seq / 4096).clamp(1, 16)));
+    let all = pairs(&pairs(&tps, &cps), &powers(model.num_hidden_layers.min(64)));
+    all.into_iter().map(|((tp, cp), pp)| (tp, cp, pp)).filter(|(tp, cp, pp)| tp * cp * pp <= cluster.gpus).collect()
+}
+
+/// Powers of two up to `max`.
+fn powers(max: usize) -> Vec<usize> {
+    (0..).map(|i| 1 << i).take_while(|&n| n <= max).collect()
+}
+
+/// Each of `a` with each of `b`, those of the first `a` first.
+fn pairs<A: Copy, B: Copy>(a: &[A], b: &[B]) -> Vec<(A, B)> {
+    a.iter().flat_map(|&a| b.iter().map(move |&b| (a, b))).collect()
 }

@@ -134,7 +134,7 @@ impl Player<'_> {
             Action::Backward { chunk, micro_batch } | Action::BackwardInput { chunk, micro_batch } => {
                 self.backward_ready(rank, chunk, micro_batch)
             }
-            Action::BackwardWeight { chunk, micro_batch } => made(self.backward[self.index(chunk, micro_batch)]),
+            Action::BackwardWeight { chunk, micro_batch } => ended(self.backward[self.index(chunk, micro_batch)]),
             Action::Overlapped { forward, backward } => {
                 let forward = self.forward_ready(rank, forward.0, forward.1)?;
                 Some(forward.max(self.backward_ready(rank, backward.0, backward.1)?))
@@ -145,16 +145,18 @@ impl Player<'_> {
     fn forward_ready(&self, rank: usize, chunk: usize, micro_batch: usize) -> Option<f64> {
         match chunk {
             0 => Some(0.0),
-            _ => Some(made(self.forward[self.index(chunk - 1, micro_batch)])? + self.way(rank, chunk - 1, micro_batch)),
+            _ => {
+                Some(ended(self.forward[self.index(chunk - 1, micro_batch)])? + self.way(rank, chunk - 1, micro_batch))
+            }
         }
     }
 
     fn backward_ready(&self, rank: usize, chunk: usize, micro_batch: usize) -> Option<f64> {
-        let own = made(self.forward[self.index(chunk, micro_batch)])?;
+        let own = ended(self.forward[self.index(chunk, micro_batch)])?;
         if chunk + 1 == self.schedule.chunks() {
             return Some(own);
         }
-        Some(made(self.backward[self.index(chunk + 1, micro_batch)])? + self.way(rank, chunk + 1, micro_batch))
+        Some(ended(self.backward[self.index(chunk + 1, micro_batch)])? + self.way(rank, chunk + 1, micro_batch))
     }
 
     /// Seconds of the message from where `chunk` ran to `rank`.
@@ -189,6 +191,6 @@ impl Player<'_> {
     }
 }
 
-fn made(end_s: f64) -> Option<f64> {
+fn ended(end_s: f64) -> Option<f64> {
     (!end_s.is_nan()).then_some(end_s)
 }

@@ -6,8 +6,8 @@ use clap::{Args, Parser, Subcommand};
 use reseek_spec::Scale;
 use reseek_tensor::compute::Compute;
 
+use crate::cli_full_scale::{ClaimsCommand, CostArgs, SimCommand};
 use crate::cli_runs::RunsCommand;
-use crate::cli_scale::{ClaimsCommand, CostArgs, SimCommand};
 
 /// From raw text to a reasoning model, the way DeepSeek made V3 and R1.
 #[derive(Parser)]

@@ -2,8 +2,8 @@
 
 mod chain;
 mod cli;
+mod cli_full_scale;
 mod cli_runs;
-mod cli_scale;
 mod commands;
 mod error;
 mod folder;

@@ -3,7 +3,7 @@
 use reseek_sim::published::Report;
 use reseek_spec::ModelSpec;
 
-use super::{claim, printed};
+use super::{arithmetic, printed};
 use crate::claim::{Claim, Finding, Tolerance};
 use crate::inputs::Inputs;
 
@@ -11,7 +11,7 @@ use crate::inputs::Inputs;
 const GFLOP: Tolerance = Tolerance::Relative { by: 0.02, why: "the table does not say how it counts attention" };
 
 pub(crate) static COUNTS: &[Claim] = &[
-    claim(
+    arithmetic(
         "v3-total-params",
         (Report::V3, "section 4.2"),
         "The model has 671B parameters.",
@@ -22,7 +22,7 @@ pub(crate) static COUNTS: &[Claim] = &[
             Finding::of(total as f64 / 1e9, format!("sum of the main model's tensors: {total}"))
         },
     ),
-    claim(
+    arithmetic(
         "v3-active-params",
         (Report::V3, "section 4.2"),
         "37B parameters are activated for each token.",
@@ -40,7 +40,7 @@ pub(crate) static COUNTS: &[Claim] = &[
             )
         },
     ),
-    claim(
+    arithmetic(
         "repos-active-params",
         (Report::Repos, "DeepSeek-V3, README_WEIGHTS.md"),
         "36.7B parameters are activated, 0.9B of the embedding and 0.9B of the head among them.",
@@ -52,7 +52,7 @@ pub(crate) static COUNTS: &[Claim] = &[
             Finding::of(all, format!("with embedding and head {all:.3}; with one of them {one:.3}: the count has one"))
         },
     ),
-    claim(
+    arithmetic(
         "repos-mtp-params",
         (Report::Repos, "DeepSeek-V3, README_WEIGHTS.md"),
         "The MTP module has 11.5B parameters of its own, without the shared embedding and head.",
@@ -70,7 +70,7 @@ pub(crate) static COUNTS: &[Claim] = &[
             )
         },
     ),
-    claim(
+    arithmetic(
         "repos-files-params",
         (Report::Repos, "DeepSeek-V3, README.md"),
         "The published files hold 685B parameters: the model, the MTP module and its copies of embedding and head.",
@@ -78,7 +78,7 @@ pub(crate) static COUNTS: &[Claim] = &[
         printed(0.5),
         files,
     ),
-    claim(
+    arithmetic(
         "insights-gflop-v3",
         (Report::Insights, "table 2"),
         "Training V3 takes 250 GFLOP a token.",
@@ -86,7 +86,7 @@ pub(crate) static COUNTS: &[Claim] = &[
         GFLOP,
         |i| gflop(&i.v3, i.seq_len),
     ),
-    claim(
+    arithmetic(
         "insights-gflop-v2",
         (Report::Insights, "table 2"),
         "Training V2 takes 155 GFLOP a token.",
@@ -94,7 +94,7 @@ pub(crate) static COUNTS: &[Claim] = &[
         GFLOP,
         |i| gflop(&i.v2, i.seq_len),
     ),
-    claim(
+    arithmetic(
         "insights-gflop-qwen-72b",
         (Report::Insights, "table 2"),
         "Training a dense 72B (Qwen2.5) takes 394 GFLOP a token.",
@@ -102,7 +102,7 @@ pub(crate) static COUNTS: &[Claim] = &[
         GFLOP,
         |i| gflop(&i.qwen_72b, i.seq_len),
     ),
-    claim(
+    arithmetic(
         "insights-gflop-llama-405b",
         (Report::Insights, "table 2"),
         "Training a dense 405B (Llama 3.1) takes 2448 GFLOP a token.",
@@ -110,7 +110,7 @@ pub(crate) static COUNTS: &[Claim] = &[
         GFLOP,
         |i| gflop(&i.llama_405b, i.seq_len),
     ),
-    claim(
+    arithmetic(
         "insights-tflops-causal",
         (Report::Insights, "table 4"),
         "A GPU reaches 385 TFLOPS with causal attention counted.",
@@ -118,7 +118,7 @@ pub(crate) static COUNTS: &[Claim] = &[
         printed(0.5),
         |i| rate(i, i.v3.train_flops_per_token(i.seq_len).causal, 1e-12),
     ),
-    claim(
+    arithmetic(
         "insights-tflops-noncausal",
         (Report::Insights, "table 4"),
         "A GPU reaches 432 TFLOPS with the whole square of scores counted.",
@@ -126,7 +126,7 @@ pub(crate) static COUNTS: &[Claim] = &[
         printed(0.5),
         |i| rate(i, i.v3.train_flops_per_token(i.seq_len).noncausal, 1e-12),
     ),
-    claim(
+    arithmetic(
         "insights-mfu-causal",
         (Report::Insights, "table 4"),
         "Utilisation is 38.94 % of the bf16 peak with causal attention counted.",
@@ -134,7 +134,7 @@ pub(crate) static COUNTS: &[Claim] = &[
         printed(0.005),
         |i| rate(i, i.v3.train_flops_per_token(i.seq_len).causal, 100.0 / i.cluster.gpu.bf16_flops),
     ),
-    claim(
+    arithmetic(
         "insights-mfu-noncausal",
         (Report::Insights, "table 4"),
         "Utilisation is 43.73 % of the bf16 peak with the whole square of scores counted.",
@@ -142,7 +142,7 @@ pub(crate) static COUNTS: &[Claim] = &[
         printed(0.005),
         |i| rate(i, i.v3.train_flops_per_token(i.seq_len).noncausal, 100.0 / i.cluster.gpu.bf16_flops),
     ),
-    claim(
+    arithmetic(
         "insights-kv-v3",
         (Report::Insights, "table 1"),
         "V3 caches 70.272 KB a token.",
@@ -150,7 +150,7 @@ pub(crate) static COUNTS: &[Claim] = &[
         printed(0.0005),
         |i| Finding::of(kb(&i.v3), "(512 latent + 64 rotary) · 61 layers · 2 bytes".to_string()),
     ),
-    claim(
+    arithmetic(
         "insights-kv-qwen-72b",
         (Report::Insights, "table 1"),
         "Qwen2.5 72B caches 327.680 KB a token.",
@@ -158,7 +158,7 @@ pub(crate) static COUNTS: &[Claim] = &[
         printed(0.0005),
         |i| Finding::of(kb(&i.qwen_72b), "2 · 8 heads · 128 · 80 layers · 2 bytes".to_string()),
     ),
-    claim(
+    arithmetic(
         "insights-kv-llama-405b",
         (Report::Insights, "table 1"),
         "Llama 3.1 405B caches 516.096 KB a token.",
@@ -166,7 +166,7 @@ pub(crate) static COUNTS: &[Claim] = &[
         printed(0.0005),
         |i| Finding::of(kb(&i.llama_405b), "2 · 8 heads · 128 · 126 layers · 2 bytes".to_string()),
     ),
-    claim(
+    arithmetic(
         "insights-kv-ratio-qwen",
         (Report::Insights, "table 1"),
         "Qwen2.5 72B's cache is 4.66 times V3's.",
@@ -174,7 +174,7 @@ pub(crate) static COUNTS: &[Claim] = &[
         printed(0.005),
         |i| ratio(&i.qwen_72b, &i.v3),
     ),
-    claim(
+    arithmetic(
         "insights-kv-ratio-llama",
         (Report::Insights, "table 1"),
         "Llama 3.1 405B's cache is 7.28 times V3's.",

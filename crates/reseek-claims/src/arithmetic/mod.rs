@@ -18,17 +18,15 @@ const fn printed(by: f64) -> Tolerance {
     Tolerance::Absolute { by, why: "half a unit of the last printed digit" }
 }
 
-const fn claim(
+const fn arithmetic(
     id: &'static str,
-    (report, place): (Report, &'static str),
+    place: (Report, &'static str),
     statement: &'static str,
-    (published, unit): (f64, &'static str),
+    published: (f64, &'static str),
     tolerance: Tolerance,
     check: fn(&Inputs) -> Result<Finding, String>,
 ) -> Claim {
-    let check = Check::Arithmetic(check);
-    let basis = Basis::Independent;
-    Claim { id, report, place, statement, published: Some(published), unit, tolerance, basis, check }
+    Claim::number(id, place, statement, published, tolerance, Check::Arithmetic(check))
 }
 
 /// A claim of which an input was worked out from the published result.

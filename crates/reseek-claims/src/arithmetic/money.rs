@@ -3,7 +3,7 @@
 use reseek_sim::bill::{Bill, DEEPSEEK, Prices, Selection, bill};
 use reseek_sim::published::{self, Quoted, Report};
 
-use super::{claim, printed};
+use super::{arithmetic, printed};
 use crate::claim::{Claim, Finding, Tolerance};
 use crate::inputs::{Inputs, Serving};
 
@@ -11,7 +11,7 @@ const NATURE: (Report, &str) = published::R1.at();
 const DAY_6: (Report, &str) = published::SERVING_NODES.at();
 
 pub(crate) static MONEY: &[Claim] = &[
-    claim(
+    arithmetic(
         "v3-hours-total",
         published::TRAINING.at(),
         "Pre-training, extension and post-training together take 2788K H800 hours.",
@@ -19,7 +19,7 @@ pub(crate) static MONEY: &[Claim] = &[
         printed(0.5),
         |i| Finding::of(total_hours(i) / 1e3, format!("{} + {} + {} GPU-hours", i.hours[0], i.hours[1], i.hours[2])),
     ),
-    claim(
+    arithmetic(
         "v3-hours-pretraining",
         (Report::V3, "section 1"),
         "At 180K hours a trillion tokens, pre-training on 14.8T takes 2664K.",
@@ -30,7 +30,7 @@ pub(crate) static MONEY: &[Claim] = &[
             Finding::of(i.hours_per_t * i.tokens / 1e12 / 1e3, working)
         },
     ),
-    claim(
+    arithmetic(
         "v3-cost",
         published::TRAINING_USD.at(),
         "At 2 USD an hour the official training costs 5.576M USD.",
@@ -41,7 +41,7 @@ pub(crate) static MONEY: &[Claim] = &[
             Finding::of(total_hours(i) * i.usd_per_hour / 1e6, working)
         },
     ),
-    claim(
+    arithmetic(
         "v3-cost-misread",
         (Report::V3, "section 1, table 1 and the sentence after it"),
         "Misreading on record: \"5.576M USD is what DeepSeek cost\". The report never says so: the figure is the rent of the official training \
@@ -50,7 +50,7 @@ pub(crate) static MONEY: &[Claim] = &[
         printed(0.0005),
         misread,
     ),
-    claim(
+    arithmetic(
         "v3-hours-per-t",
         published::HOURS_PER_T.at(),
         "A trillion tokens take 180K H800 hours; the step time published later agrees.",
@@ -62,7 +62,7 @@ pub(crate) static MONEY: &[Claim] = &[
             Finding::of(1e12 / tokens * i.step_s * gpus / 3600.0 / 1e3, working)
         },
     ),
-    claim(
+    arithmetic(
         "v3-days-per-t",
         (Report::V3, "section 1"),
         "A trillion tokens take 3.7 days on 2,048 GPUs.",
@@ -70,7 +70,7 @@ pub(crate) static MONEY: &[Claim] = &[
         printed(0.05),
         |i| days(i.hours_per_t, i),
     ),
-    claim(
+    arithmetic(
         "v3-two-months",
         (Report::V3, "section 1"),
         "Pre-training ends in less than two months.",
@@ -78,7 +78,7 @@ pub(crate) static MONEY: &[Claim] = &[
         Tolerance::Below { why: "two months of 30 days" },
         |i| days(i.hours[0], i),
     ),
-    claim(
+    arithmetic(
         "insights-tokens-per-day",
         (Report::Insights, "table 4"),
         "The cluster trains on 272.80B tokens a day.",
@@ -89,7 +89,7 @@ pub(crate) static MONEY: &[Claim] = &[
             Finding::of(i.step_tokens() * 86_400.0 / i.step_s / 1e9, working)
         },
     ),
-    claim(
+    arithmetic(
         "insights-step-parts",
         published::STEP.at(),
         "The parts of a step add up to its 19.926 s.",
@@ -100,7 +100,7 @@ pub(crate) static MONEY: &[Claim] = &[
             Finding::of(i.step_parts_s.iter().sum(), parts.join(" + "))
         },
     ),
-    claim(
+    arithmetic(
         "repos-serving-cost",
         DAY_6,
         "A day on 226.75 nodes of eight H800 at 2 USD an hour costs 87,072 USD.",
@@ -113,7 +113,7 @@ pub(crate) static MONEY: &[Claim] = &[
             )
         },
     ),
-    claim(
+    arithmetic(
         "repos-serving-revenue",
         DAY_6,
         "At R1's prices the day's tokens would bring 562,027 USD.",
@@ -130,11 +130,18 @@ pub(crate) static MONEY: &[Claim] = &[
             )
         },
     ),
-    claim("repos-serving-margin", DAY_6, "That is a margin of 545 % over cost.", (545.0, "%"), printed(0.5), |i| {
-        let (cost, revenue) = (serving_cost(i), i.serving.revenue_usd);
-        Finding::of(100.0 * (revenue - cost) / cost, format!("({revenue} − {cost}) / {cost}"))
-    }),
-    claim(
+    arithmetic(
+        "repos-serving-margin",
+        DAY_6,
+        "That is a margin of 545 % over cost.",
+        (545.0, "%"),
+        printed(0.5),
+        |i| {
+            let (cost, revenue) = (serving_cost(i), i.serving.revenue_usd);
+            Finding::of(100.0 * (revenue - cost) / cost, format!("({revenue} − {cost}) / {cost}"))
+        },
+    ),
+    arithmetic(
         "repos-serving-nodes",
         DAY_6,
         "Nodes at 73.7K tokens/s in prefill or 14.8K in decoding serve the day's tokens with 226.75 nodes.",
@@ -146,11 +153,11 @@ pub(crate) static MONEY: &[Claim] = &[
             Finding::of(a + b, format!("{a:.2} nodes of prefill + {b:.2} of decoding, each always at its mean rate"))
         },
     ),
-    claim("r1-hours", NATURE, "R1 takes 147K H800 hours.", (147.0, "K GPU-hours"), printed(0.5), |i| {
+    arithmetic("r1-hours", NATURE, "R1 takes 147K H800 hours.", (147.0, "K GPU-hours"), printed(0.5), |i| {
         let [zero, data, r1] = i.r1_hours;
         Finding::of((zero + data + r1) / 1e3, format!("R1-Zero {zero} + data {data} + R1 {r1}"))
     }),
-    claim(
+    arithmetic(
         "r1-zero-hours",
         NATURE,
         "R1-Zero takes 101K H800 hours: 512 GPUs for about 198 hours.",
@@ -158,7 +165,7 @@ pub(crate) static MONEY: &[Claim] = &[
         printed(0.5),
         |i| Finding::of(i.r1_gpus * i.r1_wall_h[0] / 1e3, format!("{} · {} h", i.r1_gpus, i.r1_wall_h[0])),
     ),
-    claim(
+    arithmetic(
         "r1-stages-hours",
         NATURE,
         "R1's own stages take 41K H800 hours: 512 GPUs for about 80 hours.",
@@ -166,11 +173,11 @@ pub(crate) static MONEY: &[Claim] = &[
         printed(0.5),
         |i| Finding::of(i.r1_gpus * i.r1_wall_h[1] / 1e3, format!("{} · {} h", i.r1_gpus, i.r1_wall_h[1])),
     ),
-    claim("r1-cost", NATURE, "R1 costs 294K USD at 2 USD an hour.", (294.0, "K USD"), printed(0.5), |i| {
+    arithmetic("r1-cost", NATURE, "R1 costs 294K USD at 2 USD an hour.", (294.0, "K USD"), printed(0.5), |i| {
         let hours: f64 = i.r1_hours.iter().sum();
         Finding::of(hours * i.usd_per_hour / 1e3, format!("{hours} GPU-hours · {} USD", i.usd_per_hour))
     }),
-    claim(
+    arithmetic(
         "r1-zero-epochs",
         (Report::R1, "version in Nature, methods: R1-Zero's training"),
         "10,400 steps of 32 questions are 1.6 epochs of R1-Zero's data.",

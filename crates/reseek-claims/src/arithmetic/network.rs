@@ -2,12 +2,12 @@
 
 use reseek_sim::published::Report;
 
-use super::{claim, printed, unread};
+use super::{arithmetic, printed, unread};
 use crate::claim::{Claim, Finding, Tolerance};
 use crate::inputs::Inputs;
 
 pub(crate) static NETWORK: &[Claim] = &[
-    claim(
+    arithmetic(
         "v3-experts-per-node",
         (Report::V3, "section 3.2.2"),
         "While a token crosses InfiniBand once, NVLink can hand it to 3.2 experts of a node.",
@@ -15,7 +15,7 @@ pub(crate) static NETWORK: &[Claim] = &[
         printed(0.05),
         |i| Finding::of(i.nvlink_gb_s / i.ib_gb_s, format!("{} GB/s / {} GB/s", i.nvlink_gb_s, i.ib_gb_s)),
     ),
-    claim(
+    arithmetic(
         "v3-experts-max",
         (Report::V3, "section 3.2.2"),
         "At the same cost of communication a token could choose up to 13 experts.",
@@ -31,7 +31,7 @@ pub(crate) static NETWORK: &[Claim] = &[
             )
         },
     ),
-    claim(
+    arithmetic(
         "insights-node-limit",
         (Report::Insights, "section 4.3"),
         "Sending a token to at most 4 of 8 nodes, once to each, halves its InfiniBand traffic at worst.",
@@ -40,7 +40,7 @@ pub(crate) static NETWORK: &[Claim] = &[
         node_limit,
     ),
     unread(
-        claim(
+        arithmetic(
             "insights-mpft-mrft",
             (Report::Insights, "table 4"),
             "Training on the multi-plane network is as fast as on a multi-rail one.",

@@ -7,7 +7,7 @@ mod machinery;
 
 use reseek_sim::published::Report;
 
-use crate::claim::{Answer, Basis, Check, Claim, Plan, Tolerance};
+use crate::claim::{Answer, Check, Claim, Plan, Tolerance};
 
 pub(crate) use learning::LEARNING;
 pub(crate) use machinery::MACHINERY;
@@ -24,14 +24,12 @@ const HIGHER_SCORE: &str = "Paired difference of pass@1 over seeds, clustered by
 
 const fn experiment(
     id: &'static str,
-    (report, place): (Report, &'static str),
+    place: (Report, &'static str),
     statement: &'static str,
     answer: Option<Answer>,
     direction: &'static str,
     test: &'static str,
 ) -> Claim {
     let plan = Plan { answer, direction, test, seeds_min: SEEDS_MIN };
-    let tolerance = Tolerance::Test { rule: test };
-    let (basis, check) = (Basis::Independent, Check::Experiment(plan));
-    Claim { id, report, place, statement, published: None, unit: "", tolerance, basis, check }
+    Claim::words(id, place, statement, Tolerance::Test { rule: test }, Check::Experiment(plan))
 }

@@ -1,7 +1,5 @@
 //! What an hour, a card, a kilowatt-hour and a year of work cost: inputs, each with its range and its source.
 
-use std::collections::BTreeMap;
-
 use reseek_spec::nearest;
 use serde::{Deserialize, Serialize};
 
@@ -159,33 +157,6 @@ impl Prices {
     /// The default prices with the hour at exactly `usd`, as the reports count.
     pub fn at_gpu_hour(usd: f64) -> Self {
         Self { gpu_hour_usd: Range::exact(usd), ..Self::default() }
-    }
-
-    /// Reads a complete list of prices, `key = number` or `key = [low, mid, high]`.
-    ///
-    /// # Errors
-    /// No TOML, an unknown or missing key, or a value that [`Prices::validate`] refuses.
-    pub fn from_toml(text: &str) -> Result<Self, BillError> {
-        let given: BTreeMap<String, Range> = toml::from_str(text).map_err(|e| BillError::Price {
-            key: "file".to_string(),
-            message: e.message().to_string(),
-            hint: "Write key = number or key = [low, mid, high].".to_string(),
-        })?;
-        let mut prices = Self::default();
-        for (key, range) in &given {
-            prices.set(key, *range)?;
-        }
-        match PRICES.iter().find(|info| !given.contains_key(info.key)) {
-            None => Ok(prices),
-            Some(info) => Err(BillError::Price {
-                key: info.key.to_string(),
-                message: "is missing".to_string(),
-                hint: format!(
-                    "write {} = [{}, {}, {}] for the default",
-                    info.key, info.range.low, info.range.mid, info.range.high
-                ),
-            }),
-        }
     }
 
     /// Replaces one price.

@@ -6,6 +6,7 @@ use reseek_spec::{Family, ModelSpec, MoeSpec, Scoring};
 
 use super::rows::{dense, published_model};
 use super::{Published, Row};
+use crate::plan::comm_sms;
 use crate::rates::Rate;
 use crate::{Kernels, Plan, Precision, Recompute};
 
@@ -86,7 +87,7 @@ fn plan(sizes: Sizes, precision: Precision, gpus: usize) -> Plan {
         },
         recompute: Recompute::Selective,
         precision,
-        comm_sms: if ep > 1 { 20 } else { 0 },
+        comm_sms: comm_sms(ep),
         ..Plan::data_parallel(dp, global_batch, seq)
     }
 }

@@ -195,21 +195,6 @@ fn bad_prices_are_refused_by_name_and_value() {
 }
 
 #[test]
-fn price_files_must_be_whole() {
-    let whole: String =
-        PRICES.iter().map(|p| format!("{} = [{}, {}, {}]\n", p.key, p.range.low, p.range.mid, p.range.high)).collect();
-    assert_eq!(Prices::from_toml(&whole).unwrap(), Prices::default());
-    let check = |text: &str, words: &[&str]| {
-        let message = Prices::from_toml(text).unwrap_err().to_string();
-        assert!(words.iter().all(|word| message.contains(word)), "{message}");
-    };
-    check(&whole.replace("pue = [1.1, 1.25, 1.56]\n", ""), &["pue", "is missing", "[1.1, 1.25, 1.56]"]);
-    check(&(whole.clone() + "vat = 0.2"), &["vat", "Did you mean pue?"]);
-    check("gpu_hour_usd = \"two\"", &["Write key = number"]);
-    check(&whole.replace("pue = [1.1, 1.25, 1.56]", "pue = -1"), &["pue", "-1"]);
-}
-
-#[test]
 fn unknown_names_give_the_nearest() {
     let message =
         |subject: &str, selection: &Selection| bill(subject, &Prices::default(), selection).unwrap_err().to_string();

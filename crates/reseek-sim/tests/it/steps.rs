@@ -1,5 +1,6 @@
 //! Steps, whole runs and their intervals: what must hold whatever the rates are.
 
+use reseek_sim::ops::{LayerOps, OpName, Unit, unit_ops};
 use reseek_sim::rates::Rate;
 use reseek_sim::recipe::{distil, r1, r1_plan, r1_zero, v3};
 use reseek_sim::run::{Phase, Work, run};
@@ -165,6 +166,26 @@ fn recomputing_takes_time_and_gives_memory() {
     assert!(
         none.memory_peak_bytes >= selective.memory_peak_bytes && selective.memory_peak_bytes > full.memory_peak_bytes
     );
+}
+
+#[test]
+fn what_is_computed_again_is_what_v3_says() {
+    let model = v3_model();
+    let of = |recompute| {
+        let plan = Plan { recompute, ..Plan::v3() };
+        unit_ops(&model, &plan, Unit::Layer { is_moe: true }, 1.0)
+    };
+    let (none, selective, full) = (of(Recompute::None), of(Recompute::Selective), of(Recompute::Full));
+    for some in [&selective, &full] {
+        assert!(some.backward_input.ends_with(&none.backward_input));
+        assert_eq!((&some.forward, &some.backward_weight), (&none.forward, &none.backward_weight));
+    }
+    let again = |ops: &LayerOps| ops.backward_input[..ops.backward_input.len() - none.backward_input.len()].to_vec();
+    let names: Vec<OpName> = again(&selective).iter().map(|op| op.name).collect();
+    // Activations of the shared expert and of the routed ones; casts are not made again.
+    let expect = [OpName::Norms, OpName::QueryUp, OpName::KeyValueUp, OpName::Activation, OpName::Activation];
+    assert_eq!(names, expect);
+    assert_eq!(again(&full), none.forward);
 }
 
 #[test]

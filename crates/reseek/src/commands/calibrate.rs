@@ -12,7 +12,7 @@ use reseek_tensor::pool::{map_lanes, threads};
 use reseek_tensor::rmsnorm::rmsnorm_forward;
 
 use super::bench::fastest_dtype;
-use crate::cli_scale::CalibrateArgs;
+use crate::cli_full_scale::CalibrateArgs;
 use crate::error::Outcome;
 
 /// Seconds of each measurement.

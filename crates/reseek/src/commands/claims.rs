@@ -4,7 +4,7 @@ use reseek_claims::{Claim, Evidence, SimulatedFacts, Verdict, answered_by_a_run,
 
 use super::claims_run;
 use super::cost::whole;
-use crate::cli_scale::ClaimsCommand;
+use crate::cli_full_scale::ClaimsCommand;
 use crate::error::{Failure, Outcome};
 
 /// Runs a command of the group.

@@ -8,7 +8,7 @@ use reseek_spec::thousands;
 use serde_json::json;
 
 use super::dials;
-use crate::cli_scale::{CostArgs, CostCommand};
+use crate::cli_full_scale::{CostArgs, CostCommand};
 use crate::error::{Outcome, fail};
 
 /// Prints a bill, several side by side, or every position of the debate.

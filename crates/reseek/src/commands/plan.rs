@@ -2,13 +2,14 @@
 
 use reseek_sim::Plan;
 use reseek_sim::choice::Choice;
+use reseek_sim::plan::comm_sms;
 use reseek_sim::recipe::Recipe;
 use reseek_spec::schedule::ScheduleKind;
 use reseek_spec::{ClusterSpec, ModelSpec, thousands};
 use serde_json::{Value, json};
 
 use super::params::find;
-use crate::cli_scale::PlanArgs;
+use crate::cli_full_scale::PlanArgs;
 use crate::error::{Outcome, fail};
 
 /// What a simulation is about.
@@ -64,11 +65,7 @@ pub fn subject(args: &PlanArgs) -> Outcome<Subject> {
         None if recipe(args).has_batch() => plan.global_batch,
         None => plan.dp.saturating_mul(plan.micro_batch).saturating_mul(8 * plan.pp.max(1)),
     };
-    plan.comm_sms = match args.comm_sms {
-        Some(sms) => sms,
-        None if plan.ep > 1 => 20,
-        None => 0,
-    };
+    plan.comm_sms = args.comm_sms.unwrap_or(comm_sms(plan.ep));
     plan.validate(&model, &cluster)?;
     Ok(Subject { model, cluster, plan })
 }

@@ -10,7 +10,7 @@ use reseek_store::write_atomic;
 use serde_json::{Value, json};
 
 use super::plan::{check_memory, describe, plan_json, subject};
-use crate::cli_scale::ScheduleArgs;
+use crate::cli_full_scale::ScheduleArgs;
 use crate::error::Outcome;
 
 /// Writes the picture and the trace that were asked for and says what each rank does.

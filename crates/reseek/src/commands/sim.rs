@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::plan::{Subject, check_memory, plan_json, recipe, subject};
 use super::sim_print::{print_run, sim_validate};
 use super::{calibrate, schedule, sim_laptop, sweep};
-use crate::cli_scale::{SimCommand, SimRunArgs};
+use crate::cli_full_scale::{SimCommand, SimRunArgs};
 use crate::error::{Outcome, fail};
 
 /// A hundred thousand times what anybody has: beyond it sums stop to be numbers.

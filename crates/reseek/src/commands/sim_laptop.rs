@@ -7,7 +7,7 @@ use reseek_spec::{Scale, resolve};
 use serde_json::json;
 
 use super::calibrate::{measure, predict_chain};
-use crate::cli_scale::LaptopArgs;
+use crate::cli_full_scale::LaptopArgs;
 use crate::error::{Outcome, fail};
 use crate::ui::duration;
 

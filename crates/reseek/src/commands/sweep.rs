@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::cost::whole;
 use super::params::find;
 use super::plan::{cluster, plan_json, schedule_name};
-use crate::cli_scale::SweepArgs;
+use crate::cli_full_scale::SweepArgs;
 use crate::error::{Outcome, fail};
 
 /// Searches and prints.
