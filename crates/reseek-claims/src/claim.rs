@@ -10,16 +10,23 @@ use crate::{Inputs, SimulatedFacts};
 /// A claim in our words, with what it takes to check it.
 #[derive(Clone, Copy, Debug)]
 pub struct Claim {
+    /// Short name, which begins with its report's.
     pub id: &'static str,
+    /// Who says it.
     pub report: Report,
     /// Section, table or file.
     pub place: &'static str,
+    /// In our words, one sentence.
     pub statement: &'static str,
     /// The published value, where the claim is one number.
     pub published: Option<f64>,
+    /// Of the published value and of what is found; empty where there is no number.
     pub unit: &'static str,
+    /// How far a finding may be from it.
     pub tolerance: Tolerance,
+    /// What the verdict stands on besides the check.
     pub basis: Basis,
+    /// How it is checked.
     pub check: Check,
 }
 
@@ -38,9 +45,13 @@ pub enum Basis {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Class {
+    /// From other published numbers.
     Arithmetic,
+    /// By the simulator of full-scale runs.
     Simulation,
+    /// By training or sampling.
     Experiment,
+    /// By nobody outside.
     CannotBeChecked,
 }
 
@@ -49,26 +60,57 @@ pub enum Class {
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Tolerance {
     /// In the claim's unit, either way.
-    Absolute { by: f64, why: &'static str },
+    Absolute {
+        /// In the unit.
+        by: f64,
+        /// Why this wide.
+        why: &'static str,
+    },
     /// As a share of the published value, either way.
-    Relative { by: f64, why: &'static str },
+    Relative {
+        /// As a share: 0.05 is 5 %.
+        by: f64,
+        /// Why this wide.
+        why: &'static str,
+    },
     /// Between the published value divided by this and multiplied by this.
-    Factor { by: f64, why: &'static str },
+    Factor {
+        /// At least 1.
+        by: f64,
+        /// Why this wide.
+        why: &'static str,
+    },
     /// Less than the published value.
-    Below { why: &'static str },
+    Below {
+        /// Why that is enough.
+        why: &'static str,
+    },
     /// The rule of an experiment.
-    Test { rule: &'static str },
+    Test {
+        /// Statistic and decision.
+        rule: &'static str,
+    },
     /// Nothing to compare.
-    None { why: &'static str },
+    None {
+        /// Why not.
+        why: &'static str,
+    },
 }
 
 /// The check as code or, where there is none yet, what it will be.
 #[derive(Clone, Copy, Debug)]
 pub enum Check {
+    /// From the published inputs.
     Arithmetic(fn(&Inputs) -> Result<Finding, String>),
+    /// From what the simulator says.
     Simulation(fn(&SimulatedFacts) -> Result<Finding, String>),
+    /// By runs, as planned.
     Experiment(Plan),
-    CannotBeChecked { reason: &'static str },
+    /// Not at all.
+    CannotBeChecked {
+        /// What nobody outside has.
+        reason: &'static str,
+    },
 }
 
 /// An experiment to be run, stated beforehand.
@@ -80,6 +122,7 @@ pub struct Plan {
     pub direction: &'static str,
     /// Statistic and decision; what satisfies neither side is inconclusive.
     pub test: &'static str,
+    /// Fewest seeds that decide.
     pub seeds_min: u32,
 }
 
@@ -96,9 +139,11 @@ pub enum Answer {
 /// What a check found, in the claim's unit, with the formula and the inputs.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Finding {
+    /// In the claim's unit.
     pub value: f64,
     /// Ends, where the check has them.
     pub interval: Option<(f64, f64)>,
+    /// The formula with its inputs.
     pub working: String,
 }
 

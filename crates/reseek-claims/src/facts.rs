@@ -13,17 +13,23 @@ pub struct SimulatedFacts {
     pub step_s: f64,
     /// All forward and backward work of the step, overlapped or not: Insights' 1F + 1B + 1W + 1F1B, in s.
     pub forward_backward_s: f64,
+    /// Waiting in a step, in s.
     pub bubble_s: f64,
+    /// What follows the passes of a step, in s.
     pub optimizer_s: f64,
+    /// GPU-hours for 10¹² tokens, without failures.
     pub gpu_hours_per_t_tokens: f64,
     /// Share of an overlapped pair in which communication is not hidden, 0 to 1.
     pub exposed_comm_share: f64,
-    /// Computation and communication of an overlapped pair, each as if it were alone, in s.
+    /// Computation of that pair as if it were alone, in s.
     pub compute_s: f64,
+    /// Its all-to-alls as if they were alone, in s.
     pub communication_s: f64,
-    /// Idle time of a rank in a step under three schedules with the same work, in s.
+    /// Idle time of a rank in a step under DualPipe, in s.
     pub dualpipe_bubble_s: f64,
+    /// The same work under 1F1B.
     pub one_f_one_b_bubble_s: f64,
+    /// The same work under ZB1P.
     pub zb1p_bubble_s: f64,
     /// Step time by the SMs that communication is given.
     pub step_s_by_comm_sms: Vec<(u32, f64)>,

@@ -6,15 +6,20 @@ use reseek_spec::{ClusterSpec, ModelSpec, SpecError, preset};
 /// Inputs of the arithmetic checks, as published.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Inputs {
+    /// DeepSeek-V3's shape (its config.json).
     pub v3: ModelSpec,
+    /// DeepSeek-V2's.
     pub v2: ModelSpec,
+    /// Llama 3.1 405B's.
     pub llama_405b: ModelSpec,
+    /// Qwen2.5 72B's.
     pub qwen_72b: ModelSpec,
     /// 2,048 H800 (V3, 3.1).
     pub cluster: ClusterSpec,
 
     /// GPU-hours of pre-training, context extension and post-training (V3, table 1).
     pub hours: [f64; 3],
+    /// USD of a GPU-hour (V3, table 1).
     pub usd_per_hour: f64,
     /// Tokens of pre-training (V3, 4.2).
     pub tokens: f64,
@@ -29,12 +34,15 @@ pub struct Inputs {
     pub step_parts_s: [f64; 6],
     /// Sequences of a step (V3, 4.2).
     pub sequences: f64,
+    /// Tokens of a sequence (V3, 4.2).
     pub seq_len: usize,
 
-    /// Reached by NVLink and InfiniBand, GB/s a GPU and direction (V3, 3.2.2).
+    /// Reached by NVLink, GB/s a GPU and direction (V3, 3.2.2).
     pub nvlink_gb_s: f64,
+    /// Reached by InfiniBand, the same.
     pub ib_gb_s: f64,
 
+    /// The day of serving.
     pub serving: Serving,
 
     /// GPUs of R1-Zero's and R1's training (R1 in Nature, supplement).
@@ -43,7 +51,9 @@ pub struct Inputs {
     pub r1_wall_h: [f64; 2],
     /// GPU-hours of R1-Zero, the fine-tuning data and R1.
     pub r1_hours: [f64; 3],
+    /// Updates of R1-Zero (R1 in Nature, methods).
     pub r1_zero_steps: f64,
+    /// Questions of an update.
     pub r1_zero_questions_a_step: f64,
     /// Listed prompts: mathematics, code, repairs, science, logic.
     pub r1_prompts: [f64; 5],
@@ -52,14 +62,19 @@ pub struct Inputs {
 /// The day of serving (open-infra-index, day 6).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Serving {
+    /// In the mean of the day.
     pub nodes: f64,
+    /// GPUs of a node.
     pub gpus_a_node: f64,
     /// Tokens of the day.
     pub input: f64,
+    /// Of the input, tokens that the cache had.
     pub input_cached: f64,
+    /// Tokens that were sampled.
     pub output: f64,
     /// USD a million tokens: input from the cache, other input, output.
     pub usd_per_m: [f64; 3],
+    /// What the day's tokens would bring at R1's prices.
     pub revenue_usd: f64,
     /// Tokens a second and node in prefill (cached ones counted) and in decoding.
     pub rates: [f64; 2],

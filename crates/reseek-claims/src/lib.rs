@@ -10,6 +10,8 @@
 //! Arithmetic is checked from the published inputs ([`Inputs`]), simulation from [`SimulatedFacts`], experiments from
 //! [`RunFacts`] of runs. An experiment that no run answers is open: this crate never calls one verified.
 
+#![deny(missing_docs)]
+
 mod arithmetic;
 mod claim;
 mod experiments;

@@ -15,12 +15,15 @@ use crate::{Inputs, SimulatedFacts};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
+    /// Within its tolerance.
     Holds,
     /// Within its tolerance, and no evidence: the claim's own run set rates of the simulator.
     ByConstruction,
+    /// Outside of it.
     Fails,
     /// Checked, and neither can be said.
     Inconclusive,
+    /// No check is possible from outside.
     CannotBeChecked,
     /// Not yet checked.
     Open,
@@ -29,15 +32,21 @@ pub enum Verdict {
 /// A claim's verdict with all that it rests on.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Evidence {
+    /// The claim's id.
     pub claim: &'static str,
+    /// As the claim has it.
     pub published: Option<f64>,
+    /// What the check found, in `unit`.
     pub found: Option<f64>,
     /// Ends of what was found, where the check has them.
     pub interval: Option<(f64, f64)>,
+    /// As the claim's; "difference" of runs.
     pub unit: &'static str,
     /// As [`Tolerance::deviation`]: in the unit for absolute tolerances, otherwise as a share.
     pub deviation: Option<f64>,
+    /// As the claim's.
     pub tolerance: Tolerance,
+    /// What follows.
     pub verdict: Verdict,
     /// The formula with its inputs; what is missing; the reason; or the command to run.
     pub working: String,
@@ -48,6 +57,7 @@ pub struct Evidence {
 pub struct RunFacts {
     /// The run's folder.
     pub name: String,
+    /// The run's seed.
     pub seed: u64,
     /// Paired differences by the names that [`Answer`] has.
     pub differences: BTreeMap<String, Difference>,
@@ -56,20 +66,37 @@ pub struct RunFacts {
 /// A paired difference with the ends of its 95 % interval.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Difference {
+    /// Mean over problems.
     pub mean: f64,
+    /// Lower end of the interval.
     pub low: f64,
+    /// Upper end of the interval.
     pub high: f64,
 }
 
 /// Why a claim cannot be verified.
 #[derive(Debug, thiserror::Error)]
 pub enum ClaimError {
+    /// No claim has this id.
     #[error("there is no claim \"{id}\". Did you mean {nearest}? `reseek claims list` shows all.")]
-    Unknown { id: String, nearest: &'static str },
+    Unknown {
+        /// What was asked for, at most 80 characters of it.
+        id: String,
+        /// A claim that there is.
+        nearest: &'static str,
+    },
+    /// Runs were named for a claim that runs do not answer.
     #[error("No run answers {id}: {what}. `reseek claims verify {id}` says what is known of it.")]
-    NoRun { id: &'static str, what: &'static str },
+    NoRun {
+        /// The claim.
+        id: &'static str,
+        /// Why not.
+        what: &'static str,
+    },
+    /// A built-in configuration is broken.
     #[error(transparent)]
     Inputs(#[from] reseek_spec::SpecError),
+    /// A plan of V3 or R1 does not hold, which is a mistake of ours.
     #[error(transparent)]
     Simulation(#[from] reseek_sim::SimError),
 }

@@ -8,7 +8,9 @@ use crate::rates::Rates;
 /// Links of a cluster as collectives see them.
 #[derive(Clone, Copy, Debug)]
 pub struct Fabric<'a> {
+    /// Data sheet of the cluster's GPUs: links and domains.
     pub gpu: &'a GpuSpec,
+    /// What of the data sheet is reached.
     pub rates: &'a Rates,
 }
 

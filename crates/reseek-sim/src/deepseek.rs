@@ -12,6 +12,7 @@ use crate::{Plan, Precision, Rates, Recompute, SimError, Simulated, StepReport, 
 
 /// The model with both of its clusters, at the table's rates.
 pub struct DeepSeek {
+    /// V3's shape, which R1 shares.
     pub model: ModelSpec,
     /// Of V3's training.
     pub cluster: ClusterSpec,
@@ -26,6 +27,7 @@ pub struct DeepSeek {
 pub struct Draws {
     /// 40 to 100,000.
     pub count: usize,
+    /// Of the draws: the same seed gives the same intervals.
     pub seed: u64,
     /// Threads that simulate; the intervals do not depend on them.
     pub threads: usize,
@@ -34,7 +36,9 @@ pub struct Draws {
 /// A part of V3's step.
 #[derive(Clone, Copy, Debug)]
 pub struct StepPart {
+    /// In words.
     pub name: &'static str,
+    /// As table 4 of Insights has it.
     pub published: Quoted,
     /// Simulated, in s.
     pub seconds: Range,
@@ -43,6 +47,7 @@ pub struct StepPart {
 /// V3's step beside table 4 of Insights.
 #[derive(Clone, Debug)]
 pub struct StepBeside {
+    /// The whole step, its passes, bubble and optimizer.
     pub parts: [StepPart; 4],
     /// GPU-hours for 10¹² tokens.
     pub gpu_hours_per_t_tokens: Range,
@@ -51,6 +56,7 @@ pub struct StepBeside {
 /// A whole run.
 #[derive(Clone, Debug)]
 pub struct WholeRun {
+    /// V3, R1-Zero or R1.
     pub name: &'static str,
     /// At the table's rates.
     pub report: RunReport,

@@ -5,8 +5,17 @@ use reseek_spec::{SpecError, sentence};
 /// Why a simulation is refused.
 #[derive(Debug, thiserror::Error)]
 pub enum SimError {
+    /// A value of a plan, a run or a schedule that does not fit.
     #[error("{found} will not do: it takes {allowed}. {}", sentence(hint))]
-    Plan { found: String, allowed: String, hint: String },
+    Plan {
+        /// The value with its name.
+        found: String,
+        /// What would fit.
+        allowed: String,
+        /// What to do.
+        hint: String,
+    },
+    /// A cluster, model or schedule that cannot be.
     #[error(transparent)]
     Spec(#[from] SpecError),
 }

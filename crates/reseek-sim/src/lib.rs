@@ -1,5 +1,7 @@
 //! What a run takes, from first principles and measured kernel rates. Pure functions, no I/O.
 
+#![deny(missing_docs)]
+
 pub mod bill;
 pub mod choice;
 pub mod comm;

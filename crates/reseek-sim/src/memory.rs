@@ -10,9 +10,13 @@ use crate::plan::{Kernels, Plan, Precision, Recompute};
 /// Bytes by what they hold, on the rank where their sum is largest.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct Memory {
+    /// Weights in the formats of products.
     pub weights_bytes: f64,
+    /// Gradients in f32.
     pub gradients_bytes: f64,
+    /// Master weights and both moments.
     pub optimizer_bytes: f64,
+    /// What passes in flight keep for their way back.
     pub activations_bytes: f64,
     /// Communication buffers, workspaces and what allocators lose.
     pub buffers_bytes: f64,
@@ -22,6 +26,7 @@ pub struct Memory {
 const RUNTIME_BYTES: f64 = 4e9;
 
 impl Memory {
+    /// All of it.
     pub fn total_bytes(&self) -> f64 {
         self.weights_bytes + self.gradients_bytes + self.optimizer_bytes + self.activations_bytes + self.buffers_bytes
     }
@@ -30,7 +35,9 @@ impl Memory {
 /// Parameters of a unit on one rank: those that every data-parallel rank has, and the experts that expert parallelism divides.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct UnitParams {
+    /// On every data-parallel rank, after tensor parallelism.
     pub shared: f64,
+    /// Of routed experts, after expert parallelism.
     pub routed: f64,
 }
 

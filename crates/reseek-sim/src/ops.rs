@@ -11,16 +11,22 @@ use crate::rates::{GemmRate, Rates};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
+    /// A matrix product.
     Gemm,
+    /// Products of the experts on a rank, in one kernel.
     GroupedGemm,
+    /// Fused attention, or its products around a matrix of scores.
     Attention,
+    /// Quantisation.
     Cast,
+    /// Norms, activations, rotation, permutation: bound by memory.
     Elementwise,
 }
 
 /// Operators by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OpName {
+    /// Rows of the table of tokens.
     Embedding,
     /// Both norms of a layer, with the additions to the residual stream.
     Norms,
@@ -32,20 +38,29 @@ pub enum OpName {
     KeyValueUp,
     /// Queries, or queries, keys and values in one, from the hidden state.
     Query,
+    /// Rotation of queries and keys.
     Rotary,
+    /// Fused: scores, softmax and the sum over values.
     Attention,
     /// Attention as products around a matrix of scores.
     Scores,
+    /// From the heads back to the hidden state.
     AttentionOut,
     /// Gate, up and down of a dense layer or of the shared expert.
     Mlp,
+    /// SwiGLU.
     Activation,
+    /// Scores of the experts, in bf16.
     Router,
     /// Rows to the experts' order and back.
     Permute,
+    /// Gate, up and down of the routed experts.
     Experts,
+    /// Of the hidden state and the next token's embedding.
     MtpProjection,
+    /// Logits.
     Head,
+    /// Softmax over the vocabulary and cross-entropy.
     Loss,
     /// Quantisation to fp8.
     Cast,
@@ -62,7 +77,9 @@ impl OpName {
 /// An operator.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Op {
+    /// Which operator of its unit.
     pub name: OpName,
+    /// How profiles count it.
     pub kind: Kind,
     work: Work,
 }
@@ -80,17 +97,22 @@ enum Work {
 /// The three passes of a layer. Weight gradients apart, as zero-bubble schedules need them.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct LayerOps {
+    /// Of the forward pass, in order.
     pub forward: Vec<Op>,
+    /// Gradients of inputs, what is computed again first.
     pub backward_input: Vec<Op>,
+    /// Gradients of weights.
     pub backward_weight: Vec<Op>,
 }
 
 /// A unit of the model that a pipeline stage can begin with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unit {
+    /// The table of tokens.
     Embedding,
     /// A decoder layer, with routed experts or without.
     Layer {
+        /// Whether it has routed experts.
         is_moe: bool,
     },
     /// Final norm, head and loss.

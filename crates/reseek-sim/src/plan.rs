@@ -8,6 +8,7 @@ use crate::choice::Choice;
 /// What is computed again in the backward pass instead of being kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Recompute {
+    /// Every activation is kept.
     None,
     /// Norms, activations and, with MLA, the up-projections (V3 report, 3.2.3).
     Selective,
@@ -30,6 +31,7 @@ impl Choice for Recompute {
 /// What products are computed in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Precision {
+    /// 16 bits throughout.
     Bf16,
     /// V3's: tiles of 1×128 and blocks of 128×128, dispatch in fp8, combine in bf16. GPUs that scale blocks of 32 themselves run it as those
     /// (Transformer Engine emulates it so), so there it takes the time of MX.
@@ -71,10 +73,15 @@ impl Choice for Kernels {
 /// A plan. GPUs = tp · cp · pp · dp; experts are spread over `ep` of the tp · cp · dp ranks of a stage.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
+    /// Tensor parallelism: ranks that share a layer's matrices.
     pub tp: usize,
+    /// Context parallelism: ranks that share a sequence.
     pub cp: usize,
+    /// Pipeline parallelism: ranks that share the layers.
     pub pp: usize,
+    /// Expert parallelism: ranks over which a layer's experts are spread.
     pub ep: usize,
+    /// Data parallelism: copies of the model, each with its own sequences.
     pub dp: usize,
     /// Sequences in a micro-batch of one data-parallel rank.
     pub micro_batch: usize,
@@ -82,9 +89,13 @@ pub struct Plan {
     pub global_batch: usize,
     /// Tokens in a sequence.
     pub seq: usize,
+    /// Order of passes in the pipeline.
     pub schedule: ScheduleKind,
+    /// What the backward pass computes again.
     pub recompute: Recompute,
+    /// What products are computed in.
     pub precision: Precision,
+    /// Generation of attention and element-wise kernels.
     pub kernels: Kernels,
     /// ZeRO stage: 0 nothing, 1 optimizer, 2 and gradients, 3 and weights are divided among data-parallel ranks.
     pub zero: u8,

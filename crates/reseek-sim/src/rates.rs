@@ -65,37 +65,47 @@ impl Rate {
 /// epilogue of a tile, which short inner sums cannot hide.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct GemmRate {
+    /// Of the peak, with infinitely long sums.
     pub share: f64,
+    /// Length of the sum at which half of `share` is reached.
     pub k_half: f64,
 }
 
 /// Rate of fused attention, of the bf16 peak.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct AttentionRate {
+    /// Of the forward pass.
     pub forward: f64,
+    /// Of the backward pass.
     pub backward: f64,
 }
 
 /// Everything uncertain about a machine, in one place, so that intervals and tornados can draw it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Rates {
+    /// Products in bf16.
     pub bf16: GemmRate,
+    /// Products in fp8, of the fp8 peak: activations and their gradients.
     pub fp8: GemmRate,
     /// fp8 gradients of weights: transposed 128×1 tiles, added to f32.
     pub fp8_wgrad: GemmRate,
     /// Fused attention, of the bf16 peak, by its kernels' generation.
     pub attention: AttentionRate,
+    /// As `attention`, before July 2024.
     pub flash2: AttentionRate,
+    /// As `attention`, before July 2023.
     pub flash1: AttentionRate,
     /// Element-wise kernels, of the memory's bandwidth.
     pub elementwise: f64,
     /// Quantisation with transposed copies, of the memory's bandwidth.
     pub cast: f64,
-    /// Links inside of a domain and the network between domains, of their bandwidth.
+    /// Links inside of a domain, of their bandwidth.
     pub nvlink: f64,
+    /// The network between domains, of its bandwidth.
     pub network: f64,
-    /// Seconds a collective or a message takes without its bytes.
+    /// Seconds that a collective or a message inside of a domain takes without its bytes.
     pub nvlink_latency_s: f64,
+    /// The same between domains.
     pub network_latency_s: f64,
     /// Seconds between two kernels.
     pub launch_s: f64,

@@ -29,10 +29,13 @@ impl Sampler {
 /// Lengths of answers: log-normal around `median`, cut at `max` tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Lengths {
+    /// Tokens of a prompt.
     pub prompt: f64,
+    /// Tokens that half of the answers exceed.
     pub median: f64,
     /// Standard deviation of the logarithm.
     pub spread: f64,
+    /// Tokens at which an answer is cut.
     pub max: f64,
 }
 
@@ -151,6 +154,7 @@ fn routed_active(model: &ModelSpec) -> f64 {
 /// A synchronous rollout of `samples` answers on all GPUs of `cluster`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Rollout {
+    /// Until the last answer ends.
     pub seconds: f64,
     /// Tokens sampled.
     pub tokens: f64,

@@ -14,7 +14,12 @@ use crate::{Plan, SimError, StepReport};
 #[derive(Clone, Debug, PartialEq)]
 pub enum Work {
     /// So many tokens by a plan, with the batch ramped from its first value over a number of tokens.
-    Train { tokens: f64, ramp: Option<Ramp> },
+    Train {
+        /// All of the phase.
+        tokens: f64,
+        /// How the batch grows; nothing where it has one size.
+        ramp: Option<Ramp>,
+    },
     /// Rollouts and updates.
     Reinforce(Reinforce),
 }
@@ -22,17 +27,22 @@ pub enum Work {
 /// Batch sizes that grow at the start of pre-training.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Ramp {
+    /// Sequences of a step at the beginning.
     pub first_batch: usize,
+    /// Tokens over which the batch grows to the plan's.
     pub tokens: f64,
 }
 
 /// Reinforcement learning in rounds: sample, score under the reference, update.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Reinforce {
+    /// Updates of the weights.
     pub steps: f64,
-    /// Answers of an update, and updates of a rollout.
+    /// Answers of an update.
     pub batch: f64,
+    /// Updates that use the answers of one rollout.
     pub updates_per_rollout: f64,
+    /// How answers are sampled.
     pub sampler: Sampler,
     /// Lengths over the run: share of the steps and their lengths.
     pub lengths: Vec<(f64, Lengths)>,
@@ -43,18 +53,24 @@ pub struct Reinforce {
 /// A part of a run.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Phase {
+    /// In words.
     pub name: &'static str,
+    /// How the model is laid over the cluster while it trains.
     pub plan: Plan,
+    /// What it does.
     pub work: Work,
 }
 
 /// What a phase takes.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct PhaseReport {
+    /// The phase's name.
     pub name: &'static str,
+    /// Trained on, or sampled.
     pub tokens: f64,
     /// Wall-clock hours, failures included.
     pub hours: f64,
+    /// Hours times the cluster's GPUs.
     pub gpu_hours: f64,
     /// Of the hours, those spent sampling.
     pub rollout_hours: f64,
@@ -70,12 +86,19 @@ pub struct PhaseReport {
 /// What a run takes.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct RunReport {
+    /// One after another.
     pub phases: Vec<PhaseReport>,
+    /// Share of the wall time in which steps that count are made, from 0 to 1.
     pub goodput: f64,
+    /// By the clock, failures included.
     pub hours: f64,
+    /// The same in days.
     pub days: f64,
+    /// Hours times the cluster's GPUs.
     pub gpu_hours: f64,
+    /// GPU-hours times the price of one.
     pub cost_usd: f64,
+    /// Electricity of GPUs, servers and hall.
     pub energy_mwh: f64,
 }
 

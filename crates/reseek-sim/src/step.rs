@@ -16,9 +16,13 @@ pub use crate::step_report::{ChunkTime, PairReport, Parts, StepReport};
 
 /// Everything of a step that pictures need.
 pub struct Simulated {
+    /// Time, memory and rates.
     pub report: StepReport,
+    /// Which units lie on which rank.
     pub layout: Layout,
+    /// Each rank's order of passes.
     pub schedule: PipelineSchedule,
+    /// When each pass begins and ends.
     pub timeline: Timeline,
 }
 

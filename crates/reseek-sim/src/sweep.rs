@@ -13,8 +13,11 @@ use crate::{Kernels, Plan, Precision, Rates, Recompute, SimError};
 /// What is searched.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Search {
+    /// Sequences in a step.
     pub global_batch: usize,
+    /// Tokens in a sequence.
     pub seq: usize,
+    /// What products are computed in.
     pub precision: Precision,
     /// Plans that are given back, of each kind.
     pub top: usize,
@@ -23,9 +26,13 @@ pub struct Search {
 /// A plan that holds.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Candidate {
+    /// How the model is laid over the GPUs.
     pub plan: Plan,
+    /// Time of a step.
     pub step_s: f64,
+    /// GPU-hours for 10¹² tokens, without failures.
     pub gpu_hours_per_t_tokens: f64,
+    /// On the fullest rank.
     pub memory_peak_bytes: f64,
 }
 
@@ -42,6 +49,7 @@ impl Candidate {
 pub struct Sweep {
     /// Plans looked at.
     pub plans: usize,
+    /// The others, by what rules them out.
     pub ruled_out: RuledOut,
     /// By seconds of a step.
     pub fastest: Vec<Candidate>,
@@ -64,6 +72,7 @@ pub struct RuledOut {
     pub divisibility: usize,
     /// Too few micro-batches for the schedule.
     pub schedule: usize,
+    /// More bytes on the fullest rank than a GPU has.
     pub memory: usize,
 }
 

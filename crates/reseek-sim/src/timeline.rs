@@ -10,16 +10,22 @@ use crate::SimError;
 /// Seconds of a chunk's passes.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct ChunkCosts {
+    /// Of the forward pass.
     pub forward_s: f64,
+    /// Of the gradients of inputs.
     pub backward_input_s: f64,
+    /// Of the gradients of weights.
     pub backward_weight_s: f64,
 }
 
 /// One pass of a rank.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Span {
+    /// What is done, with its chunk and micro-batch.
     pub action: Action,
+    /// From the step's beginning.
     pub start_s: f64,
+    /// From the step's beginning.
     pub end_s: f64,
 }
 
@@ -28,6 +34,7 @@ pub struct Span {
 pub struct Timeline {
     /// For every rank, in order.
     pub spans: Vec<Vec<Span>>,
+    /// When the last pass ends.
     pub makespan_s: f64,
 }
 

@@ -14,11 +14,15 @@ pub const AS_WIDE_AS: &str = "as wide as our errors on the published runs of `re
 /// Something uncertain: its range as factors of the table's value, and why it is that wide.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Input {
+    /// Name of its dial.
     pub key: &'static str,
+    /// In words.
     pub title: &'static str,
     /// Of the table's value, which is the middle.
     pub low: f64,
+    /// The highest factor.
     pub high: f64,
+    /// Why the range is this wide.
     pub source: &'static str,
     #[serde(skip)]
     set: fn(&mut Rates, f64),
@@ -240,9 +244,11 @@ pub fn intervals<const N: usize>(
 /// What one input's range does to an answer.
 #[derive(Clone, Debug, Serialize)]
 pub struct Bar {
+    /// What was moved.
     pub input: Input,
     /// The answer with the input at its low and at its high end.
     pub at_low: f64,
+    /// The same at its high end.
     pub at_high: f64,
 }
 

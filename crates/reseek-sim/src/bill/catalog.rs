@@ -20,6 +20,7 @@ pub enum Source {
 }
 
 impl Source {
+    /// The source in words.
     pub fn text(&self) -> &str {
         match self {
             Self::Cited(text) | Self::Assumption(text) => text,
@@ -31,10 +32,13 @@ impl Source {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "WrittenItem")]
 pub struct Item {
+    /// Short name, by which selections and presets name it.
     pub id: String,
+    /// What it is, in words.
     pub title: String,
     /// Such as "published", "excluded: ablations", "R1", "staff", "capital".
     pub group: String,
+    /// How the quantity becomes money.
     pub basis: Basis,
     /// In [`Basis::unit`].
     pub quantity: Range,
@@ -44,6 +48,7 @@ pub struct Item {
     pub published_usd: Option<f64>,
     /// Items that pay for the same thing; [`super::Selection::All`] leaves this one out.
     pub instead_of: Vec<String>,
+    /// Where the quantity is from.
     pub source: Source,
 }
 
@@ -100,10 +105,13 @@ impl TryFrom<WrittenItem> for Item {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Subject {
+    /// Short name, such as deepseek-v3-r1.
     pub id: String,
+    /// Its name in words.
     pub title: String,
     /// The accelerator of the published hours; empty where nobody said.
     pub gpu: String,
+    /// All that was paid for, or may have been.
     #[serde(rename = "item")]
     pub items: Vec<Item>,
 }
@@ -112,14 +120,17 @@ pub struct Subject {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Figure {
+    /// What the figure says.
     pub title: String,
     /// Ids, or "*" for all that replace no other.
     pub items: Vec<String>,
     /// In USD.
     pub published_usd: Range,
+    /// How it is meant.
     pub reading: Reading,
     /// How far our middle may be from the published range, as a share.
     pub tolerance: f64,
+    /// Who published it, where and when.
     pub source: String,
     /// An item was itself taken from the position, so agreement proves nothing.
     #[serde(default)]
@@ -140,21 +151,27 @@ pub enum Reading {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Preset {
+    /// Short name, such as lambert.
     pub id: String,
+    /// Whose position it is, in words.
     pub title: String,
     /// The subject whose items it names; none where it fits every subject.
     pub subject: Option<String>,
     /// Ids, or "*" for all that replace no other.
     pub items: Vec<String>,
+    /// What was published, each with the items whose sum it is.
     #[serde(default, rename = "figure")]
     pub figures: Vec<Figure>,
+    /// What a reader has to know of the position.
     pub note: String,
 }
 
 /// All subjects and presets.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Catalog {
+    /// Models with their items.
     pub subjects: Vec<Subject>,
+    /// Positions of the debate.
     pub presets: Vec<Preset>,
 }
 

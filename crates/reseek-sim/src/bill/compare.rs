@@ -7,8 +7,11 @@ use super::{Bill, BillError, DEEPSEEK, Preset, Prices, Range, Selection, Total, 
 /// A subject among others: its published part, every group, and all of it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Compared {
+    /// The subject's id.
     pub subject: String,
+    /// Its title.
     pub title: String,
+    /// The accelerator of the published hours; empty where nobody said.
     pub gpu: String,
     /// Of the group "published": what the owner gave hours or money for.
     pub published: Total,
@@ -58,11 +61,15 @@ pub fn positions(prices: &Prices) -> Result<Vec<(&'static Preset, Bill)>, BillEr
 /// A row of the V3 report's table of costs.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct TableRow {
+    /// The row's title.
     pub title: String,
+    /// As published.
     pub gpu_hours: f64,
+    /// As published, in USD.
     pub published_usd: f64,
     /// Hours times the rent, in USD.
     pub derived_usd: f64,
+    /// Whether the two are equal in the table's thousands.
     pub agrees: bool,
 }
 

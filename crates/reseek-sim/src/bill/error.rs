@@ -5,14 +5,44 @@ use reseek_spec::sentence;
 /// Why a bill cannot be made.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum BillError {
+    /// A file of items that is not of the catalog's form.
     #[error("{file}: {message}. Every item needs id, title, group, basis, quantity and either cited or assumption.")]
-    Data { file: String, message: String },
+    Data {
+        /// The file's name.
+        file: String,
+        /// What is wrong with it.
+        message: String,
+    },
+    /// A file whose items contradict each other or the catalog.
     #[error("{file}: {message}. {}", sentence(hint))]
-    Catalog { file: String, message: String, hint: String },
+    Catalog {
+        /// The file's name.
+        file: String,
+        /// What contradicts what.
+        message: String,
+        /// What to do.
+        hint: String,
+    },
+    /// A name that nothing has.
     #[error("there is no {what} \"{name}\". {}", sentence(hint))]
-    Unknown { what: &'static str, name: String, hint: String },
+    Unknown {
+        /// Subject, preset or item.
+        what: &'static str,
+        /// What was asked for, at most 80 characters of it.
+        name: String,
+        /// The nearest name.
+        hint: String,
+    },
+    /// A price without sense.
     #[error("price {key}: {message}. {}", sentence(hint))]
-    Price { key: String, message: String, hint: String },
+    Price {
+        /// Its name.
+        key: String,
+        /// What is wrong with it.
+        message: String,
+        /// What to do.
+        hint: String,
+    },
 }
 
 impl BillError {

@@ -42,16 +42,21 @@ pub enum Selection<'a> {
 /// A bill: every item of the subject, those that count marked.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Bill {
+    /// The subject's id.
     pub subject: String,
+    /// Its title.
     pub title: String,
     /// The preset, "items" or "all".
     pub selection: String,
+    /// What an hour, a card and a year of work cost.
     pub prices: Prices,
+    /// Every item of the subject, in the catalog's order.
     pub lines: Vec<Line>,
     /// Of the lines that count.
     pub total: Total,
     /// Of the other lines, each thing once and without what a counted line pays for.
     pub left_out: Total,
+    /// What the preset's author published, beside the same items at these prices.
     pub figures: Vec<FigureResult>,
     /// What a reader has to know before quoting the total.
     pub notes: Vec<String>,
@@ -60,12 +65,15 @@ pub struct Bill {
 /// An item with its price.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Line {
+    /// What is paid for.
     pub item: Item,
     /// Of rented, depreciated or powered hours.
     pub gpu_hours: Option<Range>,
     /// USD a unit of the quantity.
     pub unit_usd: Range,
+    /// Quantity times `unit_usd`, in USD.
     pub usd: Range,
+    /// Whether the selection has it.
     pub counted: bool,
 }
 
@@ -74,18 +82,22 @@ pub struct Line {
 pub struct Total {
     /// Rented hours only: depreciation and power are of the same hours.
     pub gpu_hours: Range,
+    /// In USD.
     pub usd: Range,
 }
 
 /// A published figure and what the named items come to.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct FigureResult {
+    /// The figure with its items and its source.
     pub figure: Figure,
     /// The items' ids, "*" resolved.
     pub items: Vec<String>,
+    /// The sum of the items at the bill's prices, in USD.
     pub usd: Range,
     /// Our middle over the published one, less 1.
     pub deviation: f64,
+    /// Whether the two are near enough.
     pub agreement: Agreement,
 }
 
@@ -93,7 +105,9 @@ pub struct FigureResult {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Agreement {
+    /// Within the figure's tolerance.
     Agrees,
+    /// Outside of it.
     Disagrees,
     /// It agrees, but an item was taken from the position itself.
     ByConstruction,

@@ -31,19 +31,26 @@ pub struct Prices {
 /// One price: its key, unit, range, the least it may be, and where the range is from.
 #[derive(Clone, Debug)]
 pub struct PriceInfo {
+    /// Name of the price in files, options and errors.
     pub key: &'static str,
+    /// Such as "USD an hour".
     pub unit: &'static str,
+    /// Low, usual and high, in `unit`.
     pub range: Range,
     /// A value below makes no sense; 0 itself is refused unless `zero_allowed`.
     pub floor: f64,
+    /// Whether 0 is a price.
     pub zero_allowed: bool,
+    /// Where the range is from.
     pub source: PriceSource,
 }
 
 /// A [`Source`] in constant data.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum PriceSource {
+    /// Published.
     Cited(&'static str),
+    /// A guess, with what it rests on.
     Assumption(&'static str),
 }
 

@@ -7,8 +7,11 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(from = "Written")]
 pub struct Range {
+    /// The lowest that is thought possible.
     pub low: f64,
+    /// The best guess.
     pub mid: f64,
+    /// The highest that is thought possible.
     pub high: f64,
 }
 
@@ -31,12 +34,15 @@ impl From<Written> for Range {
 }
 
 impl Range {
+    /// Nothing.
     pub const ZERO: Self = Self::exact(0.0);
 
+    /// A quantity without doubt.
     pub const fn exact(value: f64) -> Self {
         Self { low: value, mid: value, high: value }
     }
 
+    /// A quantity between two ends.
     pub const fn new(low: f64, mid: f64, high: f64) -> Self {
         Self { low, mid, high }
     }

@@ -15,6 +15,7 @@ use space::{Doing, space};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CpuRates {
+    /// Threads that worked while the rates were measured.
     pub threads: usize,
     /// The format in which products were measured: f32, bf16 or fp8.
     pub compute: String,
@@ -35,14 +36,18 @@ pub struct CpuRates {
 /// A measured rate.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Point {
+    /// Length of the sum: columns of the left operand, or rows of a batch for gradients of weights.
     pub k: usize,
+    /// Of one thread.
     pub gflops: f64,
 }
 
 /// A stage of the chain and what it takes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PredictedStage {
+    /// As run directories name it.
     pub name: String,
+    /// By the clock.
     pub seconds: f64,
     /// Tokens that go through the model, as the stage's own record counts them.
     pub tokens: f64,

@@ -23,16 +23,22 @@ pub enum Published {
     StepSeconds(f64),
     /// Seconds of forward and backward passes in a step, alone and in pairs.
     PassesSeconds(f64),
+    /// Waiting in a step, in s.
     BubbleSeconds(f64),
+    /// What follows the passes of a step, in s.
     OptimizerSeconds(f64),
     /// Milliseconds of one overlapped pair of so many layers.
     PairMilliseconds {
+        /// Of the pair.
         layers: usize,
+        /// From its beginning to its end.
         milliseconds: f64,
     },
     /// Percent of that pair in which communication shows; its tolerance is in points.
     PairExposedPercent {
+        /// Of the pair.
         layers: usize,
+        /// Of its time.
         percent: f64,
     },
     /// TFLOPS a GPU of the model with causal attention.
@@ -41,19 +47,28 @@ pub enum Published {
     MegatronTflops(f64),
     /// GPU-hours for 10¹² tokens, from a rate or from a bill, which pays for restarts too.
     HoursPerTrillion {
+        /// As published, divided by the trillions of tokens.
         hours: f64,
+        /// Whether restarts are among them.
         pays_restarts: bool,
     },
+    /// Tokens a second and GPU.
     TokensPerSecond(f64),
 }
 
 /// A published run.
 pub struct Row {
+    /// The run.
     pub name: &'static str,
+    /// Where it was published.
     pub source: &'static str,
+    /// Its shape.
     pub model: ModelSpec,
+    /// Its GPUs.
     pub cluster: ClusterSpec,
+    /// How the model was laid over them.
     pub plan: Plan,
+    /// The figure.
     pub published: Published,
     /// Largest error that passes, in percent.
     pub tolerance: f64,
@@ -72,26 +87,38 @@ pub struct Row {
 /// A row with its outcome.
 #[derive(Clone, Debug, Serialize)]
 pub struct Outcome {
+    /// The run.
     pub name: &'static str,
+    /// Where it was published.
     pub source: &'static str,
+    /// What was measured.
     pub quantity: &'static str,
+    /// Of the quantity; "points" of a percentage.
     pub unit: &'static str,
+    /// The published value, in `unit`.
     pub published: f64,
+    /// The simulator's, in `unit`.
     pub simulated: f64,
     /// In percent of the published value; for shares, in points.
     pub error: f64,
+    /// Largest error that passes, in percent or points.
     pub tolerance: f64,
+    /// Whether the error is within the tolerance.
     pub passes: bool,
+    /// As [`Row::sets_rates`].
     pub sets_rates: &'static [Rate],
     /// Number of its run: rows of one model, cluster and plan are figures of one run.
     pub run: usize,
+    /// As [`Row::counts`].
     pub counts: bool,
+    /// As [`Row::assumed`].
     pub assumed: &'static str,
 }
 
 /// All rows and what they come to.
 #[derive(Clone, Debug, Serialize)]
 pub struct Validation {
+    /// In the table's order.
     pub rows: Vec<Outcome>,
     /// Over runs that count.
     pub counted: Errors,
@@ -99,13 +126,16 @@ pub struct Validation {
     pub unseen: Errors,
     /// Over runs that are shown and do not count: their plans are guessed in part, or their GPUs' rates are data sheets' only.
     pub shown: Errors,
+    /// Whether every row that counts is within its tolerance, and the mean within [`MEAN_MAX`].
     pub passes: bool,
 }
 
 /// Absolute errors of some runs, in percent; shares of time are not among them.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Errors {
+    /// Runs that were averaged.
     pub runs: usize,
+    /// Their figures.
     pub figures: usize,
     /// Mean over runs, each of which counts once: by the mean of its figures' absolute errors.
     pub mean: f64,
@@ -117,6 +147,7 @@ pub struct Errors {
 
 /// Mean error that passes, and the largest of a row, in percent.
 pub const MEAN_MAX: f64 = 6.0;
+/// The largest error of a row that passes, in percent.
 pub const WORST_MAX: f64 = 15.0;
 
 /// The published runs.

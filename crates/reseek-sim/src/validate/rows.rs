@@ -53,6 +53,7 @@ pub fn dense(
 }
 
 impl Row {
+    /// A row that counts, sets no rate and may be off by as much as any.
     pub fn new(
         name: &'static str,
         source: &'static str,
@@ -83,14 +84,17 @@ impl Row {
         Self { tolerance, ..self }
     }
 
+    /// Marks the rates that were set with the run.
     pub fn sets(self, sets_rates: &'static [Rate]) -> Self {
         Self { sets_rates, ..self }
     }
 
+    /// Says what the source does not.
     pub fn assumed(self, assumed: &'static str) -> Self {
         Self { assumed, ..self }
     }
 
+    /// A row that is shown and does not count.
     pub fn shown(self) -> Self {
         Self { counts: false, ..self }
     }
