@@ -4,6 +4,8 @@
 //! On-policy is checked, not corrected: before the first update from samples of its own the trainer must find the log-probabilities of
 //! the distribution that was sampled from, temperature included (ratio 1), and no distance to a reference copied just now (KL 0).
 
+#![deny(missing_docs)]
+
 pub mod algorithm;
 mod report;
 mod reward_model;

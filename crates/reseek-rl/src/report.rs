@@ -16,9 +16,10 @@ pub struct RolloutReport {
     pub reward_std: f64,
     /// Share of these groups whose rewards are all equal, so that nothing is learnt from them.
     pub frac_reward_zero_std: f64,
-    /// Mean reward of the samples that rules alone graded, and of those that a reward model did; nothing where there are none. A batch of
-    /// both has a mean that moves with their shares.
+    /// Mean reward of the samples that rules alone graded; nothing where there are none. A batch of both kinds has a mean that moves with
+    /// their shares.
     pub reward_verified: Option<f64>,
+    /// Mean reward of the samples in which a reward model had a part.
     pub reward_learned: Option<f64>,
     /// Mean of each reward, unweighted, over the samples that it graded; one that graded none is not among them: an outage must not look
     /// like a policy that got worse.
@@ -34,9 +35,11 @@ pub struct RolloutReport {
 /// What an update saw, before each of its steps.
 #[derive(Clone, Debug, Default)]
 pub struct UpdateReport {
-    /// Mean over mini-batches of the loss, of the entropy in nats a token, and of the gradient's norm before the clip.
+    /// Mean loss of the mini-batches.
     pub loss: f64,
+    /// Mean entropy of the policy, in nats a token.
     pub entropy: f64,
+    /// Mean norm of the gradient before the clip.
     pub grad_norm: f64,
     /// Mean over tokens of the k3 estimate of KL to the reference, in nats.
     pub kl: f64,

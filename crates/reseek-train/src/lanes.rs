@@ -37,8 +37,9 @@ pub struct LaneStats {
     pub rows: usize,
     /// Rows of all mixtures: one row of the batch counts for each that it passed.
     pub mixture_rows: usize,
-    /// What an objective counts that is no sum of log-probabilities: Σ of its loss, and of what was right.
+    /// Σ of a loss that is no sum of log-probabilities: objectives with a head of their own.
     pub loss: f64,
+    /// What such an objective got right.
     pub right: f64,
     /// Σ of the entropies of the predicted distributions at the targets.
     pub entropy: f64,

@@ -1,5 +1,7 @@
 //! Training: losses over fixed lanes, AdamW, V3's schedules, and the loops of pre-training, context extension and fine-tuning.
 
+#![deny(missing_docs)]
+
 mod deal;
 mod lanes;
 mod objective;

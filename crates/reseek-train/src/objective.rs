@@ -34,8 +34,9 @@ pub struct Outputs<'a> {
     pub targets: &'a [u32],
     /// The segments that are sequences of the batch, in order; the others are prefixes.
     pub sequences: &'a [usize],
-    /// Number of the first row, and of the first sequence, in the whole batch.
+    /// Number of the first row in the whole batch.
     pub first_row: usize,
+    /// Number of the first sequence in the whole batch.
     pub first_sequence: usize,
     /// Hidden rows after the last norm, [n, d].
     pub hidden: &'a [f32],

@@ -12,13 +12,26 @@ use crate::TrainError;
 /// First and second moments, laid out as [`Weights::data`], in the format in which they are kept.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Moments {
-    F32 { m: Vec<f32>, v: Vec<f32> },
-    Bf16 { m: Vec<bf16>, v: Vec<bf16> },
+    /// Exact.
+    F32 {
+        /// Means of the gradients, decayed by β₁.
+        m: Vec<f32>,
+        /// Means of their squares, decayed by β₂.
+        v: Vec<f32>,
+    },
+    /// Rounded to nearest even when they are stored.
+    Bf16 {
+        /// As in f32.
+        m: Vec<bf16>,
+        /// As in f32.
+        v: Vec<bf16>,
+    },
 }
 
 /// The moments, and the number of steps taken.
 #[derive(Clone, Debug)]
 pub struct Optimizer {
+    /// The moments.
     pub moments: Moments,
     /// Steps taken.
     pub step: u64,

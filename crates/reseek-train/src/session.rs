@@ -15,6 +15,7 @@ use crate::{Learner, Moments, Optimizer, profile};
 /// Whether to go on after a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Control {
+    /// Go on.
     Continue,
     /// Save and stop: the user asked for it.
     Stop,
@@ -36,12 +37,15 @@ pub struct StepRow {
 pub struct Progress<'a> {
     /// The stage.
     pub stage: &'a str,
-    /// Steps done and steps in all, which is an estimate where operations end the stage.
+    /// Steps done.
     pub step: u64,
+    /// Steps in all: an estimate where operations end the stage.
     pub steps: u64,
-    /// Tokens so far, and since this process began with the stage in that many seconds.
+    /// Tokens so far.
     pub tokens: u64,
+    /// Of these, the tokens of this process.
     pub tokens_here: u64,
+    /// Seconds that this process has worked on the stage.
     pub seconds_here: f64,
     /// The step's numbers.
     pub metrics: &'a Map<String, Value>,
@@ -49,6 +53,7 @@ pub struct Progress<'a> {
 
 /// Sees every step and may stop the stage after it.
 pub trait Observer {
+    /// A step is done; whether to go on.
     fn step(&mut self, progress: &Progress) -> Control;
     /// Something that the user should know: a damaged state that was passed over.
     fn warn(&mut self, message: &str);
@@ -57,8 +62,11 @@ pub trait Observer {
 /// What a stage used, over all processes that worked on it.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Usage {
+    /// By the clock.
     pub seconds: f64,
+    /// Through the model.
     pub tokens: u64,
+    /// Floating-point operations, by the counts of the specification.
     pub flops: f64,
 }
 
@@ -69,7 +77,12 @@ pub enum Length {
     Steps(u64),
     /// As many steps as have so many floating-point operations, `most` of them at most. A step is begun only where it fits if it takes what
     /// the steps before it took on average; the first always is.
-    Operations { budget: f64, most: u64 },
+    Operations {
+        /// Floating-point operations.
+        budget: f64,
+        /// Steps at most.
+        most: u64,
+    },
 }
 
 impl Length {
@@ -108,12 +121,23 @@ impl Length {
 pub enum SessionError<E: std::error::Error + 'static> {
     /// The user asked for it; the state is saved.
     #[error("stopped in {stage} after step {step}; the state is saved")]
-    Interrupted { stage: String, step: u64 },
+    Interrupted {
+        /// The stage.
+        stage: String,
+        /// Steps done.
+        step: u64,
+    },
+    /// The disk refused.
     #[error(transparent)]
     Store(#[from] StoreError),
     /// A step failed.
     #[error("stage {stage}: {source}")]
-    Step { stage: String, source: E },
+    Step {
+        /// The stage.
+        stage: String,
+        /// Why.
+        source: E,
+    },
 }
 
 /// What a stage does. A closure of the learner and the number of the step is one that has nothing to remember.

@@ -48,8 +48,9 @@ pub struct Answer<'a> {
     pub question: &'a Question,
     /// The prompt as the policy had it.
     pub prompt: &'a [u32],
-    /// The answer's tokens, and the same as text, without control tokens.
+    /// The answer's tokens.
     pub tokens: &'a [u32],
+    /// The same as text, without control tokens.
     pub text: &'a str,
     /// The learned judge, where the stage has one.
     pub reward_model: Option<&'a RewardModel>,
