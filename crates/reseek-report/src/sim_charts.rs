@@ -111,6 +111,15 @@ pub fn timeline(title: &str, ranks: &[Vec<Pass>]) -> String {
     figure(title, "one step", &(out + "</svg>"), &keys.join(" "))
 }
 
+/// A chart's picture as a file of its own, with the colours that a page gives it.
+pub fn standalone(chart: &str) -> String {
+    let svg = chart.find("<svg").zip(chart.find("</svg>")).map_or("<svg></svg>", |(from, to)| &chart[from..to + 6]);
+    let style = "<style>.fill{fill:currentColor}.tick{font:10.5px sans-serif;fill:#5c6770}.c0{color:#1f5f8b}.c1{color:#b4531f}.c2{color:#3c7a4a}\
+                 .c3{color:#6b5b95}</style>";
+    let (open, rest) = svg.split_once('>').unwrap_or((svg, ""));
+    format!("{open} xmlns=\"http://www.w3.org/2000/svg\">{style}{rest}\n")
+}
+
 /// Stacked horizontal bars with a mark at `limit`.
 pub fn stacked(title: &str, unit: &str, names: &[&str], rows: &[Stack], limit: Option<(f64, &str)>) -> String {
     let sum = |row: &Stack| row.parts.iter().sum::<f64>();
@@ -347,5 +356,8 @@ mod tests {
         let scale = (WIDTH - 66.0) / 4.0;
         assert!(svg.contains(&format!("M58.00 2h{:.2}", scale - 0.25)), "{svg}");
         assert!(svg.contains(&format!("M{:.2} 2h", 58.0 + 3.0 * scale)), "{svg}");
+        let file = standalone(&svg);
+        assert!(file.starts_with("<svg ") && file.ends_with("</svg>\n"), "{file}");
+        assert!(file.contains("xmlns=") && file.contains("<style>") && file.contains("M58.00 2h"), "{file}");
     }
 }

@@ -2,11 +2,12 @@
 
 use std::path::Path;
 
-use reseek_report::sim_charts::{Pass, PassKind, timeline};
+use reseek_report::sim_charts::{Pass, PassKind, standalone, timeline};
 use reseek_sim::timeline::Span;
 use reseek_sim::{Rates, Simulated, step};
 use reseek_spec::schedule::Action;
 use reseek_store::write_atomic;
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::plan::{check_memory, describe, plan_json, subject};
@@ -18,18 +19,12 @@ pub fn schedule(args: &ScheduleArgs) -> Outcome<()> {
     let subject = subject(&args.plan)?;
     let found = step(&subject.model, &subject.cluster, &subject.plan, &Rates::of(&subject.cluster.gpu))?;
     check_memory(&subject, "the plan", found.report.memory_peak_bytes, args.plan.ignore_memory)?;
-    for (path, text) in [(&args.svg, standalone(&found)), (&args.trace, trace(&found).to_string())] {
+    for (path, text) in [(&args.svg, standalone(&picture(&found))), (&args.trace, trace(&found).to_string())] {
         if let Some(path) = path {
             write(path, &text)?;
         }
     }
-    let ranks: Vec<Value> = (0..found.timeline.spans.len())
-        .map(|rank| {
-            let busy = found.timeline.busy_s(rank);
-            json!({"rank": rank, "passes": found.timeline.spans[rank].len(), "busy_s": busy,
-                   "bubble_s": found.timeline.makespan_s - busy, "layers": found.layout.layers_of_rank(rank)})
-        })
-        .collect();
+    let ranks: Vec<RankRow> = (0..found.timeline.spans.len()).map(|rank| RankRow::of(&found, rank)).collect();
     if args.json {
         crate::say!(
             "{}",
@@ -39,13 +34,34 @@ pub fn schedule(args: &ScheduleArgs) -> Outcome<()> {
     }
     crate::say!("{}\n", describe(&subject.plan, &subject.cluster));
     crate::say!("{:>5} {:>7} {:>8} {:>10} {:>10}", "rank", "units", "passes", "busy, s", "waits, s");
-    for rank in ranks {
-        let seconds = |key: &str| rank[key].as_f64().unwrap_or(f64::NAN);
-        let (busy, bubble) = (seconds("busy_s"), seconds("bubble_s"));
-        crate::say!("{:>5} {:>7} {:>8} {busy:>10.3} {bubble:>10.3}", rank["rank"], rank["layers"], rank["passes"]);
+    for RankRow { rank, passes, busy_s, bubble_s, layers } in ranks {
+        crate::say!("{rank:>5} {layers:>7} {passes:>8} {busy_s:>10.3} {bubble_s:>10.3}");
     }
     crate::say!("\nall passes end after {:.3} s; gradients and optimizer follow", found.timeline.makespan_s);
     Ok(())
+}
+
+/// What a rank of the pipeline does in a step.
+#[derive(Serialize)]
+struct RankRow {
+    rank: usize,
+    passes: usize,
+    busy_s: f64,
+    bubble_s: f64,
+    layers: usize,
+}
+
+impl RankRow {
+    fn of(found: &Simulated, rank: usize) -> Self {
+        let busy_s = found.timeline.busy_s(rank);
+        Self {
+            rank,
+            passes: found.timeline.spans[rank].len(),
+            busy_s,
+            bubble_s: found.timeline.makespan_s - busy_s,
+            layers: found.layout.layers_of_rank(rank),
+        }
+    }
 }
 
 fn write(path: &Path, text: &str) -> Outcome<()> {
@@ -67,16 +83,6 @@ pub fn picture(found: &Simulated) -> String {
     let pass = |span: &Span| Pass { kind: kind(span.action), start_s: span.start_s, end_s: span.end_s };
     let ranks: Vec<Vec<Pass>> = found.timeline.spans.iter().map(|spans| spans.iter().map(pass).collect()).collect();
     timeline("Who does what when", &ranks)
-}
-
-/// The picture as a file of its own.
-fn standalone(found: &Simulated) -> String {
-    let html = picture(found);
-    let svg = html.find("<svg").zip(html.find("</svg>")).map_or("<svg></svg>", |(from, to)| &html[from..to + 6]);
-    let style = "<style>.fill{fill:currentColor}.tick{font:10.5px sans-serif;fill:#5c6770}.c0{color:#1f5f8b}.c1{color:#b4531f}.c2{color:#3c7a4a}\
-                 .c3{color:#6b5b95}</style>";
-    let (open, rest) = svg.split_once('>').unwrap_or((svg, ""));
-    format!("{open} xmlns=\"http://www.w3.org/2000/svg\">{style}{rest}\n")
 }
 
 /// Perfetto's JSON: a process for the step, a thread for each rank, times in µs.
