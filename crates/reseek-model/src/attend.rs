@@ -3,7 +3,8 @@
 use std::ops::Range;
 
 use reseek_tensor::attention::{
-    AttentionCache, AttentionShape, attention_backward, attention_cached, attention_forward,
+    AttentionCache, AttentionGradients, AttentionPass, AttentionShape, attention_backward, attention_cached,
+    attention_forward,
 };
 use reseek_tensor::buffer::Buffer;
 use reseek_tensor::elementwise::add;
@@ -60,14 +61,16 @@ pub(crate) fn attend_backward(d_o: &Buffer, saved: &Attended, rows: &Rows, shape
         let (d_o, q, o, lse) = (&d_o[of_o.clone()], &q[of_q], &o[of_o], &lse[times(&own, shape.n_heads)]);
         let Some(prefix) = prefix else {
             let (dk, dv) = (&mut dk[of_k.clone()], &mut dv[of_v.clone()]);
-            attention_backward(dq, dk, dv, d_o, q, &k[of_k], &v[of_v], o, lse, shape);
+            let pass = AttentionPass { q, k: &k[of_k], v: &v[of_v], o, lse };
+            attention_backward(AttentionGradients { dq, dk, dv }, d_o, pass, shape);
             continue;
         };
         // Rows of the prefix, then the segment's own.
         let join = |x: &[f32], width| Buffer::joined([&x[times(&prefix, width)], &x[times(&own, width)]]);
         let (k, v) = (join(k, k_width), join(v, v_width));
         let (mut dk_seen, mut dv_seen) = (Buffer::new(k.len()), Buffer::new(v.len()));
-        attention_backward(dq, &mut dk_seen, &mut dv_seen, d_o, q, &k, &v, o, lse, shape);
+        let gradients = AttentionGradients { dq, dk: &mut dk_seen, dv: &mut dv_seen };
+        attention_backward(gradients, d_o, AttentionPass { q, k: &k, v: &v, o, lse }, shape);
         for (all, seen, width) in [(&mut dk, dk_seen, k_width), (&mut dv, dv_seen, v_width)] {
             // The prefix comes first, so its own queries have set its gradient.
             let end = prefix.len() + own.len();

@@ -16,6 +16,8 @@
 //! # Ok::<(), reseek_model::ModelError>(())
 //! ```
 
+#![deny(missing_docs, clippy::too_many_arguments)]
+
 mod attend;
 mod block;
 mod cache;

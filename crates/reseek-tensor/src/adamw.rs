@@ -11,10 +11,15 @@ use crate::simd::{LANES, Lanes, multiversion};
 /// Settings of a step. In f64 as schedules compute them; values are updated in f32.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct AdamW {
+    /// Learning rate.
     pub lr: f64,
+    /// Share of the first moment that stays.
     pub beta1: f64,
+    /// Share of the second moment that stays.
     pub beta2: f64,
+    /// Added to the root of the second moment.
     pub eps: f64,
+    /// Share of a value that a step takes away, in units of `lr`.
     pub weight_decay: f64,
 }
 

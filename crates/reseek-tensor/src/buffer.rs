@@ -7,7 +7,7 @@
 use std::cell::{Cell, RefCell};
 use std::ops::{Deref, DerefMut};
 
-use crate::memory::advise_heap_of;
+use crate::memory::zeros;
 
 /// Values that an op is about to write, returned to the thread's store when dropped.
 #[derive(Debug)]
@@ -23,9 +23,7 @@ impl Buffer {
         let kept = STORE.try_with(|store| store.borrow_mut().get_mut(class).and_then(Vec::pop)).ok().flatten();
         let mut values = kept.unwrap_or_else(|| {
             ALLOCATED.set(ALLOCATED.get() + 4 * capacity_of(class) as u64);
-            let values = vec![0.0; capacity_of(class)];
-            advise_heap_of(&values);
-            values
+            zeros(capacity_of(class))
         });
         if POISON.get() {
             values.fill(f32::NAN);

@@ -66,11 +66,6 @@ impl fmt::Display for Dtype {
     }
 }
 
-/// `x` rounded to bf16, as an f32.
-pub fn round_bf16(x: f32) -> f32 {
-    f32::from_bits(bf16_bits(x) << 16)
-}
-
 /// The 16 bits of `x` rounded to nearest even; NaN stays NaN.
 #[inline(always)]
 pub(crate) fn bf16_bits(x: f32) -> u32 {
@@ -330,6 +325,7 @@ mod tests {
 
     #[test]
     fn rounds_to_nearest_even_and_keeps_what_is_not_finite() {
+        let round_bf16 = |x: f32| f32::from_bits(bf16_bits(x) << 16);
         assert_eq!(round_bf16(1.0 + 1.0 / 256.0), 1.0);
         assert_eq!(round_bf16(1.0 + 3.0 / 256.0), 1.0 + 4.0 / 256.0);
         assert_eq!(round_bf16(f32::MAX), f32::INFINITY);

@@ -7,8 +7,11 @@ use std::fmt;
 /// A variable with a value that means nothing here.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EnvError {
+    /// Its name.
     pub variable: &'static str,
+    /// What it says.
     pub value: String,
+    /// What it may say.
     pub expected: String,
 }
 

@@ -18,6 +18,8 @@
 //! assert_eq!(y, [6.0, 0.0, 6.5, 1.5]);
 //! ```
 
+#![deny(missing_docs, clippy::too_many_arguments)]
+
 pub mod adamw;
 pub mod attention;
 pub mod buffer;

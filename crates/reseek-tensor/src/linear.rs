@@ -58,16 +58,18 @@ impl Linear {
         }
     }
 
+    /// Values of a row of x.
     pub fn in_features(&self) -> usize {
         match &self.0 {
-            Form::Packed { forward, .. } => forward.k,
+            Form::Packed { forward, .. } => forward.k(),
             Form::Sampled(w) => w.in_features(),
         }
     }
 
+    /// Values of a row of y.
     pub fn out_features(&self) -> usize {
         match &self.0 {
-            Form::Packed { forward, .. } => forward.n,
+            Form::Packed { forward, .. } => forward.n(),
             Form::Sampled(w) => w.out_features(),
         }
     }
@@ -93,7 +95,7 @@ impl Linear {
     /// # Panics
     /// If the matrix is quantised.
     pub fn dtype(&self) -> Dtype {
-        self.forward_operand().dtype
+        self.forward_operand().dtype()
     }
 
     #[track_caller]

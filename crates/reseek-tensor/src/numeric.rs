@@ -19,8 +19,11 @@ pub struct Difference {
 /// A value that is off.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Bad {
+    /// Its place in each dimension.
     pub coordinate: Vec<usize>,
+    /// The value compared.
     pub got: f32,
+    /// The value that it should be near.
     pub want: f32,
 }
 

@@ -11,6 +11,7 @@ use std::time::Instant;
 /// A kind of operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Op {
+    /// A product with packed weights.
     Matmul,
     /// A product of at most 32 rows: bound by the weights' way from memory.
     MatmulFewRows,
@@ -18,19 +19,27 @@ pub enum Op {
     MatmulTransposed,
     /// Weights put into the order in which the kernels read them.
     Pack,
+    /// Attention of a training pass.
     AttentionForward,
+    /// Its gradients.
     AttentionBackward,
+    /// Attention over the keys and values of a cache.
     AttentionCached,
+    /// RMSNorm and its gradients.
     RmsNorm,
+    /// SwiGLU and its gradients.
     SwiGlu,
+    /// Queries and keys turned by their positions.
     Rope,
     /// Softmax and the gradient of the logits; the head's products count as products.
     CrossEntropy,
+    /// Rows of a table looked up, and their gradients.
     Embedding,
     /// Activations rounded to bf16 for products.
     Round,
     /// Rows to experts and back.
     Permute,
+    /// The optimizer's update.
     AdamW,
 }
 
@@ -80,6 +89,7 @@ impl fmt::Display for Op {
 /// One op as it ran.
 #[derive(Clone, Copy, Debug)]
 pub struct Event {
+    /// Its kind.
     pub op: Op,
     /// Number of the thread that ran it, in the order in which threads were first seen.
     pub thread: u32,
@@ -89,6 +99,7 @@ pub struct Event {
     pub total_ns: u64,
     /// Without these.
     pub own_ns: u64,
+    /// Additions and multiplications.
     pub flops: u64,
     /// The least that it must read and write.
     pub bytes: u64,

@@ -25,6 +25,7 @@ pub enum RopeStyle {
 /// Which way to turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RopeDirection {
+    /// By the position's angle.
     Forward,
     /// The transpose, which is the gradient; also the inverse where `mscale` is 1.
     Inverse,
@@ -58,6 +59,7 @@ impl RopeTable {
         2 * self.n_pairs
     }
 
+    /// Positions in the table, from 0 on.
     pub fn max_positions(&self) -> usize {
         self.cos.len() / self.n_pairs
     }

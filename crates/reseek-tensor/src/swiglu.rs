@@ -23,6 +23,7 @@ pub fn swiglu_forward(gate_up: &[f32], width: usize, dtype: Dtype) -> Operand<'s
 /// Factors of the rows of a result, as a mixture's gate gives them: [n] each.
 #[derive(Debug)]
 pub struct RowWeights<'a> {
+    /// One a row.
     pub weights: &'a [f32],
     /// Their gradients, overwritten.
     pub dweights: &'a mut [f32],

@@ -4,7 +4,9 @@
 /// Row-major f32 values with their shape.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Tensor {
+    /// Sizes of the dimensions, the last one's values side by side.
     pub shape: Vec<usize>,
+    /// As many values as the product of the sizes.
     pub data: Vec<f32>,
 }
 

@@ -21,24 +21,39 @@ use crate::profile::Op;
 use crate::scratch::Scratch;
 use crate::simd::{LANES, Lanes, multiversion};
 
-/// Gradients of q, k and v from `d_o`; all three are overwritten. `o` and `lse` are those of
-/// [`super::attention_forward`]; as there, the queries are the last of the keys' positions.
+/// What [`super::attention_forward`] read and gave.
+#[derive(Clone, Copy, Debug)]
+pub struct AttentionPass<'a> {
+    /// Queries, the last of the keys' positions.
+    pub q: &'a [f32],
+    /// Keys.
+    pub k: &'a [f32],
+    /// Values.
+    pub v: &'a [f32],
+    /// Outputs.
+    pub o: &'a [f32],
+    /// Logarithms of the softmax's denominators.
+    pub lse: &'a [f32],
+}
+
+/// Places for the gradients of queries, keys and values, each as long as these.
+#[derive(Debug)]
+pub struct AttentionGradients<'a> {
+    /// Of the queries.
+    pub dq: &'a mut [f32],
+    /// Of the keys.
+    pub dk: &'a mut [f32],
+    /// Of the values.
+    pub dv: &'a mut [f32],
+}
+
+/// Gradients of q, k and v from `d_o`; all three are overwritten.
 ///
 /// # Panics
 /// If the lengths do not fit each other and `shape`, or if there are more queries than keys.
-#[expect(clippy::too_many_arguments, reason = "three results, three inputs and what the forward pass kept")]
-pub fn attention_backward(
-    dq: &mut [f32],
-    dk: &mut [f32],
-    dv: &mut [f32],
-    d_o: &[f32],
-    q: &[f32],
-    k: &[f32],
-    v: &[f32],
-    o: &[f32],
-    lse: &[f32],
-    shape: AttentionShape,
-) {
+pub fn attention_backward(gradients: AttentionGradients, d_o: &[f32], pass: AttentionPass, shape: AttentionShape) {
+    let AttentionPass { q, k, v, o, lse } = pass;
+    let AttentionGradients { dq, dk, dv } = gradients;
     shape.check();
     let len = k.len() / (shape.n_kv_heads * shape.d_qk);
     let q_len = shape.check_queries(o, lse, q, len);
@@ -274,12 +289,11 @@ impl<'a> Work<'a> {
         ];
         for (result, rows, tiles, width) in operands {
             tile_matmul(
-                Output::new(result, KEY_TILE),
+                Output::new(result, KEY_TILE, padded(visible[queries.len - 1])),
                 rows.left(queries.position()),
                 Right::new(tiles, KEY_TILE),
                 queries.len,
                 &[width; ROW_BLOCK],
-                padded(visible[queries.len - 1]),
                 Accumulate::Set,
                 dtype,
             );
@@ -304,12 +318,11 @@ impl<'a> Work<'a> {
             Dtype::Bf16 => Left::rows(self.row_pairs, KEY_TILE / 2),
         };
         tile_matmul(
-            Output::new(&mut self.dq[queries.position() * width..], width),
+            Output::new(&mut self.dq[queries.position() * width..], width, width),
             left,
             self.k.right(first_key),
             queries.len,
             &[n_keys; ROW_BLOCK],
-            width,
             Accumulate::Add,
             dtype,
         );
@@ -324,12 +337,11 @@ impl<'a> Work<'a> {
         };
         for (gradient, left, right) in [(&mut *self.dv, weights, &self.d_o), (&mut *self.dk, d_scores, &self.q)] {
             tile_matmul(
-                Output::new(&mut gradient[keys.position() * right.width..], right.width),
+                Output::new(&mut gradient[keys.position() * right.width..], right.width, right.width),
                 Left::columns(&left[dtype.steps(skipped) * KEY_TILE + keys.start..], KEY_TILE),
                 right.right(first_query + skipped),
                 keys.len,
                 &[n; ROW_BLOCK],
-                right.width,
                 Accumulate::Add,
                 dtype,
             );

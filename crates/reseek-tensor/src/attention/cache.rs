@@ -37,6 +37,7 @@ impl AttentionCache {
         self.len
     }
 
+    /// Whether there is no key.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }

@@ -104,12 +104,11 @@ impl RowBlock<'_> {
         for (tile, start) in (0..end).step_by(KEY_TILE).enumerate() {
             let (keys, values) = self.cache.tile(tile, self.kv_head);
             tile_matmul(
-                Output::new(scores.flat_mut(), KEY_TILE),
+                Output::new(scores.flat_mut(), KEY_TILE, padded((end - start).min(KEY_TILE))),
                 Left::rows(self.q, dtype.steps(d_qk)),
                 Right::new(keys, KEY_TILE),
                 self.n_rows,
                 &[d_qk; ROW_BLOCK],
-                padded((end - start).min(KEY_TILE)),
                 Accumulate::Set,
                 dtype,
             );
@@ -118,12 +117,11 @@ impl RowBlock<'_> {
             // Each row up to its own last key, so that no weight of 0 meets a value that the row
             // must not see.
             tile_matmul(
-                Output::new(o, width),
+                Output::new(o, width, width),
                 Left::rows(scores.flat(), KEY_TILE),
                 Right::new(values, width),
                 self.n_rows,
                 &visible,
-                width,
                 Accumulate::Add,
                 dtype,
             );

@@ -23,7 +23,7 @@ mod pairing;
 mod softmax;
 mod tile;
 
-pub use backward::attention_backward;
+pub use backward::{AttentionGradients, AttentionPass, attention_backward};
 pub use cache::AttentionCache;
 pub use forward::{attention_cached, attention_forward};
 

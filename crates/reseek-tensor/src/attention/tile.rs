@@ -50,15 +50,17 @@ impl<'a> Right<'a> {
 pub(super) struct Output<'a> {
     values: &'a mut [f32],
     stride: usize,
+    columns: usize,
 }
 
 impl<'a> Output<'a> {
-    pub(super) fn new(values: &'a mut [f32], stride: usize) -> Self {
-        Self { values, stride }
+    /// `columns` values from the start of each row on, rows `stride` values apart.
+    pub(super) fn new(values: &'a mut [f32], stride: usize, columns: usize) -> Self {
+        Self { values, stride, columns }
     }
 }
 
-/// `c[m, n] (=|+=) Σ_t a[m, t]·b[t, n]`, in row i over t in `0..steps[i]`, for `n` columns and
+/// `c[m, n] (=|+=) Σ_t a[m, t]·b[t, n]`, in row i over t in `0..steps[i]`, for the n columns of `c` and
 /// `m` up to [`ROW_BLOCK`] rows; `steps` must not fall. Every value is one chain of multiply-adds
 /// in increasing t, which starts at 0 or at c, whatever the other rows and columns are; in bf16 the
 /// odd value of a pair comes first.
@@ -72,10 +74,10 @@ pub(super) fn tile_matmul(
     b: Right,
     m: usize,
     steps: &[usize; ROW_BLOCK],
-    n: usize,
     accumulate: Accumulate,
     dtype: Dtype,
 ) {
+    let n = c.columns;
     if m == 0 || n == 0 {
         return;
     }

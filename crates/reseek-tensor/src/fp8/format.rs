@@ -78,15 +78,3 @@ pub fn decode_e4m3(code: u8) -> f32 {
     };
     if code & 0x80 == 0 { magnitude } else { -magnitude }
 }
-
-/// The code of [`Format::round`] in E4M3.
-pub fn encode_e4m3(x: f32) -> u8 {
-    let sign = u8::from(x.is_sign_negative()) << 7;
-    if x.is_nan() {
-        return sign | 0x7f;
-    }
-    let magnitude = Format::E4M3.round(x).abs();
-    // Codes of magnitudes rise with their values.
-    let mut codes = 0..0x7f;
-    sign | codes.rfind(|&code| decode_e4m3(code) <= magnitude).expect("code 0 is 0")
-}

@@ -22,7 +22,7 @@ pub mod accumulate;
 mod format;
 mod quantise;
 
-pub use format::{Format, decode_e4m3, encode_e4m3};
+pub use format::{Format, decode_e4m3};
 pub(crate) use quantise::{quantise_blocks, quantise_columns, quantise_rows};
 
 /// Values along k that share a scale, and rows or columns of a block of a weight.

@@ -87,22 +87,24 @@ impl Pass {
     }
 }
 
-/// `c[i][j] (=|+=) Σ a[i][kk]·b[kk][j]` for all rows of `a: [m, b.k]` and the given columns, recorded as `op`.
+/// What all parts of one product share.
+#[derive(Clone, Copy)]
+pub(super) struct Call {
+    pub level: SimdLevel,
+    /// As what a profile records it.
+    pub op: Op,
+    /// Whether it is added to what is in C.
+    pub add: bool,
+}
+
+/// `c[i][j] (=|+=) Σ a[i][kk]·b[kk][j]` for all rows of `a: [m, b.k]` and the given columns.
 ///
 /// # Safety
-/// The machine supports `level`; `c` has m rows of `b.n` values, of which no one else uses the
+/// The machine supports the level; `c` has m rows of `b.n` values, of which no one else uses the
 /// given columns; `columns.start` is a multiple of 32.
-pub(super) unsafe fn product(
-    level: SimdLevel,
-    op: Op,
-    c: *mut f32,
-    a: Left,
-    m: usize,
-    b: &Packed,
-    columns: Range<usize>,
-    add: bool,
-) {
-    let (k, n, steps_of_k) = (b.k, b.n, b.steps());
+pub(super) unsafe fn product(call: Call, c: *mut f32, a: Left, m: usize, b: &Packed, columns: Range<usize>) {
+    let Call { level, op, add } = call;
+    let (k, n, steps_of_k) = (b.k(), b.n(), b.steps());
     let _span = span(op, 2 * m * k * columns.len(), m * k + (steps_of_k + m) * columns.len());
     let row_tiles = RowTiles::new(m, level);
     let k_block = match row_tiles.count() {
@@ -113,7 +115,7 @@ pub(super) unsafe fn product(
     let n_passes = steps_of_k.div_ceil(k_block).max(1);
     let a_row = odd_lines(steps_of_k.div_ceil(n_passes));
     // Pairs are made once for all blocks of columns, where these are several and the pairs are not too many.
-    let rounds = b.dtype == Dtype::Bf16 && !a.is_paired();
+    let rounds = b.dtype() == Dtype::Bf16 && !a.is_paired();
     let keep = rounds && columns.len() > COLUMN_BLOCK && m * steps_of_k <= PAIRS_KEPT;
     let tile_size = row_tiles.largest() * a_row;
     let copied = if keep { row_tiles.count() * n_passes * tile_size } else { tile_size };
@@ -135,12 +137,12 @@ pub(super) unsafe fn product(
                         let place = if keep { (tile * n_passes + index) * tile_size } else { 0 };
                         let copy = &mut copy[place..place + tile_size];
                         if !keep || columns.start == first_column {
-                            copy_row_tile(copy, a_row, a.part(rows.clone(), k), k, &steps, b.dtype);
+                            copy_row_tile(copy, a_row, a.part(rows.clone(), k), k, &steps, b.dtype());
                         }
                         let of_a = OfA::new(copy, a_row, 1);
                         let pass = pass.at(rows.start - first_row, 0);
                         // SAFETY: the caller's promises on level and c; rows and columns lie in C.
-                        unsafe { sweep(level, b.dtype, rows.len(), &of_a, &of_b, pass) };
+                        unsafe { sweep(level, b.dtype(), rows.len(), &of_a, &of_b, pass) };
                     }
                 }
             }

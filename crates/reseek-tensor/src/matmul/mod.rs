@@ -44,6 +44,8 @@ use crate::profile::Op;
 
 pub use packed::Packed;
 
+use blocks::Call;
+
 /// What happens to the former values of C.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Accumulate {
@@ -69,7 +71,7 @@ const FEW_ROWS: usize = 32;
 /// # Panics
 /// If the lengths of `c` and `a` are not those of m rows for one m.
 pub fn matmul<'a>(c: &mut [f32], a: impl Into<Left<'a>>, b: &Packed, acc: Accumulate) {
-    let (k, n, a) = (b.k, b.n, a.into());
+    let (k, n, a) = (b.k(), b.n(), a.into());
     let m = c.len().checked_div(n).or(a.rows(k)).unwrap_or(0);
     check_format(a, b.compute());
     assert!(
@@ -82,16 +84,17 @@ pub fn matmul<'a>(c: &mut [f32], a: impl Into<Left<'a>>, b: &Packed, acc: Accumu
         return;
     }
     if let Some(scales) = b.scales() {
-        return scaled::matmul_scaled(dispatch::level(), c, &a.to_values(k), b, scales, acc == Accumulate::Add);
+        let call = Call { level: dispatch::level(), op: op_of(m), add: acc == Accumulate::Add };
+        return scaled::matmul_scaled(call, c, &a.to_values(k), b, scales);
     }
-    let op = op_of(m);
     // The level is the caller's: what it chose for a test holds on other threads too.
-    let (level, add, c) = (dispatch::level(), acc == Accumulate::Add, &Shared(c.as_mut_ptr()));
+    let call = Call { level: dispatch::level(), op: op_of(m), add: acc == Accumulate::Add };
+    let c = &Shared(c.as_mut_ptr());
     let part = |rows: Range<usize>, columns: Range<usize>| {
         let (m, a) = (rows.len(), a.part(rows.clone(), k));
         // SAFETY: the machine supports what dispatch returns; c is borrowed, and every part below has its own rows or columns of it,
         // which begin at multiples of the panel.
-        unsafe { blocks::product(level, op, c.0.add(rows.start * n), a, m, b, columns, add) }
+        unsafe { blocks::product(call, c.0.add(rows.start * n), a, m, b, columns) }
     };
     if !is_shared(2 * m * k * n, b.bytes()) {
         part(0..m, 0..n);
@@ -214,43 +217,26 @@ pub fn matmul_tn_parts<'a, 'b, const PARTS: usize>(
 /// of rows, or if the operands differ in shape.
 pub fn grouped_matmul<'a>(c: &mut [f32], a: impl Into<Left<'a>>, bs: &[Packed], offsets: &[usize], acc: Accumulate) {
     let a = a.into();
-    let Some(Packed { k, n, .. }) = bs.first() else {
+    let Some((k, n)) = bs.first().map(|b| (b.k(), b.n())) else {
         let values = a.len();
         assert!(c.is_empty() && values == 0, "grouped_matmul of {values} values of a without any B");
         return;
     };
-    check_offsets(offsets, bs.len(), *k, a);
-    check_offsets(offsets, bs.len(), *n, Left::from(&*c));
+    check_offsets(offsets, bs.len(), k, a);
+    check_offsets(offsets, bs.len(), n, Left::from(&*c));
     for (e, (b, rows)) in bs.iter().zip(groups(offsets)).enumerate() {
-        assert!((b.k, b.n) == (*k, *n), "group {e} has B [{}, {}], group 0 has [{k}, {n}]", b.k, b.n);
+        assert!((b.k(), b.n()) == (k, n), "group {e} has B [{}, {}], group 0 has [{k}, {n}]", b.k(), b.n());
         if !rows.is_empty() {
-            matmul(&mut c[rows.start * n..rows.end * n], a.part(rows, *k), b, acc);
+            matmul(&mut c[rows.start * n..rows.end * n], a.part(rows, k), b, acc);
         }
     }
 }
 
-/// [`matmul_tn`] for each group of rows: `c[e] += aᵀ·b` over the rows `offsets[e]..offsets[e + 1]`,
-/// for `c: [E, m, n]`. Groups may be empty.
+/// [`matmul_tn_parts`] for each group of rows: `c[e] += aᵀ·b` over the rows `offsets[e]..offsets[e + 1]`, for every `c: [E, m, n]`. Groups
+/// may be empty.
 ///
 /// # Panics
-/// If the offsets do not rise from 0 to the number of rows of `a` and of `b`, or `c` does not
-/// have `m * n` values for each group.
-pub fn grouped_matmul_tn<'a, 'b>(
-    c: &mut [f32],
-    a: impl Into<Left<'a>>,
-    b: impl Into<Left<'b>>,
-    m: usize,
-    n: usize,
-    offsets: &[usize],
-    compute: impl Into<Compute>,
-) {
-    grouped_matmul_tn_parts([c], a, b, m, n, offsets, compute);
-}
-
-/// [`matmul_tn_parts`] for each group of rows, every c `[E, m, n]`.
-///
-/// # Panics
-/// As [`grouped_matmul_tn`].
+/// If the offsets do not rise from 0 to the number of rows of `a` and of `b`, or a `c` does not have `m * n` values for each group.
 pub fn grouped_matmul_tn_parts<'a, 'b, const PARTS: usize>(
     mut c: [&mut [f32]; PARTS],
     a: impl Into<Left<'a>>,

@@ -16,9 +16,9 @@ use crate::profile::{Op, span};
 /// two rows make one row of pairs; in fp8 too, with scales beside.
 #[derive(Clone, Debug)]
 pub struct Packed {
-    pub k: usize,
-    pub n: usize,
-    pub dtype: Dtype,
+    k: usize,
+    n: usize,
+    dtype: Dtype,
     lines: Vec<Line>,
     /// In fp8 `[tiles of k, n with its zeros]`: the scale of each block of 128 × 128, once for each of its columns.
     scales: Option<Vec<f32>>,
@@ -93,6 +93,21 @@ impl Packed {
         });
     }
 
+    /// Rows of B.
+    pub fn k(&self) -> usize {
+        self.k
+    }
+
+    /// Columns of B.
+    pub fn n(&self) -> usize {
+        self.n
+    }
+
+    /// The format in which the kernels read it.
+    pub fn dtype(&self) -> Dtype {
+        self.dtype
+    }
+
     /// In what it multiplies.
     pub fn compute(&self) -> Compute {
         if self.scales.is_some() { Compute::Fp8 } else { self.dtype.into() }
@@ -112,13 +127,9 @@ impl Packed {
         4 * self.steps() * padded(self.n)
     }
 
-    /// All panels. Exactly as long as `k`, `n` and `dtype` say, or panics: these are public, and
-    /// the kernels read as far as they say.
+    /// All panels, exactly as long as `k`, `n` and `dtype` say: the kernels read as far as they say.
     pub(super) fn values(&self) -> &[f32] {
-        let len = self.steps().checked_mul(padded(self.n));
-        let lines = Line::flatten(&self.lines);
-        len.and_then(|len| lines.get(..len))
-            .unwrap_or_else(|| panic!("packed B [{}, {}] holds only {} values", self.k, self.n, lines.len()))
+        &Line::flatten(&self.lines)[..self.steps() * padded(self.n)]
     }
 
     fn zeros(k: usize, n: usize, compute: Compute) -> Self {

@@ -8,11 +8,11 @@
 
 use std::ops::Range;
 
-use super::blocks::{COLUMN_BLOCK, OfA, Pass, RowTiles, Sums, blocks, odd_lines, with_scratch};
+use super::blocks::{COLUMN_BLOCK, Call, OfA, Pass, RowTiles, Sums, blocks, odd_lines, with_scratch};
 use super::packed::{Packed, pack_rows, padded, panel_width};
 use super::tile::{PANEL, ROWS_MAX, Tile, WIDTH_MAX, compute, panels_max};
 use super::transposed::{C_BLOCK, Columns, Strips};
-use super::{SHARED_ROWS, Shared, column_unit, is_shared, op_of, row_unit, share};
+use super::{SHARED_ROWS, Shared, column_unit, is_shared, row_unit, share};
 use crate::dispatch::{SimdLevel, with_level};
 use crate::dtype::Dtype;
 use crate::fp8::{TILE, quantise_columns, quantise_rows};
@@ -29,39 +29,29 @@ const PAIRS_KEPT: usize = 2 << 20;
 const T_BLOCK: usize = 4 * TILE;
 
 /// [`super::matmul`] for a B in fp8, checked by the caller: `c[m, n] (=|+=) a[m, k]·B`.
-pub(super) fn matmul_scaled(level: SimdLevel, c: &mut [f32], a: &[f32], b: &Packed, scales: &[f32], add: bool) {
-    let (k, n, m) = (b.k, b.n, c.len() / b.n);
+pub(super) fn matmul_scaled(call: Call, c: &mut [f32], a: &[f32], b: &Packed, scales: &[f32]) {
+    let (k, n, m) = (b.k(), b.n(), c.len() / b.n());
     if k == 0 {
         // A sum of nothing.
-        c.iter_mut().filter(|_| !add).for_each(|c| *c = 0.0);
+        c.iter_mut().filter(|_| !call.add).for_each(|c| *c = 0.0);
         return;
     }
-    let op = op_of(m);
     let is_shared = is_shared(2 * m * k * n, b.bytes());
     if is_shared && m >= SHARED_ROWS {
         let c = &Shared(c.as_mut_ptr());
         share(m, row_unit(m), |rows| {
             // SAFETY: c is borrowed, and every part has its own rows.
             let c = unsafe { std::slice::from_raw_parts_mut(c.0.add(rows.start * n), rows.len() * n) };
-            with_level(level, || rows_product(level, op, c, &a[rows.start * k..rows.end * k], b, scales, add, false));
+            with_level(call.level, || rows_product(call, c, &a[rows.start * k..rows.end * k], b, scales, false));
         });
     } else {
-        rows_product(level, op, c, a, b, scales, add, is_shared);
+        rows_product(call, c, a, b, scales, is_shared);
     }
 }
 
 /// All rows on this thread, or their columns shared.
-fn rows_product(
-    level: SimdLevel,
-    op: Op,
-    c: &mut [f32],
-    a: &[f32],
-    b: &Packed,
-    scales: &[f32],
-    add: bool,
-    is_shared: bool,
-) {
-    let (k, n) = (b.k, b.n);
+fn rows_product(call: Call, c: &mut [f32], a: &[f32], b: &Packed, scales: &[f32], is_shared: bool) {
+    let (k, n) = (b.k(), b.n());
     let rows = (PAIRS_KEPT / odd_lines(b.steps())).max(ROWS_MAX);
     for (c, a) in c.chunks_mut(rows * n).zip(a.chunks(rows * k)) {
         let m = c.len() / n;
@@ -69,7 +59,7 @@ fn rows_product(
             let c = &Shared(c.as_mut_ptr());
             let product = |columns: Range<usize>| {
                 // SAFETY: c has m rows of n values, and every caller below has its own columns, which begin at a panel.
-                with_level(level, || unsafe { columns_product(level, op, c.0, left, b, scales, columns, add) });
+                with_level(call.level, || unsafe { columns_product(call, c.0, left, b, scales, columns) });
             };
             if is_shared { share(n, column_unit(m), product) } else { product(0..n) }
         });
@@ -87,36 +77,28 @@ struct Left<'a> {
 /// Rounds `a: [m, b.k]` in this thread's working memory.
 fn with_left<R>(a: &[f32], m: usize, b: &Packed, f: impl FnOnce(&Left) -> R) -> R {
     let row = odd_lines(b.steps());
-    let tiles = b.k.div_ceil(TILE);
+    let tiles = b.k().div_ceil(TILE);
     with_scratch(m * row + tiles * m, |scratch| {
         let (pairs, scales) = scratch.split_at_mut(m * row);
-        quantise_rows(pairs, row, scales, a, b.k);
+        quantise_rows(pairs, row, scales, a, b.k());
         f(&Left { m, row, pairs, scales })
     })
 }
 
 /// # Safety
 /// `c` has `left.m` rows of `b.n` values, of which no one else uses the given columns; these begin at a multiple of the panel.
-unsafe fn columns_product(
-    level: SimdLevel,
-    op: Op,
-    c: *mut f32,
-    left: &Left,
-    b: &Packed,
-    scales: &[f32],
-    columns: Range<usize>,
-    add: bool,
-) {
+unsafe fn columns_product(call: Call, c: *mut f32, left: &Left, b: &Packed, scales: &[f32], columns: Range<usize>) {
+    let Call { level, op, add } = call;
     let (m, steps) = (left.m, b.steps());
-    let _span = span(op, 2 * m * b.k * columns.len(), m * b.k + (steps + m) * columns.len());
+    let _span = span(op, 2 * m * b.k() * columns.len(), m * b.k() + (steps + m) * columns.len());
     let row_tiles = RowTiles::new(m, level);
-    let of_b = Right { panels: b.values(), steps, scales, scale_row: padded(b.n) };
+    let of_b = Right { panels: b.values(), steps, scales, scale_row: padded(b.n()) };
     let block = (PAIRS_OF_BLOCK / steps.max(1) / (2 * PANEL) * 2 * PANEL).clamp(2 * PANEL, COLUMN_BLOCK);
     for columns in blocks(columns, block) {
         for rows in (0..row_tiles.count()).map(|tile| row_tiles.get(tile)) {
             let of_a = OfA::new(&left.pairs[rows.start * left.row..], left.row, 1);
             let of_a = Scaled { operand: of_a, rows: rows.len(), scales: &left.scales[rows.start..], scale_row: m };
-            let pass = Pass { from: None, to: Sums::new(c, b.n).at(rows.start, columns.start), add };
+            let pass = Pass { from: None, to: Sums::new(c, b.n()).at(rows.start, columns.start), add };
             // SAFETY: the caller's promise; rows and columns lie in C.
             unsafe { sweep(level, &of_a, &of_b, columns.clone(), pass) };
         }

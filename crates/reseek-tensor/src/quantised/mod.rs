@@ -108,10 +108,12 @@ impl Quantised {
         packed
     }
 
+    /// Values of a row of x.
     pub fn in_features(&self) -> usize {
         self.k
     }
 
+    /// Values of a row of y.
     pub fn out_features(&self) -> usize {
         self.n
     }

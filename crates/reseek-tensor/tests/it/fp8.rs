@@ -3,9 +3,9 @@
 use reseek_tensor::compute::Compute;
 use reseek_tensor::dispatch::{SimdLevel, with_level};
 use reseek_tensor::fp8::accumulate::Accumulator;
-use reseek_tensor::fp8::{Format, TILE, decode_e4m3, encode_e4m3, rounded_blocks};
+use reseek_tensor::fp8::{Format, TILE, decode_e4m3, rounded_blocks};
 use reseek_tensor::linear::{Linear, linear_dgrad, linear_forward, linear_wgrad};
-use reseek_tensor::matmul::{Accumulate, Packed, grouped_matmul, grouped_matmul_tn, matmul, matmul_tn};
+use reseek_tensor::matmul::{Accumulate, Packed, grouped_matmul, grouped_matmul_tn_parts, matmul, matmul_tn};
 use reseek_tensor::numeric::{assert_close, assert_same_bits};
 use reseek_tensor::pool;
 use reseek_tensor::random::Stream;
@@ -179,8 +179,8 @@ fn rows_threads_and_groups_change_no_bit() {
         assert_same_bits("rows alone", &few, &c[7 * n..12 * n], &[5, n]);
         let mut gradient = vec![0.0; k * n];
         matmul_tn(&mut gradient, &a, &dy, k, n, Compute::Fp8);
-        let mut of_wide = values(10 * wide.n, "few");
-        matmul(&mut of_wide, &a[..10 * wide.k], &wide, Accumulate::Add);
+        let mut of_wide = values(10 * wide.n(), "few");
+        matmul(&mut of_wide, &a[..10 * wide.k()], &wide, Accumulate::Add);
         [c, gradient, of_wide]
     };
     let alone = pool::map_lanes(0..1_usize, |_| run()).remove(0);
@@ -198,7 +198,7 @@ fn rows_threads_and_groups_change_no_bit() {
     grouped_matmul(&mut got, &a, &experts, &offsets, Accumulate::Set);
     assert_same_bits("groups", &got, &alone[0], &[m, n]);
     let mut got = vec![0.0; 5 * k * n];
-    grouped_matmul_tn(&mut got, &a, &dy, k, n, &offsets, Compute::Fp8);
+    grouped_matmul_tn_parts([&mut got], &a, &dy, k, n, &offsets, Compute::Fp8);
     for (e, rows) in offsets.windows(2).enumerate() {
         let mut want = vec![0.0; k * n];
         matmul_tn(&mut want, &a[rows[0] * k..rows[1] * k], &dy[rows[0] * n..rows[1] * n], k, n, Compute::Fp8);
@@ -308,4 +308,16 @@ fn sums_in_few_bits_by_hand() {
     assert_eq!(dot(14), 1.0);
     assert_eq!(dot(15), 1.0 + 31.0 * 2.0_f32.powi(-15));
     assert_eq!(Accumulator { fraction_bits: 14, promote_every: Some(TILE) }.dot(&[], &[]), 0.0);
+}
+
+/// The code of [`Format::round`] in E4M3: the reverse of [`decode_e4m3`].
+fn encode_e4m3(x: f32) -> u8 {
+    let sign = u8::from(x.is_sign_negative()) << 7;
+    if x.is_nan() {
+        return sign | 0x7f;
+    }
+    let magnitude = Format::E4M3.round(x).abs();
+    // Codes of magnitudes rise with their values.
+    let mut codes = 0..0x7f;
+    sign | codes.rfind(|&code| decode_e4m3(code) <= magnitude).expect("code 0 is 0")
 }

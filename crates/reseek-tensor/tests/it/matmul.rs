@@ -3,10 +3,10 @@
 use std::ops::Range;
 
 use reseek_tensor::dispatch::{SimdLevel, with_level};
-use reseek_tensor::dtype::{Dtype, round_bf16};
+use reseek_tensor::dtype::{Dtype, bf16};
 use reseek_tensor::linear::{Linear, linear_dgrad, linear_forward, linear_wgrad};
 use reseek_tensor::matmul::{
-    Accumulate, Packed, grouped_matmul, grouped_matmul_tn, matmul, matmul_tn, matmul_tn_parts,
+    Accumulate, Packed, grouped_matmul, grouped_matmul_tn_parts, matmul, matmul_tn, matmul_tn_parts,
 };
 use reseek_tensor::numeric::{assert_close, assert_same_bits};
 use reseek_tensor::operand::Operand;
@@ -47,7 +47,7 @@ fn chains(a: &[f32], b: &[f32], m: usize, k: usize, n: usize, dtype: Dtype) -> V
 fn rounded(x: &[f32], dtype: Dtype) -> Vec<f32> {
     match dtype {
         Dtype::F32 => x.to_vec(),
-        Dtype::Bf16 => x.iter().map(|&x| round_bf16(x)).collect(),
+        Dtype::Bf16 => x.iter().map(|&x| bf16::from_f32(x).to_f32()).collect(),
     }
 }
 
@@ -264,7 +264,7 @@ fn groups_are_separate_products() {
         grouped_matmul(&mut got, &a, &weights, &offsets, Accumulate::Add);
         let mut got_gradient = values(experts * k * n, "gradient");
         let mut want_gradient = got_gradient.clone();
-        grouped_matmul_tn(&mut got_gradient, &a, &dy, k, n, &offsets, Dtype::Bf16);
+        grouped_matmul_tn_parts([&mut got_gradient], &a, &dy, k, n, &offsets, Dtype::Bf16);
         for e in 0..experts {
             let group = offsets[e]..offsets[e + 1];
             let (a, dy) = (&a[group.start * k..group.end * k], &dy[group.start * n..group.end * n]);

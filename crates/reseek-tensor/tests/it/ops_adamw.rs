@@ -1,7 +1,7 @@
 //! AdamW against the formulas, written out.
 
 use reseek_tensor::adamw::{AdamW, adamw};
-use reseek_tensor::dtype::{bf16, round_bf16};
+use reseek_tensor::dtype::bf16;
 use reseek_tensor::numeric::assert_same_bits;
 
 use crate::ops_support::{check_at_every_level, levels, normal};
@@ -63,7 +63,7 @@ fn by_way_of_f32(p: &mut [f32], g: &[f32], m: &mut [bf16], v: &mut [bf16], step:
     let [mut wide_m, mut wide_v] = [&*m, &*v].map(|values| values.iter().map(|x| x.to_f32()).collect::<Vec<f32>>());
     adamw(p, g, &mut wide_m, &mut wide_v, &CONFIG, step, CLIP);
     for (narrow, wide) in [(m, wide_m), (v, wide_v)] {
-        narrow.iter_mut().zip(wide).for_each(|(narrow, x)| *narrow = bf16::from_f32(round_bf16(x)));
+        narrow.iter_mut().zip(wide).for_each(|(narrow, x)| *narrow = bf16::from_f32(x));
     }
 }
 

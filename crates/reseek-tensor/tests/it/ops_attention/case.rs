@@ -1,6 +1,8 @@
 //! The slow reference of attention, and the comparison with it.
 
-use reseek_tensor::attention::{AttentionShape, attention_backward, attention_forward};
+use reseek_tensor::attention::{
+    AttentionGradients, AttentionPass, AttentionShape, attention_backward, attention_forward,
+};
 use reseek_tensor::dtype::Dtype;
 
 use crate::ops_support::{check_at_every_level, narrow, normal, widen};
@@ -128,13 +130,18 @@ impl Case {
         let (dq, dk, dv) = self.reference_backward(&widen(&d_o), &widen(&q), &widen(&k), &widen(&v));
         let compute = || {
             let (o, lse) = self.forward(&q, &k, &v);
-            let (mut dq, mut dk, mut dv) = (vec![f32::NAN; q.len()], vec![f32::NAN; k.len()], vec![f32::NAN; v.len()]);
-            attention_backward(&mut dq, &mut dk, &mut dv, &d_o, &q, &k, &v, &o, &lse, self.shape);
-            (dq, dk, dv)
+            backward(&d_o, AttentionPass { q: &q, k: &k, v: &v, o: &o, lse: &lse }, self.shape)
         };
         let AttentionShape { n_heads, n_kv_heads, d_qk, d_v, .. } = self.shape;
         check_at_every_level("dq", &[self.q_len, n_heads, d_qk], &narrow(&dq), tolerance, || compute().0);
         check_at_every_level("dk", &[self.kv_len, n_kv_heads, d_qk], &narrow(&dk), tolerance, || compute().1);
         check_at_every_level("dv", &[self.kv_len, n_kv_heads, d_v], &narrow(&dv), tolerance, || compute().2);
     }
+}
+
+/// [`attention_backward`] into vectors full of NaN.
+pub fn backward(d_o: &[f32], pass: AttentionPass, shape: AttentionShape) -> (Vec<f32>, Vec<f32>, Vec<f32>) {
+    let [mut dq, mut dk, mut dv] = [pass.q, pass.k, pass.v].map(|x| vec![f32::NAN; x.len()]);
+    attention_backward(AttentionGradients { dq: &mut dq, dk: &mut dk, dv: &mut dv }, d_o, pass, shape);
+    (dq, dk, dv)
 }

@@ -2,16 +2,14 @@
 
 mod case;
 
-use reseek_tensor::attention::{
-    AttentionCache, AttentionShape, attention_backward, attention_cached, attention_forward,
-};
+use reseek_tensor::attention::{AttentionCache, AttentionPass, AttentionShape, attention_cached, attention_forward};
 use reseek_tensor::dtype::Dtype;
 use reseek_tensor::numeric::{assert_close, assert_same_bits};
 
 use reseek_tensor::random::Stream;
 
 use crate::ops_support::{SPECIAL, check_bits_at_every_level, gradient, inner, levels, narrow, sprinkled, widen};
-use case::Case;
+use case::{Case, backward};
 
 #[test]
 fn forward_agrees_with_the_reference() {
@@ -51,8 +49,8 @@ fn bf16_has_the_same_bits_at_every_level_that_fuses() {
     let all = levels().filter(|level| level.is_fused()).map(|level| {
         reseek_tensor::dispatch::with_level(level, || {
             let (o, lse) = case.forward(&q, &k, &v);
-            let (mut dq, mut dk, mut dv) = (vec![f32::NAN; q.len()], vec![f32::NAN; k.len()], vec![f32::NAN; v.len()]);
-            attention_backward(&mut dq, &mut dk, &mut dv, &d_o, &q, &k, &v, &o, &lse, case.shape);
+            let pass = AttentionPass { q: &q, k: &k, v: &v, o: &o, lse: &lse };
+            let (dq, dk, dv) = backward(&d_o, pass, case.shape);
             [o, lse, dq, dk, dv].concat()
         })
     });
@@ -107,16 +105,14 @@ fn backward_of_the_last_queries_has_the_bits_of_all_with_the_first_unused() {
             let (q, k, v, mut d_o) = (whole.q(), whole.k(), whole.v(), whole.d_o());
             d_o[..skipped * n_heads * d_v].fill(0.0);
             let (o, lse) = whole.forward(&q, &k, &v);
-            let backward = |first: usize| {
+            let last = |first: usize| {
                 let (q, d_o) = (&q[first * n_heads * d_qk..], &d_o[first * n_heads * d_v..]);
                 let (o, lse) = (&o[first * n_heads * d_v..], &lse[first * n_heads..]);
-                let mut dq = vec![f32::NAN; q.len()];
-                let (mut dk, mut dv) = (vec![f32::NAN; k.len()], vec![f32::NAN; v.len()]);
-                attention_backward(&mut dq, &mut dk, &mut dv, d_o, q, &k, &v, o, lse, whole.shape);
+                let (dq, dk, dv) = backward(d_o, AttentionPass { q, k: &k, v: &v, o, lse }, whole.shape);
                 // The sign of a zero may differ.
                 [dq, dk, dv].map(|gradient| gradient.iter().map(|x| x + 0.0).collect::<Vec<f32>>())
             };
-            let ([dq, dk, dv], [dq_last, dk_last, dv_last]) = (backward(0), backward(skipped));
+            let ([dq, dk, dv], [dq_last, dk_last, dv_last]) = (last(0), last(skipped));
             let what = format!("the last {q_len} of {}", whole.name());
             assert_same_bits(&what, &dq_last, &dq[skipped * n_heads * d_qk..], &[dq_last.len()]);
             assert_same_bits(&what, &dk_last, &dk, &[dk.len()]);
@@ -264,7 +260,7 @@ fn random_sizes_agree_with_the_reference() {
 fn no_queries_are_no_work() {
     for case in [Case::new(2, 1, 5, 3, 0, 0), Case::new(2, 1, 5, 3, 0, 0).in_bf16()] {
         assert!(case.forward(&[], &[], &[]).0.is_empty());
-        attention_backward(&mut [], &mut [], &mut [], &[], &[], &[], &[], &[], &[], case.shape);
+        backward(&[], AttentionPass { q: &[], k: &[], v: &[], o: &[], lse: &[] }, case.shape);
         let keys = Case { kv_len: 70, ..case };
         assert!(keys.forward(&[], &keys.k(), &keys.v()).0.is_empty());
     }
@@ -281,8 +277,8 @@ fn special_values_have_the_same_bits_at_every_level_that_fuses() {
             let (q, k, v, d_o) = (of(case.q(), "q"), of(case.k(), "k"), of(case.v(), "v"), case.d_o());
             check_bits_at_every_level(&case.name(), || {
                 let (o, lse) = case.forward(&q, &k, &v);
-                let (mut dq, mut dk, mut dv) = (vec![0.0; q.len()], vec![0.0; k.len()], vec![0.0; v.len()]);
-                attention_backward(&mut dq, &mut dk, &mut dv, &d_o, &q, &k, &v, &o, &lse, case.shape);
+                let pass = AttentionPass { q: &q, k: &k, v: &v, o: &o, lse: &lse };
+                let (dq, dk, dv) = backward(&d_o, pass, case.shape);
                 [o, lse, dq, dk, dv].concat()
             });
         }
@@ -294,25 +290,13 @@ fn gradients_do_not_depend_on_the_later_rows() {
     let (long, short) = (Case::new(1, 1, 48, 32, 150, 150), Case::new(1, 1, 48, 32, 100, 100));
     let (q, k, v, mut d_o) = (long.q(), long.k(), long.v(), long.d_o());
     d_o[100 * 32..].fill(0.0);
-    let backward = |case: &Case| {
+    let of_case = |case: &Case| {
         let (n_qk, n_v) = (case.q_len * 48, case.q_len * 32);
         let (o, lse) = case.forward(&q[..n_qk], &k[..n_qk], &v[..n_v]);
-        let (mut dq, mut dk, mut dv) = (vec![0.0; n_qk], vec![0.0; n_qk], vec![0.0; n_v]);
-        attention_backward(
-            &mut dq,
-            &mut dk,
-            &mut dv,
-            &d_o[..n_v],
-            &q[..n_qk],
-            &k[..n_qk],
-            &v[..n_v],
-            &o,
-            &lse,
-            case.shape,
-        );
-        (dq, dk, dv)
+        let pass = AttentionPass { q: &q[..n_qk], k: &k[..n_qk], v: &v[..n_v], o: &o, lse: &lse };
+        backward(&d_o[..n_v], pass, case.shape)
     };
-    let ((dq, dk, dv), (dq_short, dk_short, dv_short)) = (backward(&long), backward(&short));
+    let ((dq, dk, dv), (dq_short, dk_short, dv_short)) = (of_case(&long), of_case(&short));
     assert_same_bits("dq", &dq[..4800], &dq_short, &[100, 48]);
     assert_same_bits("dk", &dk[..4800], &dk_short, &[100, 48]);
     assert_same_bits("dv", &dv[..3200], &dv_short, &[100, 32]);
