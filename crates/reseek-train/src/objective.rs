@@ -7,7 +7,7 @@
 
 use reseek_model::{Model, Rows};
 use reseek_tensor::buffer::Buffer;
-use reseek_tensor::cross_entropy::{LmGrads, lm_loss};
+use reseek_tensor::cross_entropy::{IGNORE, LmGrads, lm_loss};
 
 use crate::LaneStats;
 
@@ -115,7 +115,7 @@ impl Outputs<'_> {
         let ends: Vec<usize> = self.rows.segments.iter().scan(0, |end, len| (*end += len, Some(*end)).1).collect();
         let count = |&segment: &usize| {
             let rows = ends[segment] - self.rows.segments[segment]..ends[segment];
-            self.targets[rows].iter().filter(|&&target| target != reseek_tensor::cross_entropy::IGNORE).count()
+            self.targets[rows].iter().filter(|&&target| target != IGNORE).count()
         };
         self.sequences.iter().map(count).collect()
     }

@@ -3,12 +3,12 @@
 use std::sync::Mutex;
 
 use reseek_tensor::cross_entropy::IGNORE;
-use reseek_train::{Gradients, Group, OwnTerms, SequenceLogprobs, SequenceLoss, TokenLoss, deal_groups};
+use reseek_train::{Gradients, Group, OwnTerms, Sequence, SequenceLogprobs, SequenceLoss, TokenLoss, deal_groups};
 
 use crate::common::{bits, learner, sequences, student, v3};
 
 /// Groups with prefixes, of which one does not fit into a chunk; one sequence has nothing to learn, one learns in its middle only.
-fn groups() -> Vec<(Vec<u32>, Vec<(Vec<u32>, Vec<u32>)>)> {
+fn groups() -> Vec<(Vec<u32>, Vec<Sequence>)> {
     let mut first = sequences(&[30, 1, 12], 3);
     first[1].1.fill(IGNORE);
     first[2].1[..5].fill(IGNORE);
