@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::{Command, ExitCode};
 
+use reseek_spec::stages::examined;
 use serde_json::Value;
 
 /// Room and the rooms that it may read, beside nothing.
@@ -222,7 +223,8 @@ fn is_allowed(licence: &str) -> bool {
 fn finished_run(dir: &Path) -> Result<String, String> {
     let read = |name: &str| std::fs::read_to_string(dir.join(name)).map_err(|e| format!("{name}: {e}"));
     let summary: Value = serde_json::from_str(&read("summary.json")?).map_err(|e| e.to_string())?;
-    for model in ["base", "zero", "r1", "student", "student_rl"] {
+    for (model, _) in examined() {
+        let model = model.name;
         for key in ["pass_at_1", "ci_low", "ci_high", "cons_at_k", "k", "n", "mean_tokens"] {
             if !summary["models"][model]["tasks"]["heldout"][key].is_number() {
                 return Err(format!("summary.json lacks models.{model}.tasks.heldout.{key}"));

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use minijinja::{Environment, context};
+use reseek_spec::stages::{Examined, Stage, TABLE, examined};
 use reseek_store::summary::PREDICTION;
 use reseek_store::{PROFILE, Summary};
 use serde_json::{Value, json};
@@ -17,31 +18,6 @@ pub enum ReportError {
     #[error("the report cannot be rendered: {0:#}. This is a defect of the template.")]
     Template(#[from] minijinja::Error),
 }
-
-/// Stage, what it does, and the folder that holds its curves.
-const STAGES: [(&str, &str); 13] = [
-    ("tokenizer", "byte-level BPE on the corpus"),
-    ("pretrain", "V3's base: MLA, DeepSeekMoE, MTP"),
-    ("extend", "YaRN to four times the length"),
-    ("zero", "R1-Zero: GRPO on the base"),
-    ("r1_cold_start", "fine-tuning on long, readable chains"),
-    ("r1_rl", "reasoning RL with the language reward"),
-    ("r1_rejection", "rejection sampling and general data"),
-    ("r1_sft", "fine-tuning of the base on them"),
-    ("r1", "RL over all scenarios"),
-    ("student_base", "the dense student's base"),
-    ("student", "distilled from R1's samples"),
-    ("student_rl", "the same student by RL alone"),
-    ("eval", "held-out problems and text"),
-];
-
-const MODELS: [(&str, &str); 5] = [
-    ("base", "V3's base"),
-    ("zero", "R1-Zero"),
-    ("r1", "R1"),
-    ("student", "distilled student"),
-    ("student_rl", "student by RL alone"),
-];
 
 /// The page of the run in `run`, as HTML. Stages that have not run are shown as missing. With `beside`, the curves of that other run are
 /// drawn over the same axes: a run in f32 beside one in bf16, or another seed.
@@ -58,11 +34,12 @@ pub fn render(run: &Path, beside: Option<&Path>) -> Result<String, ReportError> 
         .any(|op| op["share_of_peak"].as_f64().is_some_and(|share| share > 1.0));
     let prediction = json_file(&run.join(PREDICTION));
     let predicted = predicted_seconds(&prediction);
-    let stages: Vec<Value> =
-        STAGES.iter().map(|(name, what)| stage(run, summary.as_ref(), &predicted, name, what)).collect();
-    let curves: Vec<Value> = STAGES
+    let stages: Vec<Value> = TABLE.iter().map(|of| stage(run, summary.as_ref(), &predicted, of)).collect();
+    let curves: Vec<Value> = TABLE
         .iter()
-        .map(|(name, what)| json!({"name": name, "what": what, "html": charts::of_stage(&run.join(name), beside)}))
+        .map(|Stage { name, title, .. }| {
+            json!({"name": name, "what": title, "html": charts::of_stage(&run.join(name), beside)})
+        })
         .filter(|section| section["html"] != "")
         .collect();
     Ok(environment.get_template("page.html")?.render(context! {
@@ -114,7 +91,7 @@ fn predicted_seconds(prediction: &Value) -> Value {
 /// Where the time of each stage's middle step went, by op, with its share of the peak that the summary measured.
 fn profiles(run: &Path, summary: Option<&Summary>) -> Vec<Value> {
     let peak = summary.map(|s| s.gflops.peak).filter(|peak| *peak > 0.0);
-    let of = |(name, what): &(&str, &str)| {
+    let of = |Stage { name, title, .. }: &Stage| {
         let mut profile = json_file(&run.join(name).join(PROFILE));
         for op in profile["ops"].as_array_mut()? {
             if let Some((gflops, peak)) = op["gflops"].as_f64().filter(|rate| *rate > 0.0).zip(peak) {
@@ -122,10 +99,10 @@ fn profiles(run: &Path, summary: Option<&Summary>) -> Vec<Value> {
             }
         }
         profile["name"] = json!(name);
-        profile["what"] = json!(what);
+        profile["what"] = json!(title);
         Some(profile)
     };
-    STAGES.iter().filter_map(of).collect()
+    TABLE.iter().filter_map(of).collect()
 }
 
 /// The other run's name, and how far its loss is from this one's where both have pre-trained.
@@ -137,7 +114,8 @@ fn compared(run: &Path, other: &Path) -> Value {
     })
 }
 
-fn stage(run: &Path, summary: Option<&Summary>, predicted: &Value, name: &str, what: &str) -> Value {
+fn stage(run: &Path, summary: Option<&Summary>, predicted: &Value, of: &Stage) -> Value {
+    let (name, what) = (of.name, of.title);
     let used = summary.and_then(|s| s.stages.iter().find(|stage| stage.name == name));
     match used {
         Some(s) => json!({
@@ -150,15 +128,15 @@ fn stage(run: &Path, summary: Option<&Summary>, predicted: &Value, name: &str, w
 
 fn models(summary: Option<&Summary>) -> Vec<Value> {
     let Some(summary) = summary else { return Vec::new() };
-    let of = |(name, what): &(&str, &str)| {
+    let of = |Examined { name, title }: &Examined| {
         let model = summary.models.get(*name)?;
         let heldout = model.tasks.get("heldout")?;
         Some(json!({
-            "name": name, "what": what, "heldout": heldout, "pass_at_4": pass_at(model, 4), "pass_at_16": pass_at(model, 16), "bits_per_byte": model.bits_per_byte,
+            "name": name, "what": title, "heldout": heldout, "pass_at_4": pass_at(model, 4), "pass_at_16": pass_at(model, 16), "bits_per_byte": model.bits_per_byte,
             "language_match": model.language_match,
         }))
     };
-    MODELS.iter().filter_map(of).collect()
+    examined().filter_map(|(model, _)| of(model)).collect()
 }
 
 /// A row a family, a column a model.
@@ -171,18 +149,18 @@ fn families(summary: Option<&Summary>) -> Vec<Value> {
         score.map_or(Value::Null, |t| json!(t))
     };
     let row = |family: &&String| {
-        let cells: Vec<Value> = MODELS.iter().map(|(model, _)| cell(family, model)).collect();
+        let cells: Vec<Value> = examined().map(|(model, _)| cell(family, model.name)).collect();
         json!({"name": family, "cells": cells})
     };
     names.iter().map(row).collect()
 }
 
 fn dots(summary: &Summary) -> Vec<Dot> {
-    let of = |(name, _): &(&str, &str)| {
-        let t = summary.models.get(*name)?.tasks.get("heldout")?;
+    let of = |name: &str| {
+        let t = summary.models.get(name)?.tasks.get("heldout")?;
         Some(Dot { label: name.to_string(), mean: t.pass_at_1, low: t.ci_low, high: t.ci_high })
     };
-    MODELS.iter().filter_map(of).collect()
+    examined().filter_map(|(model, _)| of(model.name)).collect()
 }
 
 fn pass_at(model: &reseek_store::summary::Model, k: u64) -> Option<&reseek_store::summary::PassAtK> {
@@ -192,11 +170,11 @@ fn pass_at(model: &reseek_store::summary::Model, k: u64) -> Option<&reseek_store
 /// pass@k against k, a line a model: where a line is high at its start and no higher at its end, training made likely what could be done
 /// before.
 fn passes(summary: &Summary) -> String {
-    let of = |(name, _): &(&str, &str)| {
-        let points = summary.models.get(*name)?.pass_at_k.iter().map(|at| (at.k as f64, at.mean)).collect();
+    let of = |name: &str| {
+        let points = summary.models.get(name)?.pass_at_k.iter().map(|at| (at.k as f64, at.mean)).collect();
         Some(Series { name: name.to_string(), points })
     };
-    let series: Vec<Series> = MODELS.iter().filter_map(of).collect();
+    let series: Vec<Series> = examined().filter_map(|(model, _)| of(model.name)).collect();
     chances("Pass@k", "chance that one of k samples is right, against k", &series)
 }
 

@@ -23,6 +23,7 @@ mod resolve;
 mod rope;
 pub mod schedule;
 mod sentence;
+pub mod stages;
 mod tensors;
 
 pub use cluster::{ClusterSpec, GPUS, GpuKind, GpuSpec};

@@ -121,7 +121,7 @@ pub enum StoreError {
 
     /// A number in summary.json that cannot be.
     #[error("{}: {field} is {value}, and it must be {expected}. {}", path.display(), sentence(mend))]
-    Summary { path: PathBuf, field: String, value: String, expected: &'static str, mend: &'static str },
+    Summary { path: PathBuf, field: String, value: String, expected: String, mend: &'static str },
 }
 
 impl StoreError {

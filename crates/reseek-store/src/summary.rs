@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use reseek_spec::stages::{TABLE, examined};
 use serde::{Deserialize, Serialize};
 
 use crate::StoreError;
@@ -17,8 +18,6 @@ use crate::machine::Machine;
 pub const SUMMARY: &str = "summary.json";
 /// File name of what was predicted of the stages' seconds before the run began.
 pub const PREDICTION: &str = "prediction.json";
-/// The models that a run makes, in the order in which they come to be.
-pub const MODELS: [&str; 5] = ["base", "zero", "r1", "student", "student_rl"];
 /// The task that covers all families; every evaluated model has it.
 pub const HELDOUT: &str = "heldout";
 
@@ -44,7 +43,7 @@ pub struct Summary {
     /// versions have none: what they held out is the development split of today.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub split: Option<String>,
-    /// By name, each of [`MODELS`].
+    /// By the name that evaluation has for each, as [`reseek_spec::stages::examined`] lists them.
     pub models: BTreeMap<String, Model>,
     /// Differences between two models, by a name such as `zero-base`.
     pub comparisons: BTreeMap<String, Comparison>,
@@ -187,7 +186,9 @@ impl Summary {
     /// comparing the two students means something only beside both. Nothing where one of them never ran.
     pub fn student_flops(&self) -> Option<(f64, f64)> {
         let of = |name: &str| self.stages.iter().find(|stage| stage.name == name).map(|stage| stage.flops);
-        Some((of("r1_rejection")? + of("student")?, of("student_rl")?))
+        let counting = TABLE.iter().find(|stage| !stage.costs.is_empty())?;
+        let distilled = counting.costs.iter().map(|name| of(name)).sum::<Option<f64>>()?;
+        Some((distilled, of(counting.name)?))
     }
 
     /// Writes summary.json to `path`.
@@ -223,9 +224,9 @@ impl Summary {
             check.amount(&format!("stages[{i}].flops"), stage.flops)?;
         }
         for (name, model) in &self.models {
-            if !MODELS.contains(&name.as_str()) {
-                let expected = "one of base, zero, r1, student, student_rl";
-                return Err(check.error("models", name, expected));
+            if !examined().any(|(known, _)| known.name == name) {
+                let known: Vec<&str> = examined().map(|(known, _)| known.name).collect();
+                return Err(check.error("models", name, format!("one of {}", known.join(", "))));
             }
             check.model(&format!("models.{name}"), model)?;
         }
@@ -324,12 +325,12 @@ impl Check<'_> {
         Ok(())
     }
 
-    fn error(&self, field: &str, value: impl ToString, expected: &'static str) -> StoreError {
+    fn error(&self, field: &str, value: impl ToString, expected: impl Into<String>) -> StoreError {
         StoreError::Summary {
             path: self.path.to_path_buf(),
             field: field.to_owned(),
             value: value.to_string(),
-            expected,
+            expected: expected.into(),
             mend: self.mend,
         }
     }

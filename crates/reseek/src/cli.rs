@@ -2,12 +2,14 @@
 
 use std::path::PathBuf;
 
+use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand};
-use reseek_spec::Scale;
+use reseek_spec::{Scale, stages};
 use reseek_tensor::compute::Compute;
 
 use crate::cli_full_scale::{ClaimsCommand, CostArgs, SimCommand};
 use crate::cli_runs::RunsCommand;
+use crate::cli_stages::StageCommand;
 
 /// From raw text to a reasoning model, the way DeepSeek made V3 and R1.
 #[derive(Parser)]
@@ -24,27 +26,8 @@ pub enum Command {
         after_help = "Example: reseek replicate --seed 2 --out runs/second\n\nThe same command again continues a run that was stopped, and skips what is done."
     )]
     Replicate(RunArgs),
-    /// Stage 1: train the tokenizer, byte-level BPE, on the corpus
-    #[command(after_help = "Example: reseek tokenizer --out runs/words --set tokenizer.vocab_size=4096")]
-    Tokenizer(RunArgs),
-    /// Stage 2: pre-train V3's base model
-    #[command(after_help = "Example: reseek pretrain --out runs/nano")]
-    Pretrain(RunArgs),
-    /// Stage 3: extend the context, the tokens that the base reads at once, with YaRN
-    #[command(after_help = "Example: reseek extend --out runs/nano")]
-    Extend(RunArgs),
-    /// Stage 4: R1-Zero, reinforcement learning (GRPO) straight on the base, with rewards by rule alone
-    #[command(after_help = "Example: reseek zero --out runs/nano --set zero.steps=200 --redo")]
-    Zero(RunArgs),
-    /// Stage 5: R1, in the report's four stages: cold start, RL, rejection sampling with fine-tuning, RL over all scenarios
-    #[command(after_help = "Example: reseek r1 --out runs/nano")]
-    R1(RunArgs),
-    /// Stage 6: a small dense model taught by R1's answers, and the same model by RL alone
-    #[command(after_help = "Example: reseek distil --out runs/nano")]
-    Distil(RunArgs),
-    /// Stage 7: ask every model of the run held-out problems, several times each
-    #[command(after_help = "Example: reseek eval --out runs/nano --set eval.k=8 --redo")]
-    Eval(RunArgs),
+    #[command(flatten)]
+    Stage(StageCommand),
     /// Stage 8: the report page, report/index.html, and summary.json
     #[command(
         args_conflicts_with_subcommands = true,
@@ -161,7 +144,7 @@ pub struct ConfigArgs {
 #[derive(Args)]
 pub struct ShowArgs {
     /// Only this part, as a recipe file of its own
-    #[arg(value_parser = ["tasks", "tokenizer", "pretrain", "extend", "zero", "r1", "distil", "eval"])]
+    #[arg(value_parser = PossibleValuesParser::new(sections()))]
     pub section: Option<String>,
     /// How many problems each family can ask, beside how many the run draws
     #[arg(long, conflicts_with = "section")]
@@ -279,6 +262,11 @@ pub struct BenchArgs {
     /// Answer in JSON, a line for each
     #[arg(long)]
     pub json: bool,
+}
+
+/// The parts of a recipe: the problems, and what each command sets of its stages.
+pub fn sections() -> Vec<&'static str> {
+    [vec!["tasks"], stages::commands()].concat()
 }
 
 fn parse_scale(text: &str) -> Result<Scale, String> {

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use crate::error::Outcome;
 use crate::inside::refuse_run;
-use crate::style::Style;
+use crate::style::{Style, template};
 
 /// A model and what turns text into its tokens.
 pub struct Loaded {
@@ -90,7 +90,7 @@ pub fn load_to_train(path: &Path) -> Outcome<(Weights, Option<Tokenizer>)> {
 
 /// Writes a model folder that transformers loads, with the template of `style` where that has one.
 pub fn save(path: &Path, weights: &Weights, tokenizer: &Tokenizer, style: Style, meta: Value) -> Outcome<()> {
-    let template = style.template().map(ChatTemplate::source);
+    let template = template(style).map(ChatTemplate::source);
     let spec = &weights.spec;
     let generation = json!({
         "bos_token_id": spec.bos_token_id, "eos_token_id": spec.eos_token_id, "pad_token_id": 2,

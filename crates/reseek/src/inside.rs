@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
+use reseek_spec::stages::TABLE;
 use reseek_store::RunDir;
 
-use crate::chain::stages::TABLE;
 use crate::error::{Outcome, fail};
 
 /// Refuses a run's own folder and names the models in it, the best known first.

@@ -4,6 +4,7 @@ mod chain;
 mod cli;
 mod cli_full_scale;
 mod cli_runs;
+mod cli_stages;
 mod commands;
 mod error;
 mod folder;

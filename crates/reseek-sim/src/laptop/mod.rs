@@ -5,6 +5,7 @@ mod space;
 
 pub use cost::product_flops;
 
+use reseek_spec::stages::{self, examined};
 use reseek_spec::{ModelSpec, RecipeSpec, RlRecipe, SftRecipe};
 use serde::{Deserialize, Serialize};
 
@@ -229,7 +230,7 @@ impl<'a> Part<'a> {
     }
 }
 
-/// Three models of the teacher's shape and two of the pupil's, on the same problems and text. Answers are as long as training made them.
+/// Every examined model, the students of the pupil's shape, on the same problems and text. Answers are as long as training made them.
 fn eval(teacher: &Part, pupil: &Part) -> PredictedStage {
     let (recipe, e) = (teacher.recipe, &teacher.recipe.eval);
     let (questions, samples, longest) = (e.problems as f64, e.k as f64, e.max_new_tokens as f64);
@@ -237,9 +238,15 @@ fn eval(teacher: &Part, pupil: &Part) -> PredictedStage {
     let length = recipe.pretrain.seq_len as f64;
     let answer = |style: Style, rl: &RlRecipe| (style.share * rl.max_new_tokens as f64).min(longest);
     let (zero, chat) = (answer(ZERO, &recipe.zero), answer(CHAT, &recipe.r1.rl));
-    // Base, R1-Zero and the student by RL are asked in R1-Zero's template, R1 and the distilled student in the chat's.
-    let asked =
-        [(teacher, ZERO, zero), (teacher, ZERO, zero), (teacher, CHAT, chat), (pupil, CHAT, chat), (pupil, ZERO, zero)];
+    let asked: Vec<(&Part, Style, f64)> = examined()
+        .map(|(_, stage)| {
+            let part = if stage.command == "distil" { pupil } else { teacher };
+            match stage.model.as_ref().map(|model| model.style) {
+                Some(stages::Style::Chat) => (part, CHAT, chat),
+                _ => (part, ZERO, zero),
+            }
+        })
+        .collect();
     let seconds = asked.iter().map(|(part, style, answer)| {
         part.ask_s(questions, samples, style.prompt, *answer) + text * part.cost.read_s(length / 2.0)
     });

@@ -1,6 +1,7 @@
 //! The chain on a CPU: held against a run that was recorded, and the ladder's promises.
 
 use reseek_sim::laptop::{CpuRates, Point, PredictedStage, predict};
+use reseek_spec::stages::TABLE;
 use reseek_spec::{Layer, ModelSpec, RecipeSpec, Scale, resolve};
 use serde::Deserialize;
 
@@ -47,6 +48,15 @@ fn seconds(stages: &[PredictedStage]) -> f64 {
 
 fn preset(scale: Scale) -> RecipeSpec {
     resolve(scale, &[], &[]).unwrap().recipe
+}
+
+/// A stage that nobody predicts would begin unasked however long it takes.
+#[test]
+fn what_is_predicted_is_every_stage_but_the_tokenizer() {
+    let predicted: Vec<String> =
+        of(&preset(Scale::Nano), &recorded().rates).into_iter().map(|stage| stage.name).collect();
+    let all: Vec<&str> = TABLE.iter().map(|stage| stage.name).filter(|name| *name != "tokenizer").collect();
+    assert_eq!(predicted, all);
 }
 
 #[test]

@@ -3,11 +3,12 @@
 use std::path::Path;
 
 use reseek_spec::RecipeSpec;
+use reseek_spec::stages::{Keys, Stage, TABLE, find};
 use reseek_store::{RunDir, StoreError, chain_hash};
 
-use super::Data;
-use super::stages::{Keys, Stage, TABLE, keys_of};
+use super::stages::keys_of;
 use super::survey::{Difference, Found, State, Survey};
+use super::{Data, REPORT};
 use crate::error::{Outcome, fail};
 
 /// What a command is asked to do with a run.
@@ -27,7 +28,7 @@ impl Request<'_> {
     }
 
     fn is_report_alone(&self) -> bool {
-        self.names == ["report"]
+        self.names == [REPORT]
     }
 }
 
@@ -67,7 +68,7 @@ pub fn admit(out: &Path, recipe: &RecipeSpec, seed: u64, data: &Data, request: &
     }
     let mut to_do: Vec<&str> = Vec::new();
     for stage in TABLE.iter().filter(|stage| request.makes(stage)) {
-        let reads_new = stage.after.iter().chain(stage.costs).any(|input| to_do.contains(input));
+        let reads_new = stage.inputs().any(|input| to_do.contains(&input));
         if reads_new || survey.get(stage.name).state != State::Current {
             to_do.push(stage.name);
         }
@@ -149,8 +150,7 @@ fn command(request: &Request) -> String {
 
 fn inputs_stand(out: &Path, survey: &Survey, stage: &Stage, request: &Request) -> Outcome<()> {
     let name = stage.name;
-    let from_outside = |input: &&&str| !request.makes(survey.get(input).stage);
-    for input in stage.after.iter().chain(stage.costs).filter(from_outside) {
+    for input in stage.inputs().filter(|input| !request.makes(survey.get(input).stage)) {
         let found = survey.get(input);
         if found.is_absent() {
             let command = found.stage.command;
@@ -171,11 +171,7 @@ fn inputs_stand(out: &Path, survey: &Survey, stage: &Stage, request: &Request) -
 fn stale_inputs(out: &Path, survey: &Survey, stage: &Stage, request: &Request) -> String {
     let mut needed = vec![stage.name];
     for earlier in TABLE.iter().rev().filter(|earlier| earlier.name != stage.name) {
-        let is_read = |by: &&str| {
-            let by = super::stages::find(by);
-            by.after.contains(&earlier.name) || by.costs.contains(&earlier.name)
-        };
-        if needed.iter().any(is_read) {
+        if needed.iter().any(|by| find(by).inputs().any(|input| input == earlier.name)) {
             needed.push(earlier.name);
         }
     }

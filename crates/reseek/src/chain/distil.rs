@@ -10,15 +10,8 @@ use super::{Chain, summary::flops_of};
 use crate::error::Outcome;
 use crate::folder::with_vocabulary;
 
-/// The student's base, then both ways.
-pub fn distil(chain: &mut Chain) -> Outcome<()> {
-    student_base(chain)?;
-    by_samples(chain)?;
-    by_rl(chain)
-}
-
 /// The student's own base training, on V3's mixture and schedule.
-fn student_base(chain: &mut Chain) -> Outcome<()> {
+pub fn student_base(chain: &mut Chain) -> Outcome<()> {
     let Some(work) = chain.begin("student_base")? else { return Ok(()) };
     let tokens = chain.recipe.distil.pretrain_tokens;
     // Needles are for a context that is to be extended, and the student's is not.
@@ -31,7 +24,8 @@ fn student_base(chain: &mut Chain) -> Outcome<()> {
     chain.finish_model(work, &weights, usage)
 }
 
-fn by_samples(chain: &mut Chain) -> Outcome<()> {
+/// Fine-tuning of the student's base on R1's samples.
+pub fn by_samples(chain: &mut Chain) -> Outcome<()> {
     let Some(work) = chain.begin("student")? else { return Ok(()) };
     let recipe = chain.recipe.distil.sft.clone();
     let weights = chain.load_weights("student_base")?;
@@ -41,7 +35,7 @@ fn by_samples(chain: &mut Chain) -> Outcome<()> {
 }
 
 /// RL alone, from the same base, with the operations that distillation took: the teacher's sampling and the student's fine-tuning.
-fn by_rl(chain: &mut Chain) -> Outcome<()> {
+pub fn by_rl(chain: &mut Chain) -> Outcome<()> {
     let Some(work) = chain.begin("student_rl")? else { return Ok(()) };
     let recipe = chain.recipe.distil.rl.clone();
     let budget = flops_of(chain, "student")? + flops_of(chain, "r1_rejection")?;

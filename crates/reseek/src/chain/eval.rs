@@ -8,6 +8,7 @@ use reseek_engine::Sampling;
 use reseek_eval::{
     EvalSettings, PassAtK, ProblemResult, bits_per_byte, evaluate, language_share_of, majority_gains, pass_at_k, score,
 };
+use reseek_spec::stages::examined;
 use reseek_spec::{EvalRecipe, EvalSplit};
 use reseek_store::{DirWriter, chain_hash};
 use reseek_tasks::{Outcome as Verdict, Problem, Split};
@@ -20,10 +21,6 @@ use super::{Chain, room};
 use crate::error::{Outcome, fail};
 use crate::folder::load;
 use crate::style::{prompt, style_of};
-
-/// Name in the summary, and folder.
-pub const MODELS: [(&str, &str); 5] =
-    [("base", "extend"), ("zero", "zero"), ("r1", "r1"), ("student", "student"), ("student_rl", "student_rl")];
 
 /// What evaluation found of a model: its scores, and per problem what comparisons need.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -67,11 +64,12 @@ pub fn eval(chain: &mut Chain) -> Outcome<()> {
     let mut usage = Usage::default();
     let mut folder = DirWriter::create(work.dir.path())?;
     let mut samples = String::new();
-    for (name, path) in MODELS {
+    for (model, stage) in examined() {
+        let name = model.name;
         if chain.ui.stopped() {
             return Err(crate::error::Failure::Interrupted("stopped in eval".to_string()));
         }
-        let (card, results, flops) = examine(chain, name, path, &problems, &text)?;
+        let (card, results, flops) = examine(chain, name, stage.name, &problems, &text)?;
         usage.flops += flops;
         let tokens: usize = results.iter().flat_map(|r| &r.answers).map(|a| a.tokens).sum();
         usage.tokens += tokens as u64;
@@ -130,16 +128,16 @@ fn later(at: &[PassAtK]) -> String {
 /// Problems whose samples are kept to be read.
 const SHOWN: usize = 24;
 
-/// The card of a model, its answers, and the operations that they and the held-out text took.
+/// The card of the model that `stage` left and evaluation calls `name`, its answers, and the operations that they and the held-out text took.
 fn examine(
     chain: &Chain,
     name: &str,
-    path: &str,
+    stage: &str,
     problems: &[Problem],
     text: &Heldout,
 ) -> Outcome<(Card, Vec<ProblemResult>, f64)> {
     let recipe = &chain.recipe.eval;
-    let loaded = load(&chain.path(path), Some(chain.compute()))?;
+    let loaded = load(&chain.path(stage), Some(chain.compute()))?;
     let tokenizer = &loaded.tokenizer;
     let sampling = Sampling {
         temperature: recipe.temperature as f32,
@@ -149,7 +147,7 @@ fn examine(
         max_new_tokens: recipe.max_new_tokens,
     };
     let prompts =
-        problems.iter().map(|p| prompt(tokenizer, style_of(path), &p.question)).collect::<Outcome<Vec<_>>>()?;
+        problems.iter().map(|p| prompt(tokenizer, style_of(stage), &p.question)).collect::<Outcome<Vec<_>>>()?;
     let of: BTreeMap<&str, &Vec<u32>> =
         problems.iter().zip(&prompts).map(|(p, ids)| (p.question.as_str(), ids)).collect();
     let settings = EvalSettings { sampling, k: recipe.k, seed: chain.seed };

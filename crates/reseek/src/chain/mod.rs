@@ -31,6 +31,7 @@ use std::sync::Arc;
 
 use reseek_data::{Corpus, Problems, TokenizedCorpus};
 use reseek_model::Weights;
+use reseek_spec::stages::{Keys, Stage, TABLE, find};
 use reseek_spec::{ComputeDtype, ModelSpec, MomentsDtype, RecipeSpec, Resolved, Scale, TasksRecipe};
 use reseek_store::{Manifest, REDO, RunDir, StageDir, StageFacts};
 use reseek_tasks::{Family, TaskMix};
@@ -45,11 +46,10 @@ use crate::folder;
 use crate::style::style_of;
 use crate::ui::{Ui, duration};
 
-use stages::{Keys, Stage};
 use survey::Survey;
 
-/// The stages of a run, in order; each is a command.
-pub const STAGES: [&str; 8] = ["tokenizer", "pretrain", "extend", "zero", "r1", "distil", "eval", "report"];
+/// The command that draws the page of a run. It makes no stage: nothing is made from it.
+pub const REPORT: &str = "report";
 
 /// The recipe of a run with every key decided, in its folder.
 pub const CONFIG: &str = "config.toml";
@@ -141,19 +141,15 @@ impl Chain {
         Survey::of(self.run.path(), &self.keys, &self.data_hash)
     }
 
-    /// Runs one stage, or finds it done.
-    pub fn stage(&mut self, name: &str) -> Outcome<()> {
-        match name {
-            "tokenizer" => base::tokenizer(self),
-            "pretrain" => base::pretrain(self),
-            "extend" => base::extend(self),
-            "zero" => rl::zero(self),
-            "r1" => r1::r1(self),
-            "distil" => distil::distil(self),
-            "eval" => eval::eval(self),
-            "report" => summary::report(self),
-            other => fail(format!("no stage is called {other}. There are {}.", STAGES.join(", "))),
+    /// Makes what the command called `name` makes, or finds it done.
+    pub fn command(&mut self, name: &str) -> Outcome<()> {
+        if name == REPORT {
+            return summary::report(self);
         }
+        for stage in TABLE.iter().filter(|stage| stage.command == name) {
+            stages::doing(stage.name)(self)?;
+        }
+        Ok(())
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -190,8 +186,9 @@ impl Chain {
 
     /// A stage made from its keys of the recipe and the outputs of those before it; nothing if it is already done.
     fn begin(&mut self, name: &str) -> Outcome<Option<Work>> {
-        let stage = stages::find(name);
-        let inputs = stage.inputs(&self.keys, &self.data_hash, &self.outputs_of(stage)?, &self.costs_of(stage)?);
+        let stage = find(name);
+        let (outputs, flops) = (self.outputs_of(stage)?, self.costs_of(stage)?);
+        let inputs = stages::record(stage, &self.keys, &self.data_hash, &outputs, &flops);
         let home = self.run.stage(name)?;
         if home.is_done(inputs.clone())? {
             // What a kill left after the new one had taken the old one's place.
@@ -226,7 +223,7 @@ impl Chain {
                 "{} needs {input}, and {} was never finished. Run `reseek {} --out {}` first.",
                 stage.name,
                 self.path(input).display(),
-                stages::find(input).command,
+                find(input).command,
                 self.run.path().display()
             )),
             Err(error) => fail(format!("{} needs {input}: {error}", stage.name)),

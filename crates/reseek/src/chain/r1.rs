@@ -32,17 +32,8 @@ pub struct Lesson {
     pub answer: String,
 }
 
-/// All stages of R1.
-pub fn r1(chain: &mut Chain) -> Outcome<()> {
-    cold_start(chain)?;
-    reasoning_rl(chain)?;
-    rejection(chain)?;
-    sft(chain)?;
-    all_scenarios(chain)
-}
-
 /// Few long, readable chains on the base model.
-fn cold_start(chain: &mut Chain) -> Outcome<()> {
+pub fn cold_start(chain: &mut Chain) -> Outcome<()> {
     let Some(work) = chain.begin("r1_cold_start")? else { return Ok(()) };
     let r = chain.recipe.r1.clone();
     let lessons = cold_start_lessons(&chain.problems, chain.seed, r.cold_start_samples);
@@ -73,7 +64,7 @@ fn completion(problem: &Problem) -> Option<String> {
 }
 
 /// RL with the language-consistency reward.
-fn reasoning_rl(chain: &mut Chain) -> Outcome<()> {
+pub fn reasoning_rl(chain: &mut Chain) -> Outcome<()> {
     let Some(work) = chain.begin("r1_rl")? else { return Ok(()) };
     let recipe = chain.recipe.r1.rl.clone();
     let weights = chain.load_weights("r1_cold_start")?;
@@ -82,7 +73,7 @@ fn reasoning_rl(chain: &mut Chain) -> Outcome<()> {
 }
 
 /// Samples of the RL model that are correct, well formed and in the question's language, and general data beside them.
-fn rejection(chain: &mut Chain) -> Outcome<()> {
+pub fn rejection(chain: &mut Chain) -> Outcome<()> {
     let Some(work) = chain.begin("r1_rejection")? else { return Ok(()) };
     let r = chain.recipe.r1.clone();
     let start = Instant::now();
@@ -163,7 +154,7 @@ pub fn lessons(chain: &Chain) -> Outcome<Vec<Lesson>> {
 }
 
 /// Fine-tuning of the base, from the start, on what rejection sampling left.
-fn sft(chain: &mut Chain) -> Outcome<()> {
+pub fn sft(chain: &mut Chain) -> Outcome<()> {
     let Some(work) = chain.begin("r1_sft")? else { return Ok(()) };
     let recipe = chain.recipe.r1.sft.clone();
     let weights = chain.load_weights("extend")?;
@@ -173,7 +164,7 @@ fn sft(chain: &mut Chain) -> Outcome<()> {
 }
 
 /// RL with rules for reasoning and a learned reward model for the rest.
-fn all_scenarios(chain: &mut Chain) -> Outcome<()> {
+pub fn all_scenarios(chain: &mut Chain) -> Outcome<()> {
     let Some(work) = chain.begin("r1")? else { return Ok(()) };
     let r = chain.recipe.r1.clone();
     let weights = chain.load_weights("r1_sft")?;

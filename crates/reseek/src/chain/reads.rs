@@ -2,9 +2,9 @@
 //! is 0 while the stage runs, so that no setting can change a result and leave its record alone.
 
 use reseek_spec::RecipeSpec;
+use reseek_spec::stages::Stage;
 use serde_json::Value;
 
-use super::stages::Stage;
 use crate::error::Outcome;
 
 /// The recipe with nothing but what `stage` reads.
@@ -34,9 +34,10 @@ fn blank(value: &mut Value, path: &str, stage: &Stage) {
 mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 
+    use reseek_spec::stages::{TABLE, find};
     use reseek_spec::{Scale, resolve};
 
-    use super::super::stages::{TABLE, find, keys_of};
+    use super::super::stages::keys_of;
     use super::*;
 
     fn recipe() -> RecipeSpec {

@@ -1,117 +1,40 @@
-//! Every stage with what it is made from: the keys of the recipe that decide its bytes, and the stages whose outputs it reads. One
-//! table for doing, skipping and refusing, so that the three cannot disagree.
-
-use std::collections::BTreeMap;
+//! What does each stage of the table (`reseek_spec::stages`), and what its record says that it was made from. One table for doing, skipping
+//! and refusing, so that the three cannot disagree.
 
 use reseek_spec::RecipeSpec;
+use reseek_spec::stages::{Keys, Stage};
 use serde_json::{Value, json};
 
+use super::{Chain, base, distil, eval, r1, rl};
 use crate::error::Outcome;
 
-/// A stage of the chain, sub-stages counted one by one.
-pub struct Stage {
-    pub name: &'static str,
-    /// The command that makes it.
-    pub command: &'static str,
-    /// Keys of the recipe: whole names, sections, or beginnings that end in `*`; `!` takes one out again.
-    pub reads: &'static [&'static str],
-    /// Stages whose outputs it reads.
-    pub after: &'static [&'static str],
-    /// Stages whose operations it counts.
-    pub costs: &'static [&'static str],
-}
+/// Makes a stage, or finds it done.
+pub type Doing = fn(&mut Chain) -> Outcome<()>;
 
-/// In the order in which they run. Whatever trains reads `compute`, `moments` and the number of lanes.
-pub const TABLE: [Stage; 13] = [
-    stage(
-        "tokenizer",
-        "tokenizer",
-        &[
-            "tokenizer",
-            "tasks",
-            "pretrain.seq_len",
-            "pretrain.problem_share",
-            "pretrain.conversation_share",
-            "pretrain.mixed_language_share",
-            "pretrain.direct_share",
-        ],
-        &[],
-    ),
-    stage("pretrain", "pretrain", &["scale", "compute", "moments", "tasks", "pretrain"], &["tokenizer"]),
-    // Batches, losses and optimizer of the extension are those of pre-training.
-    stage("extend", "extend", &["compute", "moments", "tasks", "pretrain", "extend"], &["pretrain", "tokenizer"]),
-    stage("zero", "zero", &["compute", "moments", "pretrain.lanes", "tasks", "zero"], &["extend", "tokenizer"]),
-    stage(
-        "r1_cold_start",
-        "r1",
-        &["compute", "moments", "pretrain.lanes", "tasks", "r1.cold_start_*", "r1.sft"],
-        &["extend", "tokenizer"],
-    ),
-    stage("r1_rl", "r1", &["compute", "moments", "pretrain.lanes", "tasks", "r1.rl"], &["r1_cold_start", "tokenizer"]),
-    stage(
-        "r1_rejection",
-        "r1",
-        &["compute", "tasks", "r1.rejection_*", "r1.general_samples", "r1.rl.max_new_tokens"],
-        &["r1_rl", "tokenizer"],
-    ),
-    stage(
-        "r1_sft",
-        "r1",
-        &["compute", "moments", "pretrain.lanes", "r1.sft"],
-        &["extend", "r1_rejection", "tokenizer"],
-    ),
-    stage(
-        "r1",
-        "r1",
-        &["compute", "moments", "pretrain.lanes", "tasks", "r1.rl_all", "r1.reward_model_*"],
-        &["r1_sft", "tokenizer"],
-    ),
-    stage(
-        "student_base",
-        "distil",
-        &["scale", "compute", "moments", "tasks", "pretrain", "!pretrain.tokens", "distil.pretrain_tokens"],
-        &["tokenizer"],
-    ),
-    stage(
-        "student",
-        "distil",
-        &["compute", "moments", "pretrain.lanes", "distil.sft"],
-        &["student_base", "r1_rejection", "tokenizer"],
-    ),
-    Stage {
-        name: "student_rl",
-        command: "distil",
-        reads: &["compute", "moments", "pretrain.lanes", "tasks", "distil.rl"],
-        after: &["student_base", "tokenizer"],
-        costs: &["student", "r1_rejection"],
-    },
-    stage(
-        "eval",
-        "eval",
-        &["compute", "tasks", "eval", "pretrain.seq_len"],
-        &["extend", "zero", "r1", "student", "student_rl", "tokenizer"],
-    ),
+/// What does each stage.
+const DOING: [(&str, Doing); 13] = [
+    ("tokenizer", base::tokenizer),
+    ("pretrain", base::pretrain),
+    ("extend", base::extend),
+    ("zero", rl::zero),
+    ("r1_cold_start", r1::cold_start),
+    ("r1_rl", r1::reasoning_rl),
+    ("r1_rejection", r1::rejection),
+    ("r1_sft", r1::sft),
+    ("r1", r1::all_scenarios),
+    ("student_base", distil::student_base),
+    ("student", distil::by_samples),
+    ("student_rl", distil::by_rl),
+    ("eval", eval::eval),
 ];
 
-const fn stage(
-    name: &'static str,
-    command: &'static str,
-    reads: &'static [&'static str],
-    after: &'static [&'static str],
-) -> Stage {
-    Stage { name, command, reads, after, costs: &[] }
-}
-
-/// The stage called `name`.
+/// What does the stage called `name`.
 ///
 /// # Panics
-/// If there is none: names come from the code.
-pub fn find(name: &str) -> &'static Stage {
-    TABLE.iter().find(|stage| stage.name == name).unwrap_or_else(|| panic!("no stage is called {name}"))
+/// If there is none: names come from the table.
+pub fn doing(name: &str) -> Doing {
+    DOING.iter().find(|(known, _)| *known == name).unwrap_or_else(|| panic!("nothing does {name}")).1
 }
-
-/// Keys with their values as TOML writes them, such as `zero.steps` and `40`.
-pub type Keys = BTreeMap<String, String>;
 
 /// Every key of a recipe.
 pub fn keys_of(recipe: &RecipeSpec) -> Outcome<Keys> {
@@ -136,34 +59,24 @@ pub fn flat(table: &toml::Table) -> Keys {
     keys
 }
 
-impl Stage {
-    /// Whether `key` decides what comes out, as the table says.
-    pub fn is_made_from(&self, key: &str) -> bool {
-        let names = |pattern: &str| match pattern.strip_suffix('*') {
-            Some(beginning) => key.starts_with(beginning),
-            None => key == pattern || key.strip_prefix(pattern).is_some_and(|rest| rest.starts_with('.')),
-        };
-        let is_out = self.reads.iter().filter_map(|pattern| pattern.strip_prefix('!')).any(names);
-        !is_out && self.reads.iter().any(|pattern| names(pattern))
-    }
-
-    /// The keys of `all` that the stage reads.
-    pub fn keys(&self, all: &Keys) -> Keys {
-        all.iter().filter(|(key, _)| self.is_made_from(key)).map(|(key, value)| (key.clone(), value.clone())).collect()
-    }
-
-    /// What a stage's record says that it was made from. `outputs` are hashes by stage, `flops` operations by stage.
-    pub fn inputs(&self, all: &Keys, data: &str, outputs: &Keys, flops: &Keys) -> Value {
-        json!({"recipe": self.keys(all), "data": data, "outputs": outputs, "flops": flops})
-    }
+/// What the record of `stage` says that it was made from. `outputs` are hashes by stage, `flops` operations by stage.
+pub fn record(stage: &Stage, all: &Keys, data: &str, outputs: &Keys, flops: &Keys) -> Value {
+    json!({"recipe": stage.keys(all), "data": data, "outputs": outputs, "flops": flops})
 }
 
 #[cfg(test)]
 mod tests {
+    use reseek_spec::stages::TABLE;
+
     use super::*;
 
     fn all() -> Keys {
         keys_of(&reseek_spec::resolve(reseek_spec::Scale::Nano, &[], &[]).unwrap().recipe).unwrap()
+    }
+
+    #[test]
+    fn every_stage_of_the_table_is_done_by_something() {
+        assert_eq!(DOING.map(|(name, _)| name).to_vec(), TABLE.iter().map(|stage| stage.name).collect::<Vec<_>>());
     }
 
     /// A key that no stage reads could change without anything being made anew.
@@ -175,15 +88,12 @@ mod tests {
     }
 
     #[test]
-    fn every_pattern_names_a_key_and_every_input_comes_before() {
+    fn every_pattern_names_a_key() {
         let all = all();
-        for (i, stage) in TABLE.iter().enumerate() {
+        for stage in &TABLE {
             for pattern in stage.reads {
                 let beginning = pattern.trim_start_matches('!').trim_end_matches('*');
                 assert!(all.keys().any(|key| key.starts_with(beginning)), "{} reads {pattern}, no key", stage.name);
-            }
-            for input in stage.after.iter().chain(stage.costs) {
-                assert!(TABLE[..i].iter().any(|earlier| earlier.name == *input), "{} reads {input}", stage.name);
             }
         }
     }

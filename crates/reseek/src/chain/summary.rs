@@ -5,15 +5,15 @@ use std::fmt::Write;
 use std::path::Path;
 
 use reseek_eval::{Interval, mean_of, paired_difference};
+use reseek_spec::stages::{TABLE, examined};
 use reseek_store::manifest::MANIFEST;
 use reseek_store::summary::{Comparison, Extension, Gflops, Model, PassAtK, Stage, Summary, TaskScore};
 use reseek_store::{Manifest, verify_dir};
 use reseek_train::{Observer, Usage};
 use serde_json::Value;
 
-use super::eval::{Card, MODELS};
+use super::eval::Card;
 use super::extension::in_words;
-use super::stages::TABLE;
 use super::{Chain, EXTENSION, USAGE, kept};
 use crate::error::{Outcome, fail};
 use crate::ui::duration;
@@ -72,7 +72,8 @@ fn summarise(chain: &Chain) -> Outcome<Summary> {
         split = meta["split"].as_str().map(str::to_string);
     }
     let mut cards = BTreeMap::new();
-    for (name, _) in MODELS {
+    for (model, _) in examined() {
+        let name = model.name;
         let path = chain.path("eval").join(format!("{name}.json"));
         let text = std::fs::read_to_string(&path)
             .or_else(|error| fail(format!("cannot read {}: {error}. Run `reseek eval` first.", path.display())))?;
@@ -218,7 +219,8 @@ pub fn table(summary: &Summary) -> String {
         "{:<12} {:>7} {:>15} {:>7} {:>7} {:>7} {:>8} {:>10} {:>9}",
         "model", "pass@1", "95 % interval", "pass@4", "pass@16", "cons@k", "tokens", "bits/byte", "language"
     );
-    for (name, _) in MODELS {
+    for (model, _) in examined() {
+        let name = model.name;
         let Some(m) = summary.models.get(name) else { continue };
         let Some(t) = m.tasks.get("heldout") else { continue };
         let interval = format!("{:.3}–{:.3}", t.ci_low, t.ci_high);

@@ -3,11 +3,12 @@
 
 use std::path::{Path, PathBuf};
 
+use reseek_spec::stages::{Keys, Stage, TABLE};
 use reseek_store::{Manifest, REDO, StageFacts};
 use serde_json::Value;
 
 use super::USAGE;
-use super::stages::{Keys, Stage, TABLE};
+use super::stages::record;
 use crate::error::Outcome;
 
 /// A key that a stage was made with and that the recipe has otherwise. A key that one of both lacks is `-` there.
@@ -120,12 +121,11 @@ impl Survey {
         let of = |names: &[&str], pick: fn(&Found) -> Option<String>| -> Option<Keys> {
             names.iter().map(|name| Some((name.to_string(), pick(self.get(name))?))).collect()
         };
-        let current = |name: &&&str| self.get(name).state == State::Current;
-        if !stage.after.iter().chain(stage.costs).all(|name| current(&name)) {
+        if !stage.inputs().all(|name| self.get(name).state == State::Current) {
             return None;
         }
         let (outputs, flops) = (of(stage.after, |f| f.outputs.clone())?, of(stage.costs, |f| f.flops.clone())?);
-        Some(stage.inputs(keys, data, &outputs, &flops))
+        Some(record(stage, keys, data, &outputs, &flops))
     }
 
     /// Why `stage`, finished from `inputs`, is not what the recipe asks for.
@@ -166,7 +166,7 @@ impl Survey {
                 State::Begun(differences) => differences.is_empty(),
                 state => *state == State::Current,
             };
-            let inputs_stand = !stage.after.iter().chain(stage.costs).any(|input| anew.contains(input));
+            let inputs_stand = !stage.inputs().any(|input| anew.contains(&input));
             if stands && inputs_stand { staying.push(stage.name) } else { anew.push(stage.name) }
         }
         (anew, staying)

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Mutex;
 
 use reseek_engine::{Finish, GenerateOptions, Request, Sampling, StreamName, generate};
+use reseek_spec::stages::{self, StageModel, Style};
 use reseek_spec::thousands;
 use reseek_store::manifest::{MANIFEST, Manifest};
 use reseek_text::{ChatTemplate, GenerationPrompt, Message, StreamDecoder};
@@ -14,7 +15,6 @@ use super::chat_lines::Lines;
 use crate::cli::ChatArgs;
 use crate::error::{Failure, Outcome, fail};
 use crate::folder::{Loaded, load};
-use crate::style::{MADE, Style};
 
 const HELP: &str = "\
 Write a question in one line and press Enter.
@@ -63,10 +63,15 @@ fn meta_of(model: &Path) -> Value {
     Manifest::read(&model.join(MANIFEST)).map_or(Value::Null, |manifest| manifest.meta)
 }
 
+/// The model of ours that a folder's writer says it is.
+fn made(meta: &Value) -> Option<&'static StageModel> {
+    stages::get(meta["stage"].as_str()?)?.model.as_ref()
+}
+
 fn no_template(model: &Path, meta: &Value) -> String {
-    let (path, stage) = (model.display(), &meta["stage"]);
-    let what = match MADE.into_iter().find(|(name, style, _)| stage == name && *style == Style::Text) {
-        Some((.., what)) => format!("is {what}: it completes text and has learnt no conversation"),
+    let path = model.display();
+    let what = match made(meta).filter(|model| model.style == Style::Text) {
+        Some(StageModel { what, .. }) => format!("is {what}: it completes text and has learnt no conversation"),
         None => "has no chat template, as base models have none: they complete text".to_string(),
     };
     format!("{path} {what}. Use `reseek generate {path} --prompt 'Once upon a time'`.")
@@ -86,12 +91,12 @@ fn banner(model: &Path, loaded: &Loaded, meta: &Value) -> String {
         thousands(spec.max_position_embeddings as u64)
     );
     let mut lines = Vec::new();
-    match MADE.into_iter().find(|(name, ..)| meta["stage"] == *name) {
-        Some((_, style, what)) => {
+    match made(meta) {
+        Some(StageModel { style, what, .. }) => {
             lines.push(format!("{}: {what}", model.display()));
             lines.push(format!("  {} scale, seed {}; {size}", text(&meta["scale"]), meta["seed"]));
             lines.extend(trained_on(meta));
-            if style == Style::Zero {
+            if *style == Style::Zero {
                 lines.push(
                     "  It has learnt single questions: /new before each keeps earlier ones out of its sight."
                         .to_string(),

@@ -26,10 +26,11 @@ mod sweep;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use reseek_spec::stages::commands;
 use reseek_spec::{Layer, RecipeSpec, Resolved, Scale, explain, resolve};
 use reseek_store::{REDO, RunDir, Summary};
 
-use crate::chain::{CONFIG, Chain, Data, Request, STAGES, admit, table, task_mix};
+use crate::chain::{CONFIG, Chain, Data, REPORT, Request, admit, table, task_mix};
 use crate::cli::{Cli, Command, ConfigArgs, ReportAbout, ReportArgs, RunArgs, ShowArgs};
 use crate::error::{Failure, Outcome, fail};
 use crate::ui::Ui;
@@ -39,14 +40,8 @@ use past::Past;
 /// Runs a command.
 pub fn dispatch(cli: Cli) -> Outcome<()> {
     match cli.command {
-        Command::Replicate(args) => stages(&args, &STAGES),
-        Command::Tokenizer(args) => stages(&args, &["tokenizer"]),
-        Command::Pretrain(args) => stages(&args, &["pretrain"]),
-        Command::Extend(args) => stages(&args, &["extend"]),
-        Command::Zero(args) => stages(&args, &["zero"]),
-        Command::R1(args) => stages(&args, &["r1"]),
-        Command::Distil(args) => stages(&args, &["distil"]),
-        Command::Eval(args) => stages(&args, &["eval"]),
+        Command::Replicate(args) => chain(&args, &[commands(), vec![REPORT]].concat(), None),
+        Command::Stage(command) => chain(&command.args, &[command.name], None),
         Command::Report(args) => match &args.about {
             None => report(&args),
             Some(ReportAbout::Sim { out, json, quiet }) => sim_page::sim_page(out, *json, *quiet),
@@ -68,13 +63,10 @@ fn report(args: &ReportArgs) -> Outcome<()> {
     if let Some(other) = &args.beside {
         RunDir::inspect(other)?;
     }
-    chain(&args.run, &["report"], args.beside.clone())
+    chain(&args.run, &[REPORT], args.beside.clone())
 }
 
-fn stages(args: &RunArgs, names: &[&str]) -> Outcome<()> {
-    chain(args, names, None)
-}
-
+/// Does what the commands called `names` do, one after the other on the same run.
 fn chain(args: &RunArgs, names: &[&str], beside: Option<PathBuf>) -> Outcome<()> {
     let scale_name = args.config.scale.unwrap_or(Scale::Nano).name();
     let out = args.out.clone().unwrap_or_else(|| PathBuf::from("runs").join(scale_name));
@@ -99,7 +91,7 @@ fn chain(args: &RunArgs, names: &[&str], beside: Option<PathBuf>) -> Outcome<()>
     }
     pending(&mut chain)?;
     for name in names {
-        let done = chain.stage(name);
+        let done = chain.command(name);
         if let (Err(Failure::Error(_)), Some(before), false) = (&done, &before, chain.has_finished) {
             // A setting with which nothing came to its end must not be remembered.
             chain.run.write(CONFIG, before)?;
@@ -107,7 +99,7 @@ fn chain(args: &RunArgs, names: &[&str], beside: Option<PathBuf>) -> Outcome<()>
         done?;
     }
     let summary = out.join("summary.json");
-    if names.last() != Some(&"report") {
+    if names.last() != Some(&REPORT) {
         let strangers = chain.survey()?.strangers();
         if !strangers.is_empty() {
             let (stale, out) = (strangers.join("; "), out.display());
@@ -179,19 +171,8 @@ fn config(args: &ShowArgs) -> Outcome<()> {
 
 /// One part of a recipe as a file of its own, keys in the order of the whole.
 fn section(recipe: &RecipeSpec, name: &str) -> Outcome<String> {
-    fn alone<T: serde::Serialize>(name: &str, part: &T) -> Outcome<String> {
-        Ok(toml::to_string(&BTreeMap::from([(name, part)]))?)
-    }
-    match name {
-        "tasks" => alone(name, &recipe.tasks),
-        "tokenizer" => alone(name, &recipe.tokenizer),
-        "pretrain" => alone(name, &recipe.pretrain),
-        "extend" => alone(name, &recipe.extend),
-        "zero" => alone(name, &recipe.zero),
-        "r1" => alone(name, &recipe.r1),
-        "distil" => alone(name, &recipe.distil),
-        _ => alone("eval", &recipe.eval),
-    }
+    let part = &serde_json::to_value(recipe)?[name];
+    Ok(toml::to_string(&BTreeMap::from([(name, part)]))?)
 }
 
 fn resolved(scale: Scale, mut layers: Vec<Layer>, args: &ConfigArgs) -> Outcome<Resolved> {

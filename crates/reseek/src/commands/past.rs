@@ -2,10 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
+use reseek_spec::stages::Keys;
 use reseek_spec::{Layer, Scale};
 use reseek_store::{RunDir, StoreError};
 
-use crate::chain::stages::{Keys, flat};
+use crate::chain::stages::flat;
 use crate::chain::{CONFIG, data_of};
 use crate::error::{Outcome, fail};
 

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use reseek_eval::{Interval, paired_difference, unpaired_difference};
-use reseek_store::summary::MODELS;
+use reseek_spec::stages::{Keys, TABLE, examined};
 use reseek_store::{RunDir, sha256_hex, verify_dir};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::chain::stages::{Keys, TABLE, flat};
+use crate::chain::stages::flat;
 use crate::chain::survey::{State, Survey, compare};
 use crate::chain::{CONFIG, data_of};
 use crate::cli_runs::RunsCommand;
@@ -88,9 +88,11 @@ pub(super) fn cards(run: &Path) -> Outcome<Cards> {
     // Scores are copied from there: a flipped digit must not pass.
     let verified = verify_dir(&folder)?;
     let mut by_model = BTreeMap::new();
-    for name in MODELS.iter().filter(|name| verified.vouches_for(&format!("{name}.json"))) {
-        by_model
-            .insert(name.to_string(), serde_json::from_slice(&std::fs::read(folder.join(format!("{name}.json")))?)?);
+    for (model, _) in examined() {
+        let file = format!("{}.json", model.name);
+        if verified.vouches_for(&file) {
+            by_model.insert(model.name.to_string(), serde_json::from_slice(&std::fs::read(folder.join(file))?)?);
+        }
     }
     Ok(Cards { questions: verified.manifest.meta["questions"].as_str().map(str::to_string), by_model })
 }
@@ -128,11 +130,11 @@ fn list(dir: &Path, as_json: bool) -> Outcome<()> {
         return Ok(());
     }
     let width = rows.iter().map(|seen| seen.run.display().to_string().chars().count()).max().unwrap_or(0).max(3);
-    let heads: String = MODELS.iter().map(|name| format!(" {name:>10}")).collect();
+    let heads: String = examined().map(|(model, _)| format!(" {:>10}", model.name)).collect();
     crate::say!("{:<width$}  {:<6} {:>6}  {:<12}  {:>8} {heads}", "run", "scale", "seed", "recipe", "stages");
     for seen in &rows {
-        let score = |name: &&str| seen.scores.get(*name).map_or("–".to_string(), |score| format!("{score:.3}"));
-        let scores: String = MODELS.iter().map(|name| format!(" {:>10}", score(name))).collect();
+        let score = |name: &str| seen.scores.get(name).map_or("–".to_string(), |score| format!("{score:.3}"));
+        let scores: String = examined().map(|(model, _)| format!(" {:>10}", score(model.name))).collect();
         let stages = format!("{} of {}", seen.finished.len(), TABLE.len());
         let (run, hash) = (seen.run.display().to_string(), &seen.config_hash[..12]);
         crate::say!("{run:<width$}  {:<6} {:>6}  {hash}  {stages:>8} {scores}", seen.scale, seen.seed);
@@ -162,7 +164,8 @@ fn diff(a: &Path, b: &Path, as_json: bool) -> Outcome<()> {
     let (a, b) = (look(a)?, look(b)?);
     let keys = compare(&a.keys, &b.keys);
     let paired = a.cards.questions.is_some() && a.cards.questions == b.cards.questions;
-    let rows: Vec<Beside> = MODELS.iter().filter_map(|name| beside(name, &a.cards, &b.cards, paired)).collect();
+    let rows: Vec<Beside> =
+        examined().filter_map(|(model, _)| beside(model.name, &a.cards, &b.cards, paired)).collect();
     if as_json {
         let keys: Vec<Value> = keys.iter().map(|d| json!({"key": d.key, "a": d.run, "b": d.wanted})).collect();
         crate::say!("{}", json!({"a": a, "b": b, "recipe": keys, "scores": rows}));

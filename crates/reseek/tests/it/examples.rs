@@ -5,11 +5,14 @@ use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use reseek_spec::stages::commands;
+
 use crate::common::{Finished, Scratch, copy, finished, reseek, stderr, succeed};
 
-/// Commands that work on a run, which are told to be of its size.
-const STAGES: [&str; 10] =
-    ["replicate", "tokenizer", "pretrain", "extend", "zero", "r1", "distil", "eval", "report", "config"];
+/// Whether a command works on a run, so that it is told to be of its size.
+fn is_of_a_run(command: &str) -> bool {
+    ["replicate", "report", "config"].contains(&command) || commands().contains(&command)
+}
 
 /// The help of the command that `path` names, and of all below it.
 fn helps(path: &[String], found: &mut Vec<String>) {
@@ -48,7 +51,7 @@ fn small(example: &str, run: &Finished) -> String {
         let (command, rest) =
             call.split_once(" > ").map_or((call, String::new()), |(c, file)| (c, format!(" > {file}")));
         let mut command = command.to_string();
-        if words[0] == "reseek" && STAGES.contains(&words[1]) && words.get(2) != Some(&"sim") {
+        if words[0] == "reseek" && is_of_a_run(words[1]) && words.get(2) != Some(&"sim") {
             let mut give = |option: &str, value: &str| {
                 if option == "--recipe" || !words.contains(&option) {
                     command = format!("{command} {option} {value}");
