@@ -1,5 +1,5 @@
 //! Continuous batching: lanes take samples from one queue as their slots become free, and each decodes its slots on one thread. A sample's
-//! tokens depend on its own stream alone, so it does not matter which lane draws it.
+//! tokens depend on its own stream alone, so it does not matter which lane draws it: those of one prompt may be drawn by all.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard};
@@ -99,12 +99,19 @@ pub fn generate(
     }
     let all = requests.iter().enumerate().flat_map(|(i, request)| (0..request.samples).map(move |sample| (i, sample)));
     let queue: VecDeque<(usize, usize)> = all.collect();
-    let lanes = threads().min(requests.len()).max(1);
+    let lanes = threads().min(queue.len()).max(1);
     // No lane takes more at once than its share, or the first would leave nothing for the others.
     let slots = options.slots.unwrap_or_else(|| slots_in_cache(model, requests, sampling, options.mode));
     let slots = slots.clamp(1, queue.len().div_ceil(lanes).max(1));
+    let mut first = Lane::new(Call { model, requests, sampling, stream, options, slots });
+    if requests.len() < lanes
+        && let Some(&(request, _)) = queue.front()
+    {
+        // Several lanes will draw from this prompt: all threads compute it together, once.
+        first.compute_ahead(request);
+    }
     let queue = Mutex::new(queue);
-    let results = map_lanes(0..lanes, |_| Lane::new(model, requests, sampling, stream, options, slots).run(&queue));
+    let results = map_lanes(0..lanes, |_| first.another().run(&queue));
     let mut done = results.into_iter().collect::<Result<Vec<_>, _>>()?.concat();
     done.sort_by_key(|(request, sample, _)| (*request, *sample));
     let mut completions: Vec<Vec<Completion>> = requests.iter().map(|_| Vec::new()).collect();
@@ -148,25 +155,34 @@ fn lock(queue: &Mutex<VecDeque<(usize, usize)>>) -> MutexGuard<'_, VecDeque<(usi
     queue.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
-/// What one thread works on.
-struct Lane<'a> {
+/// What all lanes of a call work on.
+#[derive(Clone, Copy)]
+struct Call<'a> {
     model: &'a Model,
     requests: &'a [Request],
     sampling: &'a Sampling,
     stream: &'a StreamName,
     options: GenerateOptions<'a>,
+    /// Sequences of a lane.
     slots: usize,
+}
+
+/// What one thread works on.
+struct Lane<'a> {
+    call: Call<'a>,
+    /// A slot for each sequence, and one behind them for `prompt`.
     cache: KvCache,
     /// A prompt of which samples may still come.
-    held: Option<Held>,
+    prompt: Option<ComputedPrompt>,
     free: Vec<usize>,
     active: Vec<Active>,
     logits: Vec<f32>,
     scratch: DistributionScratch,
 }
 
-/// A computed prompt, in the slot behind those of the samples.
-struct Held {
+/// A prompt whose keys and values lie in the slot behind those of the samples.
+#[derive(Clone)]
+struct ComputedPrompt {
     request: usize,
     /// Its last hidden row, [d].
     hidden: Vec<f32>,
@@ -182,30 +198,32 @@ struct Active {
 }
 
 impl<'a> Lane<'a> {
-    fn new(
-        model: &'a Model,
-        requests: &'a [Request],
-        sampling: &'a Sampling,
-        stream: &'a StreamName,
-        options: GenerateOptions<'a>,
-        slots: usize,
-    ) -> Self {
-        let cache = KvCache::new(model.spec(), slots + 1, options.mode);
-        let free = (0..slots).rev().collect();
+    fn new(call: Call<'a>) -> Self {
+        let cache = KvCache::new(call.model.spec(), call.slots + 1, call.options.mode);
+        Self::with(call, cache, None)
+    }
+
+    fn with(call: Call<'a>, cache: KvCache, prompt: Option<ComputedPrompt>) -> Self {
         Self {
-            model,
-            requests,
-            sampling,
-            stream,
-            options,
-            slots,
+            call,
             cache,
-            held: None,
-            free,
+            prompt,
+            free: (0..call.slots).rev().collect(),
             active: Vec::new(),
             logits: Vec::new(),
             scratch: DistributionScratch::default(),
         }
+    }
+
+    /// Computes the prompt of `request`, whose samples will come.
+    fn compute_ahead(&mut self, request: usize) {
+        let hidden = self.prefill(&[(request, self.call.slots)]);
+        self.prompt = Some(ComputedPrompt { request, hidden });
+    }
+
+    /// A lane that has begun nothing and shares the pages of this one's prompt.
+    fn another(&self) -> Self {
+        Self::with(self.call, self.cache.clone(), self.prompt.clone())
     }
 
     fn run(mut self, queue: &Mutex<VecDeque<(usize, usize)>>) -> Result<Vec<(usize, usize, Completion)>, EngineError> {
@@ -234,68 +252,70 @@ impl<'a> Lane<'a> {
         let n = taken.len();
         let slot = |(request, sample)| (request, sample, self.free.pop().expect("a free slot"));
         let admitted: Vec<(usize, usize, usize)> = taken.into_iter().map(slot).collect();
-        let held = self.held.as_ref().map(|held| held.request);
+        let computed = self.prompt.as_ref().map(|prompt| prompt.request);
         let mut first: Vec<(usize, usize)> = Vec::new();
-        for &(request, _, slot) in admitted.iter().filter(|(request, ..)| Some(*request) != held) {
+        for &(request, _, slot) in admitted.iter().filter(|(request, ..)| Some(*request) != computed) {
             if first.last().is_none_or(|&(last, _)| last != request) {
                 first.push((request, slot));
             }
         }
         let hidden = self.prefill(&first);
-        let d = self.model.spec().hidden_size;
+        let d = self.call.model.spec().hidden_size;
         let mut rows = Vec::new();
         for &(request, sample, slot) in &admitted {
-            match (first.iter().position(|&(r, _)| r == request), &self.held) {
+            match (first.iter().position(|&(r, _)| r == request), &self.prompt) {
                 (Some(place), _) => {
                     self.cache.copy(first[place].1, slot);
                     rows.extend_from_slice(&hidden[place * d..(place + 1) * d]);
                 }
-                (None, Some(held)) => {
-                    self.cache.copy(self.slots, slot);
-                    rows.extend_from_slice(&held.hidden);
+                (None, Some(prompt)) => {
+                    self.cache.copy(self.call.slots, slot);
+                    rows.extend_from_slice(&prompt.hidden);
                 }
-                (None, None) => unreachable!("a prompt that is not held was computed"),
+                (None, None) => unreachable!("a prompt that is not kept was computed now"),
             }
             let index = ((request as u64) << 32) | sample as u64;
-            let stream = Stream::new(self.stream.seed, &self.stream.purpose, self.stream.step, index);
+            let StreamName { seed, purpose, step } = self.call.stream;
+            let stream = Stream::new(*seed, purpose, *step, index);
             self.active.push(Active { request, sample, slot, stream, drawn: Vec::new(), finish: None });
         }
         if let Some(&(request, slot)) = first.last() {
-            self.hold(request, slot, &hidden[hidden.len() - d..], queue);
+            self.keep(request, slot, &hidden[hidden.len() - d..], queue);
         }
         let from = self.active.len() - n;
         self.draw(&rows, from)
     }
 
     /// Keeps a prompt that was computed into `slot`, if the next sample of the queue is of the same request.
-    fn hold(&mut self, request: usize, slot: usize, hidden: &[f32], queue: &Mutex<VecDeque<(usize, usize)>>) {
+    fn keep(&mut self, request: usize, slot: usize, hidden: &[f32], queue: &Mutex<VecDeque<(usize, usize)>>) {
         let next = lock(queue).front().map(|&(request, _)| request);
-        self.held = None;
+        self.prompt = None;
         if next == Some(request) {
-            self.cache.copy(slot, self.slots);
-            self.held = Some(Held { request, hidden: hidden.to_vec() });
+            self.cache.copy(slot, self.call.slots);
+            self.prompt = Some(ComputedPrompt { request, hidden: hidden.to_vec() });
         }
     }
 
     /// Computes prompts into their slots; the last hidden row of each.
     fn prefill(&mut self, prompts: &[(usize, usize)]) -> Vec<f32> {
         const ROWS: usize = 1024;
-        let d = self.model.spec().hidden_size;
+        let Call { model, requests, .. } = self.call;
+        let d = model.spec().hidden_size;
         let mut last = Vec::with_capacity(prompts.len() * d);
         let mut from = 0;
         while from < prompts.len() {
             let mut to = from + 1;
-            let len = |i: usize| self.requests[prompts[i].0].prompt.len();
+            let len = |i: usize| requests[prompts[i].0].prompt.len();
             let mut rows = len(from);
             while to < prompts.len() && rows + len(to) <= ROWS {
                 rows += len(to);
                 to += 1;
             }
             let part = &prompts[from..to];
-            let tokens: Vec<u32> = part.iter().flat_map(|&(r, _)| self.requests[r].prompt.iter().copied()).collect();
-            let segments: Vec<usize> = part.iter().map(|&(r, _)| self.requests[r].prompt.len()).collect();
+            let tokens: Vec<u32> = part.iter().flat_map(|&(r, _)| requests[r].prompt.iter().copied()).collect();
+            let segments: Vec<usize> = part.iter().map(|&(r, _)| requests[r].prompt.len()).collect();
             let slots: Vec<usize> = part.iter().map(|&(_, slot)| slot).collect();
-            let hidden = self.model.decode(&mut self.cache, &tokens, &segments, &slots);
+            let hidden = model.decode(&mut self.cache, &tokens, &segments, &slots);
             let mut end = 0;
             for len in segments {
                 end += len;
@@ -313,29 +333,29 @@ impl<'a> Lane<'a> {
         }
         let tokens: Vec<u32> = self.active.iter().map(|a| a.drawn.last().expect("a first token").token).collect();
         let slots: Vec<usize> = self.active.iter().map(|a| a.slot).collect();
-        let hidden = self.model.decode(&mut self.cache, &tokens, &vec![1; tokens.len()], &slots);
+        let hidden = self.call.model.decode(&mut self.cache, &tokens, &vec![1; tokens.len()], &slots);
         self.draw(&hidden, 0)
     }
 
     /// Draws the next token of `active[from..]` from their hidden rows.
     fn draw(&mut self, hidden: &[f32], from: usize) -> Result<(), EngineError> {
-        let vocab = self.model.spec().vocab_size;
-        let context = self.model.spec().max_position_embeddings;
+        let Call { model, sampling, options, .. } = self.call;
+        let (vocab, context) = (model.spec().vocab_size, model.spec().max_position_embeddings);
         let active = &mut self.active[from..];
         self.logits.resize(active.len() * vocab, 0.0);
-        linear_forward(&mut self.logits, hidden, self.model.head());
+        linear_forward(&mut self.logits, hidden, model.head());
         for (active, logits) in active.iter_mut().zip(self.logits.chunks_exact_mut(vocab)) {
             let position = self.cache.len(active.slot);
-            let drawn = Distribution::new(logits, self.sampling.temperature, &mut self.scratch)
-                .pick(self.sampling, active.stream.uniform())
+            let drawn = Distribution::new(logits, sampling.temperature, &mut self.scratch)
+                .pick(sampling, active.stream.uniform())
                 .ok_or(EngineError::NotFinite { position })?;
             active.drawn.push(drawn);
-            if let Some(see) = self.options.on_token {
+            if let Some(see) = options.on_token {
                 see(active.request, active.sample, drawn.token);
             }
-            if self.sampling.stop.contains(&drawn.token) {
+            if sampling.stop.contains(&drawn.token) {
                 active.finish = Some(Finish::Stop);
-            } else if active.drawn.len() >= self.sampling.max_new_tokens || position + 1 >= context {
+            } else if active.drawn.len() >= sampling.max_new_tokens || position + 1 >= context {
                 active.finish = Some(Finish::Length);
             }
         }

@@ -19,8 +19,8 @@ pub enum CacheMode {
     Latent,
 }
 
-/// Sequences in progress, each in a slot.
-#[derive(Debug)]
+/// Sequences in progress, each in a slot. A clone shares the pages of both until one writes.
+#[derive(Clone, Debug)]
 pub struct KvCache {
     pub(crate) layers: Vec<LayerCache>,
     pub(crate) mode: CacheMode,

@@ -1,9 +1,20 @@
 //! Models whose predictions are far from even, and a short way to ask them.
 
+use std::sync::Mutex;
+
 use reseek_engine::{Completion, GenerateOptions, Request, Sampling, StreamName, generate};
 use reseek_model::{Model, Weights};
 use reseek_spec::{ModelSpec, Scale};
+use reseek_tensor::pool::set_threads;
 use reseek_tensor::random::Stream;
+
+/// Does `work` on a pool of `n` threads. The pool is the program's, and tests run beside each other.
+pub fn on_threads<R>(n: usize, work: impl FnOnce() -> R) -> R {
+    static POOL: Mutex<()> = Mutex::new(());
+    let _alone = POOL.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    set_threads(n);
+    work()
+}
 
 pub const VOCAB: usize = 64;
 

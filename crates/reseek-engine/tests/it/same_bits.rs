@@ -1,12 +1,16 @@
 //! A completion depends on its own prompt and its own random stream, on nothing that runs beside it; and its log-probabilities are
 //! the trainer's.
 
+use std::collections::HashSet;
+use std::sync::{Condvar, Mutex};
+use std::thread::{ThreadId, current};
+use std::time::Duration;
+
 use reseek_engine::{Completion, GenerateOptions, Request, Sampling, score};
 use reseek_model::{CacheMode, Model};
 use reseek_tensor::compute::Compute;
-use reseek_tensor::pool::set_threads;
 
-use crate::common::{draw, model, requests, specs, v3, weights};
+use crate::common::{draw, model, on_threads, requests, specs, v3, weights};
 
 #[test]
 fn slots_and_threads_change_no_bit() {
@@ -16,8 +20,8 @@ fn slots_and_threads_change_no_bit() {
         let model = model(spec);
         for mode in [CacheMode::Latent, CacheMode::Expanded] {
             let with = |slots: Option<usize>, threads: usize| {
-                set_threads(threads);
-                draw(&model, &requests, &sampling, GenerateOptions { mode, slots, on_token: None })
+                let options = GenerateOptions { mode, slots, on_token: None };
+                on_threads(threads, || draw(&model, &requests, &sampling, options))
             };
             let reference = with(Some(64), 1);
             for (slots, threads) in
@@ -26,6 +30,51 @@ fn slots_and_threads_change_no_bit() {
                 assert!(with(slots, threads) == reference, "{what}, {mode:?}: {slots:?} slots, {threads} threads");
             }
         }
+    }
+}
+
+/// More samples than prompts: several lanes draw from one prompt, which was computed once for all of them.
+#[test]
+fn the_samples_of_a_prompt_are_drawn_by_all_threads() {
+    let sampling = Sampling::on_policy(vec![2, 3], 24);
+    for (what, spec) in specs() {
+        let model = model(spec);
+        for (lens, samples, mode) in
+            [(&[70][..], 8, CacheMode::Expanded), (&[70], 8, CacheMode::Latent), (&[20, 3], 9, CacheMode::Expanded)]
+        {
+            let requests: Vec<Request> =
+                requests(lens).into_iter().map(|request| Request { samples, ..request }).collect();
+            let at_work = AtWork::default();
+            let with = |threads: usize, see: Option<&(dyn Fn(usize, usize, u32) + Sync)>| {
+                let options = GenerateOptions { mode, slots: None, on_token: see };
+                on_threads(threads, || draw(&model, &requests, &sampling, options))
+            };
+            let reference = with(1, None);
+            let on_token = |_: usize, _: usize, _: u32| at_work.wait_for(2);
+            assert!(with(2, Some(&on_token)) == reference, "{what}, {mode:?}: {lens:?}");
+            assert_eq!(at_work.threads.lock().unwrap().len(), 2, "{what}, {mode:?}: one lane drew everything");
+            assert!(with(5, None) == reference, "{what}, {mode:?}: {lens:?} on five threads");
+        }
+    }
+}
+
+/// The threads that have drawn a token.
+#[derive(Default)]
+struct AtWork {
+    threads: Mutex<HashSet<ThreadId>>,
+    joined: Condvar,
+}
+
+impl AtWork {
+    /// Adds the caller's thread, and lets it wait for the others before its first token, though not for ever: on a busy machine one could end
+    /// before another begins.
+    fn wait_for(&self, n: usize) {
+        let mut threads = self.threads.lock().unwrap();
+        if !threads.insert(current().id()) {
+            return;
+        }
+        self.joined.notify_all();
+        drop(self.joined.wait_timeout_while(threads, Duration::from_secs(5), |threads| threads.len() < n).unwrap());
     }
 }
 
