@@ -25,11 +25,6 @@ pub struct Document {
 }
 
 impl Document {
-    /// The first part of the source: `austen`, `songci`.
-    pub fn collection(&self) -> &str {
-        self.source.split('/').next().unwrap_or_default()
-    }
-
     /// Decides whether the document is held out, by its text alone: SHA-256's first eight bytes, big-endian.
     fn hash(&self) -> u64 {
         let digest = Sha256::digest(self.text.as_bytes());

@@ -1,6 +1,5 @@
 //! Documents to packed batches: the embedded corpus or a user's own folder, worked problems mixed in, FIM, packing with
-//! a cursor that resumes exactly, held-out text for bits per byte, needle documents for long contexts, and packing of
-//! prompts with their completions.
+//! a cursor that resumes exactly, held-out text for bits per byte, and needle documents for long contexts.
 //!
 //! Everything is a function of a seed and an index: item `i` of a mixture is the same whether or not the items before
 //! it were made, so a cursor is two numbers.
@@ -34,7 +33,6 @@ mod needle;
 mod packing;
 mod problems;
 mod reading;
-mod sft;
 mod stream;
 mod tokenized;
 
@@ -46,5 +44,4 @@ pub use needle::{Haystack, Needle};
 pub use packing::{Batch, Cursor, PackedBatches};
 pub use problems::Problems;
 pub use reading::{FileReading, Holds, Reading, Side};
-pub use sft::{IGNORE, PackedSequence, SftPacking, SftSample, pack_samples};
 pub use tokenized::TokenizedCorpus;

@@ -11,8 +11,8 @@ use serde_json::Value;
 
 use crate::StoreError;
 use crate::atomic;
-use crate::manifest::{self, DirWriter, Manifest};
-use crate::model_files::{self, NamedTensor};
+use crate::manifest::{DirWriter, Manifest};
+use crate::model_files;
 
 /// The files beside the weights, as bytes: this room does not look into them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,18 +30,8 @@ impl Sidecars {
         ["generation_config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"];
 }
 
-/// A model folder in memory.
-#[derive(Debug)]
-pub struct Checkpoint {
-    pub spec: ModelSpec,
-    /// In the order of [`ModelSpec::tensors`].
-    pub tensors: Vec<NamedTensor>,
-    pub sidecars: Sidecars,
-    /// What the writer said about the folder.
-    pub meta: Value,
-}
-
-/// Writes a model folder; `meta` (where the model comes from) goes into its manifest.
+/// Writes a model folder; `meta` (where the model comes from) goes into its manifest. The order of `tensors` does not matter: they are written
+/// in that of [`ModelSpec::tensors`], so equal models give equal bytes.
 ///
 /// # Errors
 /// If a tensor is missing, unknown, given twice or of another shape, or the disk refuses.
@@ -68,37 +58,4 @@ pub fn save_checkpoint<'a>(
         }
     }
     folder.finish(meta)
-}
-
-/// Reads a folder that [`save_checkpoint`] wrote, after checking every byte of it.
-///
-/// # Errors
-/// If the folder was never finished, is damaged, or its files do not fit together.
-pub fn load_checkpoint(dir: &Path) -> Result<Checkpoint, StoreError> {
-    let verified = manifest::verify_dir(dir)?;
-    model_files::check_vouched(dir, &verified)?;
-    let sidecar = |name: &str| {
-        let path = dir.join(name);
-        if path.exists() && !verified.vouches_for(name) {
-            return Err(StoreError::UnlistedFile { path });
-        }
-        atomic::read(&path)
-    };
-    let [generation_config, tokenizer, tokenizer_config, template] = Sidecars::NAMES;
-    let has_template = dir.join(template).exists() || verified.vouches_for(template);
-    let chat_template = has_template.then(|| sidecar(template)).transpose()?;
-    let [generation_config, tokenizer, tokenizer_config] =
-        [generation_config, tokenizer, tokenizer_config].map(sidecar);
-    let (spec, tensors) = model_files::read_model(dir)?;
-    Ok(Checkpoint {
-        spec,
-        tensors,
-        sidecars: Sidecars {
-            generation_config: generation_config?,
-            tokenizer: tokenizer?,
-            tokenizer_config: tokenizer_config?,
-            chat_template,
-        },
-        meta: verified.manifest.meta,
-    })
 }

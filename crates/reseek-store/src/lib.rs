@@ -43,14 +43,14 @@ pub mod summary;
 pub mod train_state;
 
 pub use atomic::{AtomicFile, FileEntry, sha256_file, sha256_hex, sweep_temporaries, write_atomic};
-pub use checkpoint::{Checkpoint, Sidecars, load_checkpoint, save_checkpoint};
+pub use checkpoint::{Sidecars, save_checkpoint};
 pub use copy::Copied;
 pub use error::StoreError;
 pub use gguf::{BlockKind, GgufModel, GgufTokenizer, QuantisedTensor, is_gguf, load_gguf};
 pub use machine::{Machine, peak_memory_bytes};
 pub use manifest::{DirWriter, Manifest, Verified, verify_dir};
 pub use metrics::{StepLog, read_metrics};
-pub use model_files::{NamedTensor, load_model, save_model};
+pub use model_files::{NamedTensor, load_model};
 pub use run_dir::{REDO, RunDir, RunInfo};
 pub use stage::{PROFILE, StageDir, StageFacts, chain_hash};
 pub use summary::Summary;

@@ -21,7 +21,7 @@ use serde::Deserialize;
 
 use crate::StoreError;
 use crate::atomic;
-use crate::manifest::{self, DirWriter, MANIFEST, Manifest};
+use crate::manifest::{self, DirWriter, MANIFEST};
 use crate::safetensors_io::{self, TensorFile, TensorRef};
 
 /// One tensor read: name, shape, values in row-major order.
@@ -31,26 +31,7 @@ pub(crate) const CONFIG: &str = "config.json";
 const WEIGHTS: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
 
-/// Writes config.json and model.safetensors to `dir`, and a manifest over both. The order of `tensors` does not
-/// matter: they are written in that of [`ModelSpec::tensors`], so equal models give equal bytes.
-///
-/// # Errors
-/// If a tensor is missing, unknown, given twice or of another shape, or the disk refuses.
-///
-/// # Panics
-/// If a tensor has another number of values than its shape says.
-pub fn save_model<'a>(
-    dir: &Path,
-    spec: &ModelSpec,
-    tensors: impl IntoIterator<Item = (&'a str, &'a [usize], &'a [f32])>,
-) -> Result<Manifest, StoreError> {
-    let listed = expected_tensors(dir, spec, tensors)?;
-    let mut folder = DirWriter::create(dir)?;
-    write_model(&mut folder, spec, &listed)?;
-    folder.finish(serde_json::json!({"kind": "model"}))
-}
-
-/// The files of [`save_model`] into a folder that gets more files before its manifest.
+/// Writes config.json and model.safetensors into a folder that gets more files before its manifest.
 pub(crate) fn write_model(
     folder: &mut DirWriter,
     spec: &ModelSpec,
@@ -104,7 +85,7 @@ pub fn load_model(dir: &Path) -> Result<(ModelSpec, Vec<NamedTensor>), StoreErro
 }
 
 /// In a verified folder an unlisted file must not decide what is read.
-pub(crate) fn check_vouched(dir: &Path, verified: &manifest::Verified) -> Result<(), StoreError> {
+fn check_vouched(dir: &Path, verified: &manifest::Verified) -> Result<(), StoreError> {
     for name in [CONFIG, WEIGHTS, INDEX] {
         if dir.join(name).exists() && !verified.vouches_for(name) {
             return Err(StoreError::UnlistedFile { path: dir.join(name) });

@@ -6,16 +6,6 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-/// What a family belongs to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Area {
-    Arithmetic,
-    NumberTheory,
-    Words,
-    Logic,
-}
-
 /// A family of generated problems, each with levels 1 to [`LEVELS`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -115,26 +105,6 @@ impl Family {
             Family::Boolean => "boolean",
             Family::Ordering => "ordering",
             Family::KnightsKnaves => "knights_knaves",
-        }
-    }
-
-    pub fn area(self) -> Area {
-        match self {
-            Family::Addition | Family::Subtraction | Family::Multiplication | Family::ChainSum | Family::Clock => {
-                Area::Arithmetic
-            }
-            Family::Extreme
-            | Family::SortNumbers
-            | Family::Gcd
-            | Family::Remainder
-            | Family::Divisible
-            | Family::Sequence => Area::NumberTheory,
-            Family::ReverseWord
-            | Family::LetterCount
-            | Family::LetterAt
-            | Family::SortLetters
-            | Family::ShiftLetters => Area::Words,
-            Family::Boolean | Family::Ordering | Family::KnightsKnaves => Area::Logic,
         }
     }
 }

@@ -1,5 +1,4 @@
-//! The two languages and the measures of a text that R1's rewards need: the share of a text that is in a
-//! language (the language-consistency reward) and how much it repeats itself.
+//! The two languages, and the share of a text that is in one of them: R1's language-consistency reward.
 
 use std::collections::HashSet;
 
@@ -73,25 +72,6 @@ pub fn language_share_quoting(text: &str, language: Language, quoted: &str) -> f
     }
 }
 
-/// Share of the `n`-grams of `text` that occurred earlier in it, in [0, 1]: 1 − distinct/total. Grams are over
-/// lower-cased words and single Chinese characters, numbers and signs included. 0 where the text has fewer than two grams.
-/// Open R1's repetition_penalty is this times its (negative) weight.
-///
-/// # Panics
-/// If `n` is 0.
-pub fn repetition(text: &str, n: usize) -> f64 {
-    assert!(n > 0, "n-grams of length 0");
-    let lower = text.to_lowercase();
-    let tokens = tokens(&lower);
-    if tokens.len() < n + 1 {
-        return 0.0;
-    }
-    let total = tokens.len() - n + 1;
-    // A window is kept by its slice: hashing costs n per gram, so the whole is linear in the text for a fixed n.
-    let distinct: HashSet<&[&str]> = tokens.windows(n).collect();
-    (total - distinct.len()) as f64 / total as f64
-}
-
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Script {
     Latin,
@@ -161,24 +141,4 @@ fn after_tag(text: &str) -> &str {
         (1..=16, Some(b'>')) => &name[length + 1..],
         _ => inside,
     }
-}
-
-/// Words, single Chinese characters, and single signs.
-fn tokens(text: &str) -> Vec<&str> {
-    let mut found = Vec::new();
-    let mut rest = text;
-    while let Some(first) = rest.chars().next() {
-        let length = if first.is_alphanumeric() && Script::of(first) != Some(Script::Chinese) {
-            let ends = |c: char| !c.is_alphanumeric() || Script::of(c) == Some(Script::Chinese);
-            rest.find(ends).unwrap_or(rest.len())
-        } else {
-            first.len_utf8()
-        };
-        let (token, tail) = rest.split_at(length);
-        rest = tail;
-        if !first.is_whitespace() {
-            found.push(token);
-        }
-    }
-    found
 }

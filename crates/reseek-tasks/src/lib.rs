@@ -32,15 +32,15 @@ mod user;
 mod verify;
 
 pub use answer::{AnswerKind, normalise};
-pub use family::{Area, Family, LEVELS, UnknownFamily};
+pub use family::{Family, LEVELS, UnknownFamily};
 pub use general::{Exchange, Flaw, PreferencePair, general, preference_pair};
 pub use generate::{CHINESE_SHARE, MixError, TaskMix, generate, heldout_set, sample};
-pub use language::{Language, language_share, language_share_quoting, repetition};
+pub use language::{Language, language_share, language_share_quoting};
 pub use problem::{Problem, Split};
 pub use render::{FormMix, TEXTBOOK_FORMS, document, long_readable, textbook, zero_completion, zero_prompt};
 pub use space::{Space, space, spaces};
 pub use user::{UserProblemError, parse_problems, parse_problems_in, question_key};
 pub use verify::{
-    ANSWER_BYTES_MAX, COMPLETION_BYTES_MAX, FormatError, JudgeFailure, Outcome, accuracy, accuracy_lenient, compare,
-    extract_answer, format, judge_completion, last_answer, reasoning,
+    ANSWER_BYTES_MAX, COMPLETION_BYTES_MAX, FormatError, JudgeFailure, Outcome, accuracy, compare, extract_answer,
+    format, judge_completion, reasoning,
 };

@@ -83,28 +83,18 @@ pub enum FormatError {
 /// A completion without an answer that counts is wrong. A gold answer that cannot be read is
 /// [`Outcome::Unverifiable`], whatever the completion says.
 pub fn accuracy(completion: &str, problem: &Problem) -> Outcome {
-    judge_completion(completion, extract_answer, |answer| compare(problem, answer))
+    judge_completion(completion, |answer| compare(problem, answer))
 }
 
-/// [`accuracy`] on [`last_answer`]: for measuring a model that was never trained on the form. Not a reward.
-pub fn accuracy_lenient(completion: &str, problem: &Problem) -> Outcome {
-    let extract = |text| last_answer(text).ok_or(FormatError::NoAnswer);
-    judge_completion(completion, extract, |answer| compare(problem, answer))
-}
-
-/// Lets `judge` decide on the answer that `extract` finds. A judge is asked even where there is no answer (with the
+/// Lets `judge` decide on the one answer of `completion` (see [`extract_answer`]). A judge is asked even where there is no answer (with the
 /// empty text), since it may find that there is nothing to judge by.
 ///
 /// This is the seam for judges that can fail, such as code run in a sandbox: their failures are outcomes of their own.
-pub fn judge_completion<'a>(
-    completion: &'a str,
-    extract: impl FnOnce(&'a str) -> Result<&'a str, FormatError>,
-    judge: impl FnOnce(&str) -> Result<bool, JudgeFailure>,
-) -> Outcome {
+pub fn judge_completion(completion: &str, judge: impl FnOnce(&str) -> Result<bool, JudgeFailure>) -> Outcome {
     if completion.len() > COMPLETION_BYTES_MAX {
         return Outcome::TimeOut;
     }
-    let answer = extract(completion);
+    let answer = extract_answer(completion);
     match judge(answer.unwrap_or_default()) {
         Ok(fits) if fits && answer.is_ok() => Outcome::Correct,
         Ok(_) => Outcome::Wrong,
@@ -145,18 +135,6 @@ pub fn extract_answer(completion: &str) -> Result<&str, FormatError> {
         return Err(FormatError::TextAfterAnswer);
     }
     bounded(answer)
-}
-
-/// The text of the last closed `<answer>…</answer>`, wherever it stands and whatever follows it. Only one answer is
-/// ever judged, so writing many gains nothing.
-pub fn last_answer(completion: &str) -> Option<&str> {
-    let (before, _) = completion.rsplit_once(ANSWER_CLOSE)?;
-    let (_, answer) = before.rsplit_once(ANSWER_OPEN)?;
-    // An earlier answer's closing tag in between would mean that the last closing tag closes nothing.
-    if answer.contains(ANSWER_CLOSE) {
-        return None;
-    }
-    bounded(answer).ok()
 }
 
 /// R1-Zero's format: the whole of `completion` is a think block and an answer block, each tag once, neither block

@@ -10,8 +10,6 @@ use crate::error::TextError;
 use crate::special::Special;
 use crate::tokenizer::{Tokenizer, read_config};
 
-/// DeepSeek-V3's template, without tool calls.
-const DEEPSEEK_V3: &str = include_str!("../templates/deepseek_v3.jinja");
 /// DeepSeek-R1's template, without tool calls.
 const DEEPSEEK_R1: &str = include_str!("../templates/deepseek_r1.jinja");
 /// The R1-Zero prompt as a chat template.
@@ -84,12 +82,7 @@ impl ChatTemplate {
         Ok(Self { source: source.to_owned(), environment })
     }
 
-    /// DeepSeek-V3's: `bos system ｜User｜ question ｜Assistant｜ answer eos …`.
-    pub fn deepseek_v3() -> Self {
-        Self::new(DEEPSEEK_V3).expect("the template parses: a test renders it")
-    }
-
-    /// DeepSeek-R1's: as V3's, but the reasoning of earlier answers is dropped.
+    /// DeepSeek-R1's: `bos system ｜User｜ question ｜Assistant｜ answer eos …`, and of earlier answers the reasoning is dropped.
     pub fn deepseek_r1() -> Self {
         Self::new(DEEPSEEK_R1).expect("the template parses: a test renders it")
     }

@@ -6,7 +6,6 @@ mod heldout;
 mod mixture;
 mod needle;
 mod packing;
-mod sft;
 mod tokenized;
 
 use std::sync::{Arc, LazyLock};

@@ -1,6 +1,6 @@
 use std::fs;
 
-use reseek_store::{load_checkpoint, load_model, save_checkpoint};
+use reseek_store::{Sidecars, load_model, save_checkpoint, verify_dir};
 use serde_json::json;
 
 use crate::common::{
@@ -25,11 +25,23 @@ fn a_checkpoint_comes_back_whole() {
         "tokenizer_config.json",
     ];
     assert_eq!(names, expected);
-    let loaded = load_checkpoint(scratch.path()).unwrap();
-    assert_eq!(loaded.spec, spec);
-    assert_eq!(loaded.tensors, tensors);
-    assert_eq!(loaded.sidecars, sidecars());
-    assert_eq!(loaded.meta, meta);
+    assert_eq!(load_model(scratch.path()).unwrap(), (spec.clone(), tensors.clone()));
+    assert_eq!(verify_dir(scratch.path()).unwrap().manifest.meta, meta);
+    let Sidecars { generation_config, tokenizer, tokenizer_config, chat_template } = sidecars();
+    for (name, bytes) in [
+        ("generation_config.json", generation_config),
+        ("tokenizer.json", tokenizer),
+        ("tokenizer_config.json", tokenizer_config),
+        ("chat_template.jinja", chat_template.unwrap()),
+    ] {
+        assert_eq!(fs::read(scratch.join(name)).unwrap(), bytes, "{name}");
+    }
+
+    // The next model in this folder has learnt no conversation: the template must not be taken for its own.
+    let silent = Sidecars { chat_template: None, ..sidecars() };
+    save_checkpoint(scratch.path(), &spec, borrowed(&tensors), &silent, meta).unwrap();
+    assert!(!scratch.join("chat_template.jinja").exists());
+    verify_dir(scratch.path()).unwrap();
 }
 
 #[test]
@@ -45,20 +57,9 @@ fn one_flipped_bit_in_any_file_is_found_before_use() {
             let mut other = bytes.clone();
             other[at] ^= 1 << random.below(8);
             fs::write(&path, other).unwrap();
-            assert_names(&load_checkpoint(scratch.path()).unwrap_err(), &[&name, ". "]);
-            assert!(load_model(scratch.path()).is_err(), "{name} at {at}");
+            assert_names(&load_model(scratch.path()).unwrap_err(), &[&name, ". "]);
         }
         fs::write(&path, bytes).unwrap();
     }
-    load_checkpoint(scratch.path()).unwrap();
-}
-
-#[test]
-fn a_folder_without_its_tokenizer_is_not_a_checkpoint() {
-    let scratch = Scratch::new();
-    let spec = spec(QWEN2_TIED);
-    reseek_store::save_model(scratch.path(), &spec, borrowed(&tensors(&spec))).unwrap();
-    assert_names(&load_checkpoint(scratch.path()).unwrap_err(), &["generation_config.json", "No such file"]);
-    fs::write(scratch.join("generation_config.json"), b"{}").unwrap();
-    assert_names(&load_checkpoint(scratch.path()).unwrap_err(), &["generation_config.json", "not listed"]);
+    load_model(scratch.path()).unwrap();
 }

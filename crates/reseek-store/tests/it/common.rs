@@ -71,7 +71,7 @@ pub fn tensors(spec: &ModelSpec) -> Vec<NamedTensor> {
     spec.tensors().into_iter().enumerate().map(with_values).collect()
 }
 
-/// As [`reseek_store::save_model`] takes them.
+/// As [`reseek_store::save_checkpoint`] takes them.
 pub fn borrowed(tensors: &[NamedTensor]) -> impl Iterator<Item = (&str, &[usize], &[f32])> {
     tensors.iter().map(|(name, shape, values)| (name.as_str(), shape.as_slice(), values.as_slice()))
 }

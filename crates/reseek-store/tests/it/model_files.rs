@@ -2,10 +2,11 @@ use std::fs;
 use std::path::Path;
 
 use half::{bf16, f16};
-use reseek_store::{NamedTensor, StoreError, load_model, save_model};
+use reseek_spec::ModelSpec;
+use reseek_store::{NamedTensor, StoreError, load_model, save_checkpoint};
 use serde_json::{Value, json};
 
-use crate::common::{DEEPSEEK_V3, LLAMA, QWEN2_TIED, Scratch, assert_names, borrowed, spec, tensors, tree};
+use crate::common::{DEEPSEEK_V3, LLAMA, QWEN2_TIED, Scratch, assert_names, borrowed, sidecars, spec, tensors, tree};
 
 /// Writes a folder as others do: config.json and weights of any format, no manifest.
 fn foreign(dir: &Path, config: &str, file: &str, tensors: &[NamedTensor], dtype: &str) {
@@ -33,19 +34,27 @@ fn foreign(dir: &Path, config: &str, file: &str, tensors: &[NamedTensor], dtype:
     fs::write(dir.join(file), bytes).unwrap();
 }
 
+fn save<'a>(
+    dir: &Path,
+    spec: &ModelSpec,
+    tensors: impl IntoIterator<Item = (&'a str, &'a [usize], &'a [f32])>,
+) -> Result<(), StoreError> {
+    save_checkpoint(dir, spec, tensors, &sidecars(), json!({})).map(drop)
+}
+
 #[test]
 fn every_family_comes_back_the_same_and_with_the_same_bytes() {
     for config in [DEEPSEEK_V3, LLAMA, QWEN2_TIED] {
         let scratch = Scratch::new();
         let spec = spec(config);
         let tensors = tensors(&spec);
-        save_model(&scratch.join("a"), &spec, borrowed(&tensors)).unwrap();
+        save(&scratch.join("a"), &spec, borrowed(&tensors)).unwrap();
         let (spec_back, back) = load_model(&scratch.join("a")).unwrap();
         assert_eq!(spec_back, spec);
         assert_eq!(back, tensors);
         let mut reversed: Vec<_> = borrowed(&tensors).collect();
         reversed.reverse();
-        save_model(&scratch.join("b"), &spec, reversed).unwrap();
+        save(&scratch.join("b"), &spec, reversed).unwrap();
         assert_eq!(tree(&scratch.join("a")), tree(&scratch.join("b")));
     }
 }
@@ -186,11 +195,11 @@ fn saving_checks_the_tensors_before_it_touches_the_folder() {
     let spec = spec(LLAMA);
     let tensors = tensors(&spec);
     let missing = borrowed(&tensors).skip(1);
-    assert_names(&save_model(&dir, &spec, missing).unwrap_err(), &["embed_tokens", "missing"]);
+    assert_names(&save(&dir, &spec, missing).unwrap_err(), &["embed_tokens", "missing"]);
     let twice = borrowed(&tensors).chain(borrowed(&tensors).take(1));
-    assert_names(&save_model(&dir, &spec, twice).unwrap_err(), &["embed_tokens", "twice"]);
+    assert_names(&save(&dir, &spec, twice).unwrap_err(), &["embed_tokens", "twice"]);
     let extra = borrowed(&tensors).chain([("model.odd", &[1][..], &[0.0][..])]);
-    assert_names(&save_model(&dir, &spec, extra).unwrap_err(), &["model.odd", "[1]", "not part"]);
+    assert_names(&save(&dir, &spec, extra).unwrap_err(), &["model.odd", "[1]", "not part"]);
     assert!(!dir.exists());
 }
 
@@ -227,7 +236,7 @@ fn a_file_slipped_into_a_vouched_folder_is_not_read() {
     let scratch = Scratch::new();
     let spec = spec(LLAMA);
     let tensors = tensors(&spec);
-    save_model(scratch.path(), &spec, borrowed(&tensors)).unwrap();
+    save(scratch.path(), &spec, borrowed(&tensors)).unwrap();
     fs::write(scratch.join("model.safetensors.index.json"), b"{}").unwrap();
     assert_names(&load_model(scratch.path()).unwrap_err(), &["index.json", "not listed", "Move it out"]);
 }

@@ -1,6 +1,6 @@
 //! Verification under attack: whatever a policy may write to be paid without solving the problem.
 
-use reseek_tasks::{AnswerKind, COMPLETION_BYTES_MAX, Outcome, accuracy, format, last_answer, reasoning};
+use reseek_tasks::{AnswerKind, COMPLETION_BYTES_MAX, Outcome, accuracy, format, reasoning};
 
 use crate::verify::{answered, integer, problem};
 
@@ -114,7 +114,6 @@ fn hostile_megabytes_are_read_in_few_passes() {
             completion.chars().take(40).collect::<String>()
         );
         format(completion);
-        last_answer(completion);
         reasoning(completion);
     }
     let beyond = format!("{}{}", " ".repeat(COMPLETION_BYTES_MAX), answered("12"));

@@ -1,8 +1,8 @@
 //! Non-reasoning exchanges and preference pairs.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use reseek_tasks::{Flaw, Language, general, language_share_quoting, preference_pair, repetition};
+use reseek_tasks::{Flaw, Language, general, language_share_quoting, preference_pair};
 
 #[test]
 fn there_are_more_than_a_hundred_exchanges_in_each_language() {
@@ -19,6 +19,14 @@ fn there_are_more_than_a_hundred_exchanges_in_each_language() {
     }
 }
 
+/// The share of pieces of ten characters that stood in `text` before.
+fn repeated(text: &str) -> f64 {
+    let characters: Vec<char> = text.chars().collect();
+    let distinct: HashSet<&[char]> = characters.windows(10).collect();
+    let all = characters.windows(10).count();
+    (all - distinct.len()) as f64 / all.max(1) as f64
+}
+
 #[test]
 fn a_rejected_response_has_its_flaw_and_a_chosen_one_has_none() {
     let mut seen = BTreeMap::new();
@@ -27,10 +35,10 @@ fn a_rejected_response_has_its_flaw_and_a_chosen_one_has_none() {
         assert_ne!(pair.chosen, pair.rejected);
         *seen.entry(format!("{:?}", pair.flaw)).or_insert(0) += 1;
         let share = |text: &str| language_share_quoting(text, pair.language, &pair.prompt);
-        assert!(share(&pair.chosen) >= 0.8 && repetition(&pair.chosen, 3) < 0.1, "{pair:?}");
+        assert!(share(&pair.chosen) >= 0.8 && repeated(&pair.chosen) < 0.1, "{pair:?}");
         match pair.flaw {
             Flaw::WrongLanguage => assert!(share(&pair.rejected) < 0.7, "{pair:?}"),
-            Flaw::Repetitive => assert!(repetition(&pair.rejected, 3) > 0.3, "{pair:?}"),
+            Flaw::Repetitive => assert!(repeated(&pair.rejected) > 0.3, "{pair:?}"),
             Flaw::Rambling => assert!(pair.rejected.len() > pair.chosen.len() + 40, "{pair:?}"),
             Flaw::Rude => assert!(!pair.rejected.starts_with(&pair.chosen), "{pair:?}"),
         }

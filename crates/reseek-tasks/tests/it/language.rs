@@ -1,6 +1,6 @@
-//! The measures of language and repetition.
+//! The measures of language.
 
-use reseek_tasks::{Language, language_share, language_share_quoting, repetition};
+use reseek_tasks::{Language, language_share, language_share_quoting};
 
 fn english(text: &str) -> f64 {
     language_share(text, Language::English)
@@ -68,22 +68,11 @@ fn language_of_a_text() {
 }
 
 #[test]
-fn repetition_is_the_share_of_repeated_grams() {
-    assert_eq!(repetition("", 3), 0.0);
-    assert_eq!(repetition("one two three", 3), 0.0);
-    assert_eq!(repetition("a b c d e f g", 3), 0.0);
-    assert!(repetition(&"go on ".repeat(100), 3) > 0.9);
-    assert!(repetition(&"好的".repeat(100), 3) > 0.9);
-    assert_eq!(repetition("x y x y", 2), 1.0 / 3.0);
-}
-
-#[test]
 fn a_megabyte_is_measured_in_one_pass() {
     for text in
         ["<".repeat(1 << 20), "<a".repeat(1 << 19), "a<".repeat(1 << 19), "字".repeat(1 << 18), "ab ".repeat(1 << 18)]
     {
         let share = english(&text);
         assert!((0.0..=1.0).contains(&share));
-        assert!((0.0..=1.0).contains(&repetition(&text, 3)));
     }
 }

@@ -1,8 +1,8 @@
 //! Verification: the forms, the outcomes, and what is read as an answer.
 
 use reseek_tasks::{
-    AnswerKind, Family, FormatError, JudgeFailure, Language, Outcome, Problem, Split, accuracy, accuracy_lenient,
-    extract_answer, format, generate, judge_completion, last_answer, reasoning,
+    AnswerKind, Family, FormatError, JudgeFailure, Language, Outcome, Problem, Split, accuracy, extract_answer, format,
+    generate, judge_completion, reasoning,
 };
 
 pub fn problem(kind: AnswerKind, answer: &str) -> Problem {
@@ -123,32 +123,13 @@ fn an_unreadable_gold_answer_is_never_judged() {
 fn only_verdicts_carry_a_reward() {
     assert_eq!(Outcome::Correct.reward(), Some(1.0));
     assert_eq!(Outcome::Wrong.reward(), Some(0.0));
-    let judged = |failure: JudgeFailure| {
-        judge_completion("<think>a</think><answer>1</answer>", extract_answer, |_| Err(failure))
-    };
+    let judged = |failure: JudgeFailure| judge_completion("<think>a</think><answer>1</answer>", |_| Err(failure));
     let outage = judged(JudgeFailure::Infrastructure("no sandbox".into()));
     assert_eq!(outage, Outcome::InfrastructureError("no sandbox".into()));
     assert_eq!(judged(JudgeFailure::TimeOut), Outcome::TimeOut);
     assert_eq!((outage.reward(), Outcome::TimeOut.reward()), (None, None));
     // A judge that says yes to nothing is not believed.
-    assert_eq!(judge_completion("no answer", extract_answer, |_| Ok(true)), Outcome::Wrong);
-}
-
-#[test]
-fn the_lenient_reading_takes_the_last_answer() {
-    for (completion, answer) in [
-        ("<answer>11</answer> no, <answer> 12 </answer> and so on", Some("12")),
-        ("<think>a</think><answer>12</answer>User:", Some("12")),
-        ("<answer>12</answer></answer>", None),
-        ("<answer>12", None),
-        ("12</answer>", None),
-        ("<answer> </answer>", None),
-        ("", None),
-    ] {
-        assert_eq!(last_answer(completion), answer, "{completion:?}");
-        let expected = if answer.is_some() { Outcome::Correct } else { Outcome::Wrong };
-        assert_eq!(accuracy_lenient(completion, &integer("12")), expected, "{completion:?}");
-    }
+    assert_eq!(judge_completion("no answer", |_| Ok(true)), Outcome::Wrong);
 }
 
 #[test]

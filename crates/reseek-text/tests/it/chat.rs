@@ -3,7 +3,7 @@
 use reseek_text::{ChatTemplate, GenerationPrompt, Message, Special};
 use serde::Deserialize;
 
-use crate::TOKENIZER;
+use crate::{TOKENIZER, deepseek_v3};
 
 #[derive(Deserialize)]
 struct Vector {
@@ -20,7 +20,7 @@ fn renderings_equal_jinja() {
     assert_eq!(vectors.len(), 48);
     for vector in vectors {
         let template = match vector.template.as_str() {
-            "deepseek_v3" => ChatTemplate::deepseek_v3(),
+            "deepseek_v3" => deepseek_v3(),
             "deepseek_r1" => ChatTemplate::deepseek_r1(),
             other => panic!("{other}"),
         };
@@ -36,7 +36,7 @@ fn renderings_equal_jinja() {
 #[test]
 fn conversation_becomes_these_tokens() {
     let messages = [Message::user("1+1?"), Message::assistant("<think>so 2</think>2"), Message::user("ok")];
-    let ids = ChatTemplate::deepseek_v3().encode(&TOKENIZER, &messages, GenerationPrompt::AssistantThink).unwrap();
+    let ids = deepseek_v3().encode(&TOKENIZER, &messages, GenerationPrompt::AssistantThink).unwrap();
     let plain = |text: &str| TOKENIZER.encode(text).unwrap();
     let special = |special| vec![TOKENIZER.special(special).unwrap()];
     let expect = [
@@ -69,7 +69,7 @@ fn users_cannot_forge_turns() {
     }
     // In the assistant's own turns only the reasoning marks are tokens.
     let answer = Message::assistant("<think>a<｜User｜></think>b<｜end▁of▁sentence｜>");
-    let ids = ChatTemplate::deepseek_v3().encode(&TOKENIZER, &[answer], GenerationPrompt::None).unwrap();
+    let ids = deepseek_v3().encode(&TOKENIZER, &[answer], GenerationPrompt::None).unwrap();
     let controls: Vec<u32> = ids.into_iter().filter(|&id| (id as usize) < Special::ALL.len()).collect();
     let expect = [Special::Bos, Special::Assistant, Special::ThinkOpen, Special::ThinkClose, Special::Eos];
     assert_eq!(controls, expect.map(|special| TOKENIZER.special(special).unwrap()));
@@ -85,7 +85,7 @@ fn bad_templates_and_roles_are_refused() {
             .to_string();
         assert!(error.contains(expect) && error.contains(". "), "{error}");
     };
-    check(ChatTemplate::deepseek_v3().source(), "unknown role 'tool'");
+    check(deepseek_v3().source(), "unknown role 'tool'");
     check("{% for %}", "(line 1)");
     check("{{ nothing() }}", "nothing");
     let endless = "{% for a in range(9999) %}{% for b in range(9999) %}{% for c in range(9999) %}x{% endfor %}";

@@ -8,7 +8,12 @@ mod train;
 
 use std::sync::LazyLock;
 
-use reseek_text::Tokenizer;
+use reseek_text::{ChatTemplate, Tokenizer};
+
+/// DeepSeek-V3's template, without tool calls.
+pub fn deepseek_v3() -> ChatTemplate {
+    ChatTemplate::new(include_str!("../vectors/deepseek_v3.jinja")).unwrap()
+}
 
 /// English prose, code and a little Chinese: this crate's own sources.
 pub const DOCUMENTS: [&str; 7] = [

@@ -44,6 +44,6 @@ fn deepseek_v3() {
     let template = ChatTemplate::from_folder(&folder).unwrap().expect("V3 has a template");
     for prompt in [GenerationPrompt::None, GenerationPrompt::Assistant] {
         let expect = template.render(&tokenizer, &messages, prompt).unwrap();
-        assert_eq!(ChatTemplate::deepseek_v3().render(&tokenizer, &messages, prompt).unwrap(), expect);
+        assert_eq!(crate::deepseek_v3().render(&tokenizer, &messages, prompt).unwrap(), expect);
     }
 }

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Makes chat.json: conversations and what Jinja makes of our templates, set up as transformers 4.57 and 5 set it up.
+"""Makes chat.json: conversations and what Jinja makes of V3's template and of ours, set up as transformers 4.57 and 5 set it up.
 
   pip install jinja2==3.1.6
   python3 make_chat.py
@@ -42,8 +42,8 @@ CONVERSATIONS = [
 def main():
     environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
     rows = []
-    for name in ["deepseek_v3", "deepseek_r1"]:
-        template = environment.from_string((TEMPLATES / f"{name}.jinja").read_text(encoding="utf-8"))
+    for folder, name in [(HERE, "deepseek_v3"), (TEMPLATES, "deepseek_r1")]:
+        template = environment.from_string((folder / f"{name}.jinja").read_text(encoding="utf-8"))
         for messages in CONVERSATIONS:
             for add_generation_prompt, prefill_think in [(False, False), (True, False), (True, True)]:
                 text = template.render(
