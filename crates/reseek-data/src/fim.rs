@@ -6,10 +6,10 @@
 //!
 //! The document is cut between characters, not between tokens, so that a model learns to continue from half a word.
 
+use reseek_tasks::Stream;
 use reseek_text::{Special, Tokenizer};
 
 use crate::error::DataError;
-use crate::stream::Stream;
 
 /// A document in three pieces; any may be empty.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +42,7 @@ pub(crate) fn encode(pieces: Pieces, tokenizer: &Tokenizer) -> Result<Vec<u32>, 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::stream::stream;
 
     /// Puts a document in PSM order back together.
     fn undo(ids: &[u32], tokenizer: &Tokenizer) -> String {
@@ -61,7 +62,7 @@ mod tests {
         let mut cuts = std::collections::BTreeSet::new();
         for text in ["the cat sat on the mat 世界 <｜fim▁hole｜> end", "世", "ab", ""] {
             for index in 0..200 {
-                let pieces = cut(text, &mut Stream::new(1, "test", index));
+                let pieces = cut(text, &mut stream(1, "test", index));
                 assert_eq!([pieces.prefix, pieces.middle, pieces.suffix].concat(), text);
                 assert_eq!(undo(&encode(pieces, &tokenizer).unwrap(), &tokenizer), text);
                 cuts.insert((text, pieces.prefix.len(), pieces.middle.len()));

@@ -15,7 +15,7 @@ use crate::fim;
 use crate::interleave::Interleave;
 use crate::needle::Haystack;
 use crate::problems::Problems;
-use crate::stream::{Stream, permutation};
+use crate::stream::{permutation, stream};
 use crate::tokenized::TokenizedCorpus;
 
 /// The stage whose problems a mixture has where no other is named.
@@ -248,7 +248,7 @@ impl Mixture {
     }
 
     fn corpus_document(&self, document: usize, item: u64) -> Result<(ItemKind, Vec<u32>), DataError> {
-        let mut stream = Stream::new(self.seed, "fim", item);
+        let mut stream = stream(self.seed, "fim", item);
         if stream.uniform() < self.spec.fim_rate {
             let text = &self.documents.corpus().documents[document].text;
             let ids = fim::encode(fim::cut(text, &mut stream), &self.tokenizer)?;

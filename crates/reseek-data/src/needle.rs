@@ -10,11 +10,12 @@
 //! as the text went on before.
 
 use rayon::prelude::*;
+use reseek_tasks::Stream;
 use reseek_text::{Special, Tokenizer};
 
 use crate::corpus::Corpus;
 use crate::error::DataError;
-use crate::stream::Stream;
+use crate::stream::stream;
 
 /// Text in which to hide, in bytes: far more than any context of a model that trains on this corpus.
 const HAYSTACK_BYTES_MAX: usize = 400_000;
@@ -101,7 +102,7 @@ impl Haystack {
         length: usize,
         depth: f64,
     ) -> Result<Needle, DataError> {
-        let mut stream = Stream::new(seed, "needle", index);
+        let mut stream = stream(seed, "needle", index);
         let fact = &draw_facts(&mut stream, 1)[0];
         let (statement, question, answer) =
             (fact.statement(tokenizer)?, fact.question(tokenizer)?, fact.answer(tokenizer)?);
@@ -130,7 +131,7 @@ impl Haystack {
         length: usize,
         facts_max: usize,
     ) -> Result<Vec<u32>, DataError> {
-        let mut stream = Stream::new(seed, "needle document", index);
+        let mut stream = stream(seed, "needle document", index);
         let stop = tokenizer.encode(".")?;
         let (mut statements, mut answered) = (Vec::new(), Vec::new());
         let mut fixed = 2;

@@ -39,6 +39,7 @@ pub use language::{Language, language_share, language_share_quoting};
 pub use problem::{Problem, Split};
 pub use render::{FormMix, TEXTBOOK_FORMS, document, long_readable, textbook, zero_completion, zero_prompt};
 pub use space::{Space, space, spaces};
+pub use stream::Stream;
 pub use user::{UserProblemError, parse_problems, parse_problems_in, question_key};
 pub use verify::{
     ANSWER_BYTES_MAX, COMPLETION_BYTES_MAX, FormatError, JudgeFailure, Outcome, accuracy, compare, extract_answer,

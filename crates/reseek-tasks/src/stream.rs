@@ -1,18 +1,25 @@
-//! Named random streams: every draw is a function of (seed, purpose, index) and of nothing else, so that item
+//! Named random streams: every draw is a function of (room, seed, purpose, index) and of nothing else, so that item
 //! `i` can be made again without the items before it.
 
 use rand_chacha::ChaCha8Rng;
 use rand_core::{RngCore, SeedableRng};
 use sha2::{Digest, Sha256};
 
-/// One stream of random draws.
-pub(crate) struct Stream(ChaCha8Rng);
+/// One stream of random draws: ChaCha8 under the SHA-256 of its name.
+pub struct Stream(ChaCha8Rng);
 
 impl Stream {
-    /// The stream of item `index` for `purpose` under `seed`.
+    /// This room's stream of item `index` for `purpose` under `seed`.
     pub(crate) fn new(seed: u64, purpose: &str, index: u64) -> Stream {
+        Self::of_room("reseek-tasks/1", seed, purpose, index)
+    }
+
+    /// The stream of item `index` for `purpose` under `seed`, in the room called `room`: other rooms' streams are others, whatever their
+    /// purposes are called.
+    pub fn of_room(room: &str, seed: u64, purpose: &str, index: u64) -> Stream {
         let mut hash = Sha256::new();
-        hash.update(b"reseek-tasks/1\0");
+        hash.update(room.as_bytes());
+        hash.update([0]);
         hash.update(purpose.as_bytes());
         hash.update([0]);
         hash.update(seed.to_le_bytes());
@@ -24,7 +31,7 @@ impl Stream {
     ///
     /// # Panics
     /// If `n` is 0.
-    pub(crate) fn below(&mut self, n: usize) -> usize {
+    pub fn below(&mut self, n: usize) -> usize {
         assert!(n > 0, "a draw from nothing");
         ((u128::from(self.0.next_u64()) * n as u128) >> 64) as usize
     }
@@ -40,7 +47,7 @@ impl Stream {
     }
 
     /// A real number in [0, 1).
-    pub(crate) fn uniform(&mut self) -> f64 {
+    pub fn uniform(&mut self) -> f64 {
         (self.0.next_u64() >> 11) as f64 / (1u64 << 53) as f64
     }
 
@@ -75,7 +82,7 @@ impl Stream {
     }
 
     /// Puts `items` into a random order (Fisher–Yates).
-    pub(crate) fn shuffle<T>(&mut self, items: &mut [T]) {
+    pub fn shuffle<T>(&mut self, items: &mut [T]) {
         for i in (1..items.len()).rev() {
             items.swap(i, self.below(i + 1));
         }
