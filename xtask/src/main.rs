@@ -24,7 +24,7 @@ const ROOMS: [(&str, &[&str]); 15] = [
     ("reseek-train", &["spec", "tensor", "model", "data", "store"]),
     ("reseek-engine", &["spec", "tensor", "model", "text"]),
     ("reseek-rl", &["spec", "tensor", "model", "engine", "train", "tasks"]),
-    ("reseek-eval", &["spec", "tensor", "model", "engine", "tasks"]),
+    ("reseek-eval", &["spec", "tensor", "model", "engine", "tasks", "store"]),
     ("reseek-report", &["spec", "store"]),
     ("reseek-sim", &["spec"]),
     ("reseek-claims", &["spec", "sim"]),

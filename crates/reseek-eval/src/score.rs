@@ -2,53 +2,26 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use reseek_store::summary::{HELDOUT, PassAtK, TaskScore};
 
 use crate::{Interval, ProblemResult, mean_of_shares};
-
-/// A model on a set of problems.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct TaskScore {
-    /// Mean over problems of the share of correct samples.
-    pub pass_at_1: f64,
-    /// Its 95 % interval, clustered by problem.
-    pub ci_low: f64,
-    pub ci_high: f64,
-    /// Share of problems of whose `k` samples the most frequent answer is correct.
-    pub cons_at_k: f64,
-    /// Samples a problem.
-    pub k: usize,
-    /// Problems that could be judged.
-    pub n: usize,
-    /// Mean tokens of a completion.
-    pub mean_tokens: f64,
-}
-
-/// The mean chance that one of `k` samples is correct, with its 95 % interval, clustered by problem.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct PassAtK {
-    pub k: usize,
-    pub mean: f64,
-    pub ci_low: f64,
-    pub ci_high: f64,
-}
 
 /// pass@k of all problems for k from 1 to the samples of a problem.
 pub fn pass_at_k(results: &[ProblemResult]) -> Vec<PassAtK> {
     let samples = results.iter().map(|r| r.answers.len()).max().unwrap_or(0);
-    let of = |k| {
+    let of = |k: usize| {
         let chances: Vec<f64> = results.iter().filter_map(|r| r.pass_at(k)).collect();
         let Interval { mean, low, high } = mean_of_shares(&chances);
-        (!chances.is_empty()).then_some(PassAtK { k, mean, ci_low: low, ci_high: high })
+        (!chances.is_empty()).then_some(PassAtK { k: k as u64, mean, ci_low: low, ci_high: high })
     };
     (1..=samples).filter_map(of).collect()
 }
 
-/// Scores of all problems ("heldout") and of each family.
+/// Scores of all problems ([`HELDOUT`]) and of each family.
 pub fn score(results: &[ProblemResult]) -> BTreeMap<String, TaskScore> {
     let mut groups: BTreeMap<&str, Vec<&ProblemResult>> = BTreeMap::new();
     for result in results {
-        groups.entry("heldout").or_default().push(result);
+        groups.entry(HELDOUT).or_default().push(result);
         groups.entry(&result.family).or_default().push(result);
     }
     groups.into_iter().map(|(name, results)| (name.to_string(), of_group(&results))).collect()
@@ -77,8 +50,8 @@ fn of_group(results: &[&ProblemResult]) -> TaskScore {
         ci_low: low,
         ci_high: high,
         cons_at_k: average(&consensus),
-        k: results.iter().map(|r| r.answers.len()).max().unwrap_or(0),
-        n: shares.len(),
+        k: results.iter().map(|r| r.answers.len()).max().unwrap_or(0) as u64,
+        n: shares.len() as u64,
         mean_tokens: average(&answers),
     }
 }
@@ -141,7 +114,7 @@ mod tests {
                 let hits = choices.iter().filter(|&&set| set & ((1 << right) - 1) != 0).count();
                 let expected = hits as f64 / choices.len() as f64;
                 let at = &got[k as usize - 1];
-                assert!(at.k == k as usize && (at.mean - expected).abs() < 1e-12, "{right} of 6, {k}: {at:?}");
+                assert!(at.k == u64::from(k) && (at.mean - expected).abs() < 1e-12, "{right} of 6, {k}: {at:?}");
             }
         }
     }

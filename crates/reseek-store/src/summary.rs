@@ -79,7 +79,7 @@ pub struct Model {
     pub language_match: f64,
 }
 
-/// Scores on one task, with a 95 % interval of `pass_at_1`, clustered by problem.
+/// A model's scores on one task, with a 95 % interval of `pass_at_1`, clustered by problem.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TaskScore {
@@ -87,13 +87,13 @@ pub struct TaskScore {
     pub pass_at_1: f64,
     pub ci_low: f64,
     pub ci_high: f64,
-    /// Share of problems whose most frequent answer among `k` is right.
+    /// Share of problems of whose `k` samples the most frequent answer is right; of a tie the share of right ones.
     pub cons_at_k: f64,
     /// Samples a problem.
     pub k: u64,
-    /// Problems.
+    /// Problems that could be judged.
     pub n: u64,
-    /// Mean length of an answer.
+    /// Mean tokens of an answer.
     pub mean_tokens: f64,
 }
 

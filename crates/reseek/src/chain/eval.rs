@@ -6,10 +6,11 @@ use std::time::Instant;
 use reseek_data::Heldout;
 use reseek_engine::Sampling;
 use reseek_eval::{
-    EvalSettings, PassAtK, ProblemResult, bits_per_byte, evaluate, language_share_of, majority_gains, pass_at_k, score,
+    EvalSettings, ProblemResult, bits_per_byte, evaluate, language_share_of, majority_gains, pass_at_k, score,
 };
 use reseek_spec::stages::examined;
 use reseek_spec::{EvalRecipe, EvalSplit};
+use reseek_store::summary::{PassAtK, TaskScore};
 use reseek_store::{DirWriter, chain_hash};
 use reseek_tasks::{Outcome as Verdict, Problem, Split};
 use reseek_text::Special;
@@ -25,7 +26,7 @@ use crate::style::{prompt, style_of};
 /// What evaluation found of a model: its scores, and per problem what comparisons need.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Card {
-    pub tasks: BTreeMap<String, reseek_eval::TaskScore>,
+    pub tasks: BTreeMap<String, TaskScore>,
     /// For k from 1 to the samples of a problem.
     pub pass_at_k: Vec<PassAtK>,
     pub bits_per_byte: f64,

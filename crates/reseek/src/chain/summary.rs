@@ -7,7 +7,7 @@ use std::path::Path;
 use reseek_eval::{Interval, mean_of, paired_difference};
 use reseek_spec::stages::{TABLE, examined};
 use reseek_store::manifest::MANIFEST;
-use reseek_store::summary::{Comparison, Extension, Gflops, Model, PassAtK, Stage, Summary, TaskScore};
+use reseek_store::summary::{Comparison, Extension, Gflops, Model, Stage, Summary};
 use reseek_store::{Manifest, verify_dir};
 use reseek_train::{Observer, Usage};
 use serde_json::Value;
@@ -119,22 +119,9 @@ fn summarise(chain: &Chain) -> Outcome<Summary> {
 }
 
 fn model(card: &Card) -> Model {
-    let score = |t: &reseek_eval::TaskScore| TaskScore {
-        pass_at_1: t.pass_at_1,
-        ci_low: t.ci_low,
-        ci_high: t.ci_high,
-        cons_at_k: t.cons_at_k,
-        k: t.k as u64,
-        n: t.n as u64,
-        mean_tokens: t.mean_tokens,
-    };
     Model {
-        tasks: card.tasks.iter().map(|(name, t)| (name.clone(), score(t))).collect(),
-        pass_at_k: card
-            .pass_at_k
-            .iter()
-            .map(|at| PassAtK { k: at.k as u64, mean: at.mean, ci_low: at.ci_low, ci_high: at.ci_high })
-            .collect(),
+        tasks: card.tasks.clone(),
+        pass_at_k: card.pass_at_k.clone(),
         bits_per_byte: card.bits_per_byte,
         language_match: card.language_match,
     }
