@@ -14,7 +14,7 @@ use serde_json::json;
 
 use super::extension::{Probe, in_words};
 use super::text::{Phase, PlannedStep, hyper, train_on_text};
-use super::{Chain, EXTENSION, Work, room};
+use super::{Chain, EXTENSION, Work, context_fit};
 use crate::error::Outcome;
 use crate::folder::with_vocabulary;
 
@@ -39,8 +39,8 @@ pub fn pretrain(chain: &mut Chain) -> Outcome<()> {
     let Some(work) = chain.begin("pretrain")? else { return Ok(()) };
     let recipe = chain.recipe.pretrain.clone();
     let tokenizer = chain.tokenizer()?;
-    room::check_problems(chain, &tokenizer)?;
-    room::check_later_stages(chain, &tokenizer)?;
+    context_fit::check_problems(chain, &tokenizer)?;
+    context_fit::check_later_stages(chain, &tokenizer)?;
     let mut spec = with_vocabulary(ModelSpec::ladder(chain.scale(), 0), &tokenizer)?;
     spec.max_position_embeddings = recipe.seq_len;
     let weights = chain.init_weights(spec)?;

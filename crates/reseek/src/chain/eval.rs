@@ -18,7 +18,7 @@ use reseek_train::Usage;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::{Chain, room};
+use super::{Chain, context_fit};
 use crate::error::{Outcome, fail};
 use crate::folder::load;
 use crate::style::{prompt, style_of};
@@ -50,7 +50,7 @@ pub fn eval(chain: &mut Chain) -> Outcome<()> {
     if problems.is_empty() {
         return fail(no_problems(split));
     }
-    let (problems, left_out) = room::asked_of_all(chain, &*chain.tokenizer()?, problems)?;
+    let (problems, left_out) = context_fit::asked_of_all(chain, &*chain.tokenizer()?, problems)?;
     if left_out > 0 {
         chain.ui.line(&format!(
             "  {left_out} {} problems are longer than the student's context and left out",

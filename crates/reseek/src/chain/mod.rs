@@ -3,6 +3,7 @@
 
 mod admit;
 mod base;
+mod context_fit;
 mod distil;
 mod eval;
 mod extension;
@@ -11,7 +12,6 @@ mod preflight;
 mod r1;
 mod reads;
 mod rl;
-mod room;
 pub mod stages;
 mod step;
 mod summary;

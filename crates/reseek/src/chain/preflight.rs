@@ -1,5 +1,5 @@
 //! What a run is given, read and looked at before anything is made: what a later stage would refuse is refused here, as far as it can be
-//! known without the tokenizer (the rest is in `room`, before the first model is trained).
+//! known without the tokenizer (the rest is in `context_fit`, before the first model is trained).
 
 use std::path::Path;
 use std::sync::Arc;

@@ -20,7 +20,7 @@ use serde_json::json;
 
 use super::rl::{Extent, pair_tokens, reinforce};
 use super::text::sft_row;
-use super::{Chain, Work, ended, room};
+use super::{Chain, Work, context_fit, ended};
 use crate::error::{Outcome, fail};
 use crate::folder::{answer, load};
 use crate::style::{Style, prompt, style_of};
@@ -215,7 +215,7 @@ pub fn fine_tune(
     recipe: &SftRecipe,
 ) -> Outcome<(Weights, Usage)> {
     let tokenizer = chain.tokenizer()?;
-    let examples = room::fitting_examples(
+    let examples = context_fit::fitting_examples(
         chain,
         examples(&tokenizer, style_of(work.dir.name()), lessons)?,
         weights.spec.max_position_embeddings,

@@ -12,8 +12,8 @@ mod cost;
 mod dials;
 mod families;
 mod params;
-mod past;
 mod plan;
+mod run_settings;
 mod runs;
 mod schedule;
 mod sim;
@@ -35,7 +35,7 @@ use crate::cli::{Cli, Command, ConfigArgs, ReportAbout, ReportArgs, RunArgs, Sho
 use crate::error::{Failure, Outcome, fail};
 use crate::ui::Ui;
 
-use past::Past;
+use run_settings::RunSettings;
 
 /// Runs a command.
 pub fn dispatch(cli: Cli) -> Outcome<()> {
@@ -70,14 +70,14 @@ fn report(args: &ReportArgs) -> Outcome<()> {
 fn chain(args: &RunArgs, names: &[&str], beside: Option<PathBuf>) -> Outcome<()> {
     let scale_name = args.config.scale.unwrap_or(Scale::Nano).name();
     let out = args.out.clone().unwrap_or_else(|| PathBuf::from("runs").join(scale_name));
-    let past = Past::of(&out)?;
-    let scale = past.scale(&out, args.config.scale)?;
+    let recorded = RunSettings::read(&out)?;
+    let scale = recorded.scale(&out, args.config.scale)?;
     // A run keeps its recipe: what a command says is laid over it.
-    let resolved = resolved(scale, past.layer(&out)?.into_iter().collect(), &args.config)?;
-    let seed = args.seed.or(past.seed).unwrap_or(1);
-    let folder = past.data(&out, args.data.as_deref())?;
+    let resolved = resolved(scale, recorded.layer(&out)?.into_iter().collect(), &args.config)?;
+    let seed = args.seed.or(recorded.seed).unwrap_or(1);
+    let folder = recorded.data(&out, args.data.as_deref())?;
     let data = Data::read(folder.as_deref(), &resolved.recipe)?;
-    let request = Request { names, redo: args.redo, recorded: past.recorded() };
+    let request = Request { names, redo: args.redo, recorded: recorded.keys() };
     let admitted = admit(&out, &resolved.recipe, seed, &data, &request)?;
     let mut ui = Ui::new(args.quiet);
     let ahead = ahead::look(&data, &resolved.recipe, seed, &out, &admitted.to_do, args.yes, &mut ui)?;

@@ -10,18 +10,18 @@ use crate::chain::stages::flat;
 use crate::chain::{CONFIG, data_of};
 use crate::error::{Outcome, fail};
 
-/// The seed and the configuration of a run that is there already; nothing of one that is not.
+/// The settings that a run was made with; nothing of one that is not there.
 #[derive(Default)]
-pub struct Past {
+pub struct RunSettings {
     pub seed: Option<u64>,
     config: Option<toml::Table>,
     /// The folder of its own text, if it has one.
     data: Option<PathBuf>,
 }
 
-impl Past {
+impl RunSettings {
     /// Reads the run at `out`.
-    pub fn of(out: &Path) -> Outcome<Self> {
+    pub fn read(out: &Path) -> Outcome<Self> {
         let seed = match RunDir::inspect(out) {
             Err(StoreError::NoManifest { .. }) => return Ok(Self::default()),
             other => other?.seed,
@@ -62,7 +62,7 @@ impl Past {
     }
 
     /// Every key of the run's recipe.
-    pub fn recorded(&self) -> Option<Keys> {
+    pub fn keys(&self) -> Option<Keys> {
         self.config.as_ref().map(flat)
     }
 
