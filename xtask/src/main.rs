@@ -1,9 +1,10 @@
-//! Checks of the project as a whole: `cargo xtask deps` (directions between rooms, and what the model leaves to tensor), `cargo xtask licences` (what the dependencies are
+//! Checks of the project as a whole: `cargo xtask deps` (what each room reads, and what the model leaves to tensor), `cargo xtask licences` (what the dependencies are
 //! and may be), `cargo xtask run DIR` (that a finished run is whole), `cargo xtask recorded DIR` (what the prediction of a run is held against),
 //! `cargo xtask compare …` (speed beside peers).
 
 mod compare;
 mod floats;
+mod rooms;
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -11,31 +12,6 @@ use std::process::{Command, ExitCode};
 
 use reseek_spec::stages::examined;
 use serde_json::Value;
-
-/// Room and the rooms that it may read, beside nothing.
-const ROOMS: [(&str, &[&str]); 15] = [
-    ("reseek-spec", &[]),
-    ("reseek-tensor", &[]),
-    ("reseek-tasks", &[]),
-    ("reseek-text", &[]),
-    ("reseek-data", &["text", "tasks"]),
-    ("reseek-model", &["spec", "tensor"]),
-    ("reseek-store", &["spec", "tensor"]),
-    ("reseek-train", &["spec", "tensor", "model", "data", "store"]),
-    ("reseek-engine", &["spec", "tensor", "model", "text"]),
-    ("reseek-rl", &["spec", "tensor", "model", "engine", "train", "tasks"]),
-    ("reseek-eval", &["spec", "tensor", "model", "engine", "tasks", "store"]),
-    ("reseek-report", &["spec", "store"]),
-    ("reseek-sim", &["spec"]),
-    ("reseek-claims", &["spec", "sim"]),
-    (
-        "reseek",
-        &[
-            "spec", "tensor", "tasks", "text", "data", "model", "store", "train", "engine", "rl", "eval", "report",
-            "sim", "claims",
-        ],
-    ),
-];
 
 /// Licences that a dependency may be used under.
 const LICENCES: [&str; 12] = [
@@ -59,7 +35,7 @@ const COMPILE_C: [&str; 4] = ["cc", "cmake", "bindgen", "pkg-config"];
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let result = match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        ["deps"] => metadata().and_then(|m| Ok(format!("{}\n{}", directions(&m)?, floats::none_in_the_model()?))),
+        ["deps"] => metadata().and_then(|m| Ok(format!("{}\n{}", rooms::directions(&m)?, floats::none_in_the_model()?))),
         ["licences"] => metadata().and_then(|m| licences(&m)),
         ["run", dir] => finished_run(Path::new(dir)),
         ["recorded", dir] => recorded(Path::new(dir)),
@@ -138,30 +114,6 @@ fn metadata() -> Result<Value, String> {
 
 fn packages(metadata: &Value) -> impl Iterator<Item = &Value> {
     metadata["packages"].as_array().into_iter().flatten()
-}
-
-/// Every dependency between rooms is one that the table allows, and every room is in the table.
-fn directions(metadata: &Value) -> Result<String, String> {
-    let mut wrong = Vec::new();
-    for package in packages(metadata) {
-        let name = package["name"].as_str().unwrap_or("");
-        if !name.starts_with("reseek") {
-            continue;
-        }
-        let Some((_, allowed)) = ROOMS.iter().find(|(room, _)| *room == name) else {
-            wrong.push(format!("{name} is not in the table of rooms"));
-            continue;
-        };
-        for dependency in package["dependencies"].as_array().into_iter().flatten() {
-            let other = dependency["name"].as_str().unwrap_or("");
-            let is_dev = dependency["kind"] == "dev";
-            let room = other.strip_prefix("reseek-");
-            if let Some(room) = room.filter(|room| !is_dev && !allowed.contains(room)) {
-                wrong.push(format!("{name} reads {room}"));
-            }
-        }
-    }
-    if wrong.is_empty() { Ok("rooms: every arrow points down".to_string()) } else { Err(wrong.join("; ")) }
 }
 
 /// Every dependency has an allowed licence, comes from crates.io and compiles no C.
