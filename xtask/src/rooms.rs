@@ -15,7 +15,7 @@ const ROOMS: [(&str, &[&str]); 15] = [
     ("reseek-store", &["spec"]),
     ("reseek-train", &["spec", "tensor", "model", "store"]),
     ("reseek-engine", &["tensor", "model"]),
-    ("reseek-rl", &["spec", "tensor", "model", "train", "engine"]),
+    ("reseek-rl", &["spec", "tensor", "tasks", "model", "train", "engine"]),
     ("reseek-eval", &["tensor", "tasks", "model", "store", "engine"]),
     ("reseek-report", &["spec", "store"]),
     ("reseek-sim", &["spec"]),

@@ -66,7 +66,7 @@ impl Layout {
         let mut index = HashMap::new();
         for tensor in spec.tensors() {
             let len: usize = tensor.shape.iter().product();
-            let next = if tensor.role.buffer { &mut buffers } else { &mut parameters };
+            let next = if tensor.is_trained() { &mut parameters } else { &mut buffers };
             let range = *next..*next + len;
             *next = range.end;
             index.insert(tensor.name.clone(), tensors.len());
@@ -135,7 +135,7 @@ impl Weights {
     /// Fresh values of tensor `i`, whose place holds zeros.
     fn draw(&mut self, i: usize, seed: u64) {
         let (tensor, range) = &self.layout.tensors[i];
-        if tensor.role.buffer || tensor.name.ends_with(".bias") {
+        if !tensor.is_trained() || tensor.name.ends_with(".bias") {
             return;
         }
         let values = &mut self.data[range.clone()];
@@ -169,13 +169,13 @@ impl Weights {
             if tensor.shape != shape || values.len() != range.len() {
                 return Err(ModelError::TensorShape { name, expected: tensor.shape.clone(), found: shape });
             }
-            let target = if tensor.role.buffer { &mut weights.buffers } else { &mut weights.data };
+            let target = if tensor.is_trained() { &mut weights.data } else { &mut weights.buffers };
             target[range.clone()].copy_from_slice(&values);
             seen[i] = true;
         }
         for i in (0..seen.len()).filter(|&i| !seen[i]) {
             let (tensor, _) = &weights.layout.tensors[i];
-            if !tensor.role.mtp && !tensor.role.buffer {
+            if !tensor.mtp && tensor.is_trained() {
                 return Err(ModelError::MissingTensor { name: tensor.name.clone() });
             }
             weights.draw(i, 0);
@@ -196,13 +196,13 @@ impl Weights {
     pub fn get(&self, name: &str) -> &[f32] {
         let i = *self.layout.index.get(name).unwrap_or_else(|| panic!("the model has no tensor {name}"));
         let (tensor, range) = &self.layout.tensors[i];
-        if tensor.role.buffer { &self.buffers[range.clone()] } else { &self.data[range.clone()] }
+        if tensor.is_trained() { &self.data[range.clone()] } else { &self.buffers[range.clone()] }
     }
 
     /// Every tensor in file order with its values.
     pub fn entries(&self) -> impl Iterator<Item = (&TensorSpec, &[f32])> {
         self.layout.tensors.iter().map(|(tensor, range)| {
-            let from = if tensor.role.buffer { &self.buffers } else { &self.data };
+            let from = if tensor.is_trained() { &self.data } else { &self.buffers };
             (tensor, &from[range.clone()])
         })
     }

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::{ModelSpec, TensorSpec};
+use crate::{ModelSpec, Role, TensorSpec};
 
 /// Parameters of a model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -29,8 +29,11 @@ pub struct TrainFlops {
 /// Bytes of training state in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct TrainMemory {
+    /// Bytes of the weights that training keeps.
     pub weights: u64,
+    /// Bytes of their gradients.
     pub gradients: u64,
+    /// Bytes of AdamW's two moments.
     pub optimizer: u64,
 }
 
@@ -40,7 +43,7 @@ impl ModelSpec {
         let mut counts = ParamCounts { total: 0, active: 0, active_without_embedding: 0, mtp: 0 };
         for (tensor, copies) in &self.tensors_by_kind() {
             let n = size(tensor);
-            if tensor.role.mtp {
+            if tensor.mtp {
                 counts.mtp += n * copies;
                 continue;
             }
@@ -48,7 +51,7 @@ impl ModelSpec {
             let used = self.used(tensor, n) * copies;
             counts.active += used;
             // A tied table is also the head, and that a token uses whole.
-            if !tensor.role.embedding || self.tie_word_embeddings {
+            if tensor.role != Role::Embedding || self.tie_word_embeddings {
                 counts.active_without_embedding += used;
             }
         }
@@ -59,9 +62,9 @@ impl ModelSpec {
     /// FLOP counts have it. The head counts.
     pub fn matmul_params(&self) -> u64 {
         let tensors = self.tensors_by_kind();
-        let counted = tensors.iter().filter(|(t, _)| !t.role.buffer && !t.role.mtp && t.shape.len() == 2);
+        let counted = tensors.iter().filter(|(t, _)| t.is_trained() && !t.mtp && t.shape.len() == 2);
         let products = counted.filter(|(t, _)| !t.name.ends_with(".gate.weight"));
-        let of = |(t, copies): &(TensorSpec, u64)| match t.role.embedding && !self.tie_word_embeddings {
+        let of = |(t, copies): &(TensorSpec, u64)| match t.role == Role::Embedding && !self.tie_word_embeddings {
             true => 0,
             false => self.used(t, size(t)) * copies,
         };
@@ -110,7 +113,7 @@ impl ModelSpec {
         let tensors = self.tensors_by_kind();
         let module: u64 = tensors
             .iter()
-            .filter(|(t, _)| t.role.mtp && !t.role.buffer && t.shape.len() == 2)
+            .filter(|(t, _)| t.mtp && t.is_trained() && t.shape.len() == 2)
             .map(|(t, _)| self.used(t, size(t)))
             .sum();
         let head = (self.vocab_size * self.hidden_size * self.num_nextn_predict_layers) as u64;
@@ -145,7 +148,9 @@ impl ModelSpec {
     /// Of a tensor of `n` parameters, those that a token uses.
     fn used(&self, tensor: &TensorSpec, n: u64) -> u64 {
         match &self.moe {
-            Some(moe) if tensor.role.routed => n * moe.num_experts_per_tok as u64 / moe.n_routed_experts as u64,
+            Some(moe) if tensor.role == Role::RoutedExpert => {
+                n * moe.num_experts_per_tok as u64 / moe.n_routed_experts as u64
+            }
             _ => n,
         }
     }

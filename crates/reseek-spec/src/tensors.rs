@@ -2,17 +2,17 @@
 
 use crate::{Family, ModelSpec, MoeSpec, Scoring};
 
-/// What a tensor is beside its values.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Role {
-    /// Part of the multi-token prediction module.
-    pub mtp: bool,
-    /// Not trained by gradients: a gate's correction bias.
-    pub buffer: bool,
-    /// One of the routed experts' matrices: a token uses a few of them.
-    pub routed: bool,
+/// What a tensor is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Used whole by every token.
+    Dense,
     /// A table from which a token reads one row.
-    pub embedding: bool,
+    Embedding,
+    /// One of the routed experts' matrices: a token uses a few of them.
+    RoutedExpert,
+    /// Not trained by gradients: a gate's correction bias.
+    Buffer,
 }
 
 /// A named tensor.
@@ -22,7 +22,17 @@ pub struct TensorSpec {
     pub name: String,
     /// Its shape, outputs first.
     pub shape: Vec<usize>,
+    /// What it is for.
     pub role: Role,
+    /// Part of the multi-token prediction module.
+    pub mtp: bool,
+}
+
+impl TensorSpec {
+    /// Whether it has a gradient.
+    pub fn is_trained(&self) -> bool {
+        self.role != Role::Buffer
+    }
 }
 
 impl ModelSpec {
@@ -40,7 +50,7 @@ impl ModelSpec {
         let kinds: Vec<(String, u64)> =
             first_of_kind.clone().map(|(layer, copies)| (format!("model.layers.{layer}."), copies as u64)).collect();
         let copies = |tensor: &TensorSpec| {
-            let kind = kinds.iter().find(|(prefix, _)| !tensor.role.mtp && tensor.name.starts_with(prefix));
+            let kind = kinds.iter().find(|(prefix, _)| !tensor.mtp && tensor.name.starts_with(prefix));
             kind.map_or(1, |&(_, copies)| copies)
         };
         let tensors = self.tensors_of(first_of_kind.map(|(layer, _)| layer));
@@ -55,11 +65,7 @@ impl ModelSpec {
 
     fn tensors_of(&self, layers: impl Iterator<Item = usize>) -> Vec<TensorSpec> {
         let mut list = TensorList { tensors: Vec::new(), mtp: false };
-        list.push(
-            "model.embed_tokens.weight",
-            &[self.vocab_size, self.hidden_size],
-            Role { embedding: true, ..Role::default() },
-        );
+        list.push("model.embed_tokens.weight", &[self.vocab_size, self.hidden_size], Role::Embedding);
         for layer in layers {
             self.layer_tensors(layer, &mut list);
         }
@@ -144,14 +150,13 @@ impl ModelSpec {
         let (d, width, e) = (self.hidden_size, moe.moe_intermediate_size, moe.n_routed_experts);
         list.plain(&format!("{prefix}.gate.weight"), &[e, d]);
         if moe.scoring == Scoring::Sigmoid {
-            let role = Role { buffer: true, ..Role::default() };
-            list.push(&format!("{prefix}.gate.e_score_correction_bias"), &[e], role);
+            list.push(&format!("{prefix}.gate.e_score_correction_bias"), &[e], Role::Buffer);
         }
         let [gate, up, down] = self.family.expert_parts();
         for (part, out, in_) in [(gate, width, d), (up, width, d), (down, d, width)] {
             for expert in 0..e {
                 let name = format!("{prefix}.experts.{expert}.{part}.weight");
-                list.push(&name, &[out, in_], Role { routed: true, ..Role::default() });
+                list.push(&name, &[out, in_], Role::RoutedExpert);
             }
         }
         if moe.n_shared_experts > 0 {
@@ -171,14 +176,10 @@ struct TensorList {
 
 impl TensorList {
     fn plain(&mut self, name: &str, shape: &[usize]) {
-        self.push(name, shape, Role::default());
+        self.push(name, shape, Role::Dense);
     }
 
     fn push(&mut self, name: &str, shape: &[usize], role: Role) {
-        self.tensors.push(TensorSpec {
-            name: name.to_string(),
-            shape: shape.to_vec(),
-            role: Role { mtp: self.mtp, ..role },
-        });
+        self.tensors.push(TensorSpec { name: name.to_string(), shape: shape.to_vec(), role, mtp: self.mtp });
     }
 }

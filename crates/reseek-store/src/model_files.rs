@@ -105,11 +105,11 @@ pub(crate) fn read_model(dir: &Path) -> Result<(ModelSpec, Vec<NamedTensor>), St
     }
     check_size(&spec, &shards)?;
     let expected = spec.tensors();
-    let has_buffers = expected.iter().any(|t| t.role.buffer && shards.shape(&t.name).is_some());
+    let has_buffers = expected.iter().any(|t| !t.is_trained() && shards.shape(&t.name).is_some());
     let mut tensors = Vec::with_capacity(expected.len());
     let mut known = BTreeSet::new();
     for tensor in expected {
-        if tensor.role.buffer && !has_buffers {
+        if !tensor.is_trained() && !has_buffers {
             continue;
         }
         check_shape(&shards.place, &tensor, shards.shape(&tensor.name))?;

@@ -74,7 +74,7 @@ impl Optimizer {
         let scale = if norm > hyper.clip { hyper.clip / norm } else { 1.0 };
         self.step += 1;
         let mut tensors = Vec::new();
-        for (tensor, range) in weights.layout.tensors().filter(|(tensor, _)| !tensor.role.buffer) {
+        for (tensor, range) in weights.layout.tensors().filter(|(tensor, _)| tensor.is_trained()) {
             tensors.push((range, if tensor.shape.len() > 1 { hyper.weight_decay } else { 0.0 }));
         }
         self.apply(&mut weights.data, grads, tensors, hyper, scale as f32);

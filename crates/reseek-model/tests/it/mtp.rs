@@ -54,7 +54,7 @@ fn gradients_of_the_whole_loss() {
     assert!(reference.margin.get() > 1e-3, "a choice of experts is too close: {:e}", reference.margin.get());
 
     let mut worst = (0.0, String::new());
-    for (i, (tensor, range)) in weights.layout.tensors().filter(|(tensor, _)| !tensor.role.buffer).enumerate() {
+    for (i, (tensor, range)) in weights.layout.tensors().filter(|(tensor, _)| tensor.is_trained()).enumerate() {
         let mut stream = Stream::new(7, "direction", 0, i as u64);
         let direction: Vec<f64> = range.clone().map(|_| stream.normal() as f64).collect();
         let mut along = |step: f64| {
@@ -120,7 +120,7 @@ fn tiny() -> (Weights, Vec<Sequence>) {
         let mut weights = Weights::init(spec.clone(), seed).expect("a sound specification");
         let mut stream = Stream::new(seed, "tiny", 0, 0);
         for (tensor, range) in weights.layout.clone().tensors() {
-            if tensor.role.buffer {
+            if !tensor.is_trained() {
                 weights.buffers[range].iter_mut().for_each(|v| *v = 0.1 * stream.normal());
             } else if tensor.shape.len() == 1 {
                 weights.data[range].iter_mut().for_each(|v| *v += 0.2 * stream.normal());

@@ -36,7 +36,7 @@ fn gradients_of_every_parameter() {
 
         let mut names = Vec::new();
         let (mut worst_l2, mut worst_element) = ((0.0, String::new()), 0.0f64);
-        for (tensor, range) in fixture.weights.layout.tensors().filter(|(tensor, _)| !tensor.role.buffer) {
+        for (tensor, range) in fixture.weights.layout.tensors().filter(|(tensor, _)| tensor.is_trained()) {
             let expected = fixture.expected(&format!("grad.{}", tensor.name));
             let (l2, element) = errors(&grads[range], &expected);
             assert!(l2 <= 1e-4, "{case}: gradient of {} is off by {l2:e}, one element by {element:e}", tensor.name);

@@ -1,6 +1,6 @@
 //! What a row and a step of a model cost at a machine's rates.
 
-use reseek_spec::{ModelSpec, ROWS_OF_GROUPS, RlRecipe, TensorSpec, chunk_rows};
+use reseek_spec::{ModelSpec, ROWS_OF_GROUPS, RlRecipe, Role, TensorSpec, chunk_rows};
 
 use super::{CpuRates, Point, Style};
 
@@ -41,14 +41,16 @@ struct Product {
 fn products(model: &ModelSpec) -> Vec<Product> {
     let of = |tensor: &TensorSpec| {
         let &[out, in_] = tensor.shape.as_slice() else { return None };
-        if tensor.role.embedding && !model.tie_word_embeddings {
+        if tensor.role == Role::Embedding && !model.tie_word_embeddings {
             return None;
         }
         let used = match &model.moe {
-            Some(moe) if tensor.role.routed => moe.num_experts_per_tok as f64 / moe.n_routed_experts as f64,
+            Some(moe) if tensor.role == Role::RoutedExpert => {
+                moe.num_experts_per_tok as f64 / moe.n_routed_experts as f64
+            }
             _ => 1.0,
         };
-        Some(Product { flops: 2.0 * (in_ * out) as f64 * used, in_, out, used, mtp: tensor.role.mtp })
+        Some(Product { flops: 2.0 * (in_ * out) as f64 * used, in_, out, used, mtp: tensor.mtp })
     };
     let mut products: Vec<Product> = model.tensors().iter().filter_map(of).collect();
     if model.num_nextn_predict_layers > 0 {

@@ -110,7 +110,7 @@ fn counts_are_sums_over_the_tensors() {
         let spec = of(name);
         let tensors = spec.tensors();
         let sum = |mtp: bool| -> u64 {
-            let of_part = tensors.iter().filter(|t| t.role.mtp == mtp);
+            let of_part = tensors.iter().filter(|t| t.mtp == mtp);
             of_part.map(|t| t.shape.iter().map(|&n| n as u64).product::<u64>()).sum()
         };
         let counts = spec.params();

@@ -43,7 +43,7 @@ fn the_first_step_is_adams() {
     let hyper = Hyper { clip: f64::MAX, ..HYPER };
     let got = Optimizer::new(before.len(), Dtype::F32).update(&mut weights, &grads, &hyper).unwrap();
     assert!((got - norm).abs() < 1e-9 * norm);
-    for (tensor, range) in layout.tensors().filter(|(tensor, _)| !tensor.role.buffer) {
+    for (tensor, range) in layout.tensors().filter(|(tensor, _)| tensor.is_trained()) {
         for i in range {
             // m/(1 − β1) = g and v/(1 − β2) = g², so the step is lr·sign(g); only matrices decay.
             let decay = if tensor.shape.len() > 1 { 0.1 } else { 0.0 };
