@@ -19,6 +19,7 @@ const HELDOUT_EVERY: u64 = 50;
 /// A piece of text.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct Document {
+    /// Clean text: no control characters but line ends, no white space at its ends.
     pub text: String,
     /// Where it is from: `collection/title/part`, or a file's path in the user's folder.
     pub source: String,

@@ -7,6 +7,8 @@ use reseek_text::TextError;
 
 /// An error of this room.
 #[derive(Debug, thiserror::Error)]
+// Each message says what its fields are.
+#[allow(missing_docs)]
 pub enum DataError {
     /// A folder or file that cannot be read.
     #[error("{}: {source}. Check the path and its permissions.", path.display())]

@@ -20,6 +20,8 @@
 //! # Ok::<(), reseek_data::DataError>(())
 //! ```
 
+#![deny(missing_docs)]
+
 mod clean;
 mod corpus;
 mod embedded;

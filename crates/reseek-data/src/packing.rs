@@ -15,7 +15,9 @@ const AHEAD: u64 = 32;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Cursor {
+    /// Item of the mixture.
     pub item: u64,
+    /// Token within it.
     pub offset: u64,
 }
 

@@ -12,7 +12,14 @@ pub enum Problems {
     /// Made by the generators; there is no end of those to train on.
     Generated(TaskMix),
     /// A user's own.
-    Listed { train: Vec<Problem>, development: Vec<Problem>, test: Vec<Problem> },
+    Listed {
+        /// To train on; never empty.
+        train: Vec<Problem>,
+        /// To choose settings by.
+        development: Vec<Problem>,
+        /// To test by.
+        test: Vec<Problem>,
+    },
 }
 
 impl Default for Problems {

@@ -20,6 +20,7 @@ pub struct Reading {
 pub struct FileReading {
     /// Path under the folder, with `/` between its parts.
     pub name: String,
+    /// What was in it.
     pub holds: Holds,
 }
 

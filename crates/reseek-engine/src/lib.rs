@@ -3,6 +3,8 @@
 //! Sequences are decoded in continuous batches: a finished one leaves its slot to the next, and the samples of one prompt share its
 //! prefill. A row's bits depend on its own sequence alone, so neither the batch nor the number of threads changes a result.
 
+#![deny(missing_docs)]
+
 mod generate;
 mod sample;
 mod score;

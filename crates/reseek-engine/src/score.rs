@@ -6,7 +6,7 @@ use reseek_tensor::pool::map_lanes;
 
 use crate::EngineError;
 
-/// log p(tokens[i] | tokens[..i]) for i from 1: one value less than there are tokens.
+/// `log p(tokens[i] | tokens[..i])` for i from 1: one value less than there are tokens.
 ///
 /// # Errors
 /// If there is no token, too many for the model's context, or one outside of the vocabulary.
@@ -29,7 +29,7 @@ pub fn score(model: &Model, tokens: &[u32]) -> Result<Vec<f32>, EngineError> {
     Ok(out)
 }
 
-/// log p of the targets of every lane's rows under softmax(logits / `temperature`), [n] each; 0 where the target is ignored. The bits are
+/// log p of the targets of every lane's rows under softmax(logits / `temperature`), `[n]` each; 0 where the target is ignored. The bits are
 /// those of training.
 pub fn logprobs(model: &Model, lanes: Vec<(Rows, Vec<u32>)>, temperature: f32) -> Vec<Vec<f32>> {
     map_lanes(lanes, |(rows, targets)| {

@@ -1,6 +1,8 @@
 //! Evaluation: samples of a model on problems, and what they come to: pass@1 as the mean of n samples, pass@k for k up to n, cons@n, the share of answers in
 //! the question's language, bits per byte of held-out text, each mean with its interval.
 
+#![deny(missing_docs)]
+
 mod interval;
 mod position;
 mod run;

@@ -1,6 +1,8 @@
 //! Self-contained pages from a run's artifacts and from the simulator's answers: no script, font or image from elsewhere. Whatever is
 //! missing is said to be missing; whatever a file holds is escaped.
 
+#![deny(missing_docs)]
+
 mod charts;
 mod page;
 pub mod sim_charts;

@@ -9,17 +9,24 @@ const WIDTH: f64 = 860.0;
 /// A pass on a rank's row of a timeline.
 #[derive(Clone, Copy, Debug)]
 pub struct Pass {
+    /// What it does.
     pub kind: PassKind,
+    /// Second at which it begins.
     pub start_s: f64,
+    /// Second at which it ends.
     pub end_s: f64,
 }
 
 /// What a pass does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PassKind {
+    /// Forward alone.
     Forward,
+    /// Gradients of inputs, and of weights where they are not a pass of their own.
     Backward,
+    /// Gradients of weights alone.
     Weight,
+    /// Both directions at once, of other micro-batches.
     Pair,
 }
 
@@ -40,24 +47,33 @@ impl PassKind {
 /// A bar of named parts.
 #[derive(Clone, Debug)]
 pub struct Stack {
+    /// What stands beside it.
     pub label: String,
+    /// Widths of its parts, in the unit of the chart and the order of its names.
     pub parts: Vec<f64>,
 }
 
 /// A quantity with its range.
 #[derive(Clone, Debug)]
 pub struct Estimate {
+    /// What stands beside it.
     pub label: String,
+    /// Lower end of its range.
     pub low: f64,
+    /// The estimate.
     pub mid: f64,
+    /// Upper end of its range.
     pub high: f64,
 }
 
 /// A published value and what was predicted.
 #[derive(Clone, Debug)]
 pub struct Prediction {
+    /// What stands beside it.
     pub label: String,
+    /// What was published.
     pub published: f64,
+    /// What was predicted, in the same unit.
     pub predicted: f64,
     /// Whether the value helped to set a rate.
     pub set: bool,

@@ -6,13 +6,21 @@ use crate::SpecError;
 /// in [`GPUS`], the rates in the simulator. No match on this has a catch-all arm, so none gets another's rates without a word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GpuKind {
+    /// Hopper with 900 GB/s of NVLink: the uncut part.
     H100,
+    /// What DeepSeek-V3 was trained on: H100 with 400 GB/s of NVLink.
     H800,
+    /// H100's chip with 141 GB of HBM3e.
     H200,
+    /// Ampere, 80 GB.
     A100With80,
+    /// Ampere, 40 GB.
     A100With40,
+    /// Blackwell in a node of eight.
     B200,
+    /// Blackwell in a rack of 72 on one NVLink.
     Gb200,
+    /// Blackwell Ultra in such a rack.
     Gb300,
 }
 
@@ -36,7 +44,9 @@ impl GpuKind {
 /// how much of them is reached is the simulator's business.
 #[derive(Clone, Debug, PartialEq)]
 pub struct GpuSpec {
+    /// Which one, for what the simulator knows of it beyond this sheet.
     pub kind: GpuKind,
+    /// Its vendor's name for it.
     pub name: &'static str,
     /// Streaming multiprocessors.
     pub sms: u32,
@@ -134,7 +144,9 @@ const fn blackwell(
 /// A number of accelerators of one kind.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ClusterSpec {
+    /// The kind of all of them.
     pub gpu: GpuSpec,
+    /// How many.
     pub gpus: usize,
 }
 

@@ -3,25 +3,36 @@
 /// The families whose tensors and counts are known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Family {
+    /// MLA, and a mixture behind a softmax gate.
     DeepseekV2,
+    /// MLA, a mixture behind a sigmoid gate with a correction bias, multi-token prediction.
     DeepseekV3,
+    /// Grouped-query attention and SwiGLU, no biases.
     Llama,
+    /// Llama with biases on q, k and v.
     Qwen2,
+    /// Llama with norms on each head's q and k.
     Qwen3,
+    /// Llama's tensors.
     Mistral,
+    /// Llama's tensors.
     Smollm3,
     /// Norms behind attention and MLP instead of before them, and over all heads of q and k.
     Olmo2,
+    /// OLMo 2 with sliding windows.
     Olmo3,
+    /// Llama with a mixture in every layer, under names of its own.
     Mixtral,
     /// Its shared experts have a gate of their own.
     Qwen2Moe,
+    /// Qwen3 with a mixture, no shared expert.
     Qwen3Moe,
     /// GLM 4.5: V3's mixture under grouped-query attention.
     Glm4Moe,
 }
 
 impl Family {
+    /// Every family, in the order in which messages list them.
     pub const ALL: [Family; 13] = [
         Family::DeepseekV2,
         Family::DeepseekV3,

@@ -7,6 +7,8 @@
 //! # Ok::<(), reseek_spec::SpecError>(())
 //! ```
 
+#![deny(missing_docs)]
+
 mod cluster;
 mod count;
 mod explain;
@@ -46,6 +48,8 @@ use sentence::sentences;
 
 /// Why a specification is refused.
 #[derive(Debug, thiserror::Error)]
+// Each message says what its fields are.
+#[allow(missing_docs)]
 pub enum SpecError {
     #[error("config.json cannot be read: {message}. Is it a Hugging Face configuration?")]
     Json { message: String },

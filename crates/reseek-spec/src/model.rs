@@ -5,19 +5,32 @@ use crate::{Family, SpecError};
 /// How rotary frequencies are stretched beyond the length of pre-training.
 #[derive(Clone, Debug, PartialEq)]
 pub enum RopeScaling {
+    /// Not at all.
     None,
+    /// YaRN (Peng et al. 2023): low frequencies are divided by `factor`, high ones stay, and scores are scaled.
     Yarn {
+        /// New context over old.
         factor: f64,
+        /// Context of pre-training, in tokens.
         original_max_position_embeddings: usize,
+        /// A frequency with more turns than this over the old context stays.
         beta_fast: f64,
+        /// One with fewer turns than this is divided in full.
         beta_slow: f64,
+        /// m in the numerator of the factor on cosines and sines; both of its sides are 0.1 · m · ln(`factor`) + 1.
         mscale: f64,
+        /// m in its denominator; with MLA the square of that side scales the scores.
         mscale_all_dim: f64,
     },
+    /// Llama 3.1's: low frequencies are divided by `factor`, high ones stay.
     Llama3 {
+        /// New context over old.
         factor: f64,
+        /// Frequencies whose wavelength is above the old context over this are divided in full.
         low_freq_factor: f64,
+        /// Those below the old context over this stay.
         high_freq_factor: f64,
+        /// Context of pre-training, in tokens.
         original_max_position_embeddings: usize,
     },
 }
@@ -25,10 +38,15 @@ pub enum RopeScaling {
 /// Multi-head latent attention (DeepSeek-V2 report, 2.1).
 #[derive(Clone, Debug, PartialEq)]
 pub struct MlaSpec {
+    /// Width of the latent that queries come from; nothing where they come straight from the hidden row.
     pub q_lora_rank: Option<usize>,
+    /// Width of the latent that keys and values come from, which the cache holds.
     pub kv_lora_rank: usize,
+    /// Width of a head's query and key without position.
     pub qk_nope_head_dim: usize,
+    /// Width of its part with rotary position; the key's is shared by all heads.
     pub qk_rope_head_dim: usize,
+    /// Width of a head's value.
     pub v_head_dim: usize,
     /// Rotary pairs are neighbours (2i, 2i + 1), not halves.
     pub rope_interleave: bool,
@@ -46,56 +64,89 @@ pub struct SlidingWindow {
 /// What turns a gate's logits into scores.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scoring {
+    /// Over all experts.
     Softmax,
+    /// Of each alone; V3's.
     Sigmoid,
 }
 
 /// DeepSeekMoE (V3 report, 2.1.2).
 #[derive(Clone, Debug, PartialEq)]
 pub struct MoeSpec {
+    /// Experts to choose from in a layer.
     pub n_routed_experts: usize,
+    /// Experts that every token uses, computed as one of their joint width.
     pub n_shared_experts: usize,
+    /// Routed experts of a token.
     pub num_experts_per_tok: usize,
+    /// Width of an expert.
     pub moe_intermediate_size: usize,
+    /// Layers at the bottom with a dense MLP in the mixture's place.
     pub first_k_dense_replace: usize,
+    /// Groups that the experts are in.
     pub n_group: usize,
+    /// Groups that a token may choose experts from.
     pub topk_group: usize,
+    /// Factor on the routed experts' sum.
     pub routed_scaling_factor: f64,
+    /// Whether the chosen experts' weights are divided by their sum.
     pub norm_topk_prob: bool,
+    /// How logits become scores.
     pub scoring: Scoring,
 }
 
 /// A model by its Hugging Face configuration; the names are those of config.json.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ModelSpec {
+    /// Which tensors there are, and their names.
     pub family: Family,
+    /// Rows of the embedding and of the head.
     pub vocab_size: usize,
+    /// Width of the residual stream.
     pub hidden_size: usize,
+    /// Width of a dense MLP.
     pub intermediate_size: usize,
+    /// Layers, those of the MTP module not counted.
     pub num_hidden_layers: usize,
+    /// Heads of queries.
     pub num_attention_heads: usize,
+    /// Heads of keys and values; with MLA as many as of queries.
     pub num_key_value_heads: usize,
     /// Width of a query; with MLA nope + rope.
     pub head_dim: usize,
+    /// Context, in tokens.
     pub max_position_embeddings: usize,
+    /// What RMSNorm adds to the mean square.
     pub rms_norm_eps: f64,
+    /// Base of the rotary frequencies.
     pub rope_theta: f64,
+    /// How these are stretched.
     pub rope_scaling: RopeScaling,
+    /// The head is the embedding.
     pub tie_word_embeddings: bool,
     /// Biases on q, k and v (Qwen2, GLM 4.5).
     pub attention_bias: bool,
     /// Norms on q and k: of each head (Qwen3, GLM 4.5), of all heads together in OLMo 2 and 3.
     pub qk_norm: bool,
+    /// Standard deviation of fresh weights.
     pub initializer_range: f64,
+    /// Token before a text.
     pub bos_token_id: u32,
+    /// Token behind one.
     pub eos_token_id: u32,
+    /// Layers that see the last tokens only, if there are any.
     pub sliding_window: Option<SlidingWindow>,
+    /// Latent attention in grouped-query attention's place.
     pub mla: Option<MlaSpec>,
+    /// The mixture of experts, of a model that has one.
     pub moe: Option<MoeSpec>,
+    /// Layers of the multi-token prediction module: 1 in V3, 0 in others.
     pub num_nextn_predict_layers: usize,
 }
 
 impl ModelSpec {
+    /// Checks that the sizes fit each other.
+    ///
     /// # Errors
     /// The first two values that contradict each other.
     pub fn validate(&self) -> Result<(), SpecError> {

@@ -71,6 +71,7 @@ struct Rung {
 }
 
 impl Scale {
+    /// Every scale, the smallest first.
     pub const ALL: [Scale; 4] = [Scale::Smoke, Scale::Nano, Scale::Micro, Scale::Mini];
 
     /// Its name on the command line.

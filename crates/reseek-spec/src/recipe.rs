@@ -11,19 +11,28 @@ use crate::Scale;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RecipeSpec {
+    /// Size of the models; set on the command line alone.
     pub scale: Scale,
     /// The format in which every stage multiplies; weights, gradients and sums are f32 in all.
     /// fp8 is V3's: linear layers in emulated E4M3 with scales for tiles, head and attention in bf16.
     pub compute: ComputeDtype,
     /// The format in which AdamW keeps its moments from step to step. V3 has bf16 (report, 3.3.2); its arithmetic is f32 in both.
     pub moments: MomentsDtype,
+    /// Problems of every stage.
     pub tasks: TasksRecipe,
+    /// Byte-level BPE.
     pub tokenizer: TokenizerRecipe,
+    /// V3's base.
     pub pretrain: PretrainRecipe,
+    /// Its longer context.
     pub extend: ExtendRecipe,
+    /// R1-Zero.
     pub zero: RlRecipe,
+    /// R1's four stages.
     pub r1: R1Recipe,
+    /// The student, both ways.
     pub distil: DistilRecipe,
+    /// What the models are asked in the end.
     pub eval: EvalRecipe,
 }
 
@@ -31,8 +40,11 @@ pub struct RecipeSpec {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ComputeDtype {
+    /// Single precision.
     F32,
+    /// Half the bytes, with f32's range.
     Bf16,
+    /// E4M3 with scales for tiles, emulated.
     Fp8,
 }
 
@@ -40,7 +52,9 @@ pub enum ComputeDtype {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum MomentsDtype {
+    /// 8 bytes a parameter for both.
     F32,
+    /// 4 bytes a parameter for both.
     Bf16,
 }
 
@@ -66,9 +80,11 @@ pub struct TasksRecipe {
     pub chinese_share: f64,
 }
 
+/// Training of the tokenizer (V3 report, 4.1).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TokenizerRecipe {
+    /// Tokens, special ones counted.
     pub vocab_size: usize,
     /// Digits that may share a token, at most 3 as in V3. A vocabulary of 2,048 has no room for 1,110 numbers, and single digits
     /// teach arithmetic sooner, so small rungs use 1.
@@ -77,35 +93,57 @@ pub struct TokenizerRecipe {
     pub sample_bytes: usize,
 }
 
+/// Pre-training (V3 report, 4.1 and 4.2). Shares of a run are of its tokens.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PretrainRecipe {
+    /// Tokens of a sequence: the context until it is extended.
     pub seq_len: usize,
+    /// Tokens in all.
     pub tokens: u64,
     /// Sequences of the first batch; they rise to `sequences` over `ramp_fraction` of the tokens.
     pub sequences_start: usize,
+    /// Sequences of a full batch.
     pub sequences: usize,
+    /// Share in which the batch rises.
     pub ramp_fraction: f64,
+    /// Learning rate between warm-up and cosine.
     pub lr_peak: f64,
+    /// Learning rate behind the cosine.
     pub lr_decay: f64,
+    /// Learning rate of the last stretch.
     pub lr_final: f64,
+    /// Share of linear warm-up.
     pub warmup_fraction: f64,
+    /// Share at `lr_peak`.
     pub constant_fraction: f64,
+    /// Share from `lr_peak` to `lr_decay`.
     pub cosine_fraction: f64,
     /// Share at `lr_decay`; what is left ends at `lr_final`.
     pub decay_fraction: f64,
+    /// Decay of AdamW's first moment, from 0 to 1.
     pub beta1: f64,
+    /// Decay of its second moment, from 0 to 1.
     pub beta2: f64,
+    /// AdamW's decay of weights, times the learning rate at each step.
     pub weight_decay: f64,
+    /// Largest norm of a gradient.
     pub clip: f64,
+    /// Weight of the balance loss within a sequence.
     pub balance_alpha: f64,
+    /// Step by which a gate's correction bias moves after each batch.
     pub bias_speed: f64,
+    /// Last share, in which it moves no more.
     pub bias_off_fraction: f64,
+    /// Weight of the MTP loss.
     pub mtp_lambda: f64,
+    /// The same after `mtp_switch_fraction`.
     pub mtp_lambda_late: f64,
+    /// Share with the first weight.
     pub mtp_switch_fraction: f64,
     /// Share of a batch's rows that the MTP module learns from. V3 has all: there the module is 2 % of the training, at nano a third.
     pub mtp_share: f64,
+    /// Share of documents that are cut to be filled in the middle.
     pub fim_rate: f64,
     /// Share of tokens from problems with worked solutions.
     pub problem_share: f64,
@@ -128,6 +166,7 @@ impl RecipeSpec {
     }
 }
 
+/// Extension of the context with YaRN (V3 report, 4.3), in two phases.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ExtendRecipe {
@@ -137,6 +176,7 @@ pub struct ExtendRecipe {
     pub steps: usize,
     /// Tokens of a batch.
     pub batch_tokens: usize,
+    /// Learning rate after warm-up.
     pub lr: f64,
     /// Steps of linear warm-up of each phase.
     pub warmup_steps: usize,
@@ -146,30 +186,43 @@ pub struct ExtendRecipe {
     pub needles: usize,
 }
 
+/// Reinforcement learning by GRPO (R1 report, 2.2).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RlRecipe {
     /// What is minimised, by its name in reseek-rl's table of algorithms.
     pub algorithm: String,
+    /// Steps; of the student by RL alone, at most.
     pub steps: usize,
     /// Questions a step, and samples of each.
     pub questions: usize,
+    /// Samples of a question: GRPO's group.
     pub group: usize,
+    /// Updates on a step's samples.
     pub minibatches: usize,
+    /// Learning rate after warm-up.
     pub lr: f64,
     /// Steps of linear warm-up.
     pub warmup_steps: usize,
+    /// Weight of the KL divergence from the reference.
     pub kl_beta: f64,
+    /// Distance of the ratio from 1 beyond which it is clipped.
     pub clip_epsilon: f64,
     /// Steps after which the reference is replaced by the policy.
     pub reference_interval: usize,
+    /// Temperature of the samples, and of the policy that learns.
     pub temperature: f64,
+    /// Tokens of an answer at most.
     pub max_new_tokens: usize,
     /// The last steps, of whose questions `general_share` are general prompts, graded by the learned reward model.
     pub preference_steps: usize,
+    /// Share of general prompts among the questions of these steps.
     pub general_share: f64,
+    /// Decay of AdamW's first moment, from 0 to 1.
     pub beta1: f64,
+    /// Decay of its second moment, from 0 to 1.
     pub beta2: f64,
+    /// AdamW's decay of weights, times the learning rate at each step.
     pub weight_decay: f64,
     /// Largest norm of a gradient.
     pub clip: f64,
@@ -177,34 +230,51 @@ pub struct RlRecipe {
     pub rewards: BTreeMap<String, f64>,
 }
 
+/// R1's stages (R1 report, 2.3).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct R1Recipe {
+    /// Worked solutions of the cold start.
     pub cold_start_samples: usize,
+    /// Times that it passes over them.
     pub cold_start_epochs: usize,
+    /// Its first learning rate.
     pub cold_start_lr: f64,
     /// The last learning rate of the cold start, as a share of its first. What else it needs it has from `sft`.
     pub cold_start_final_fraction: f64,
+    /// RL on reasoning, with the language reward.
     pub rl: RlRecipe,
+    /// Questions that the model of the first RL is asked.
     pub rejection_questions: usize,
+    /// Samples of each.
     pub rejection_samples: usize,
     /// A sample is kept if more than this share of its reasoning's words is in the question's language.
     pub rejection_language: f64,
     /// Different samples of a question that are kept at most: one that is always answered would crowd out the others.
     pub rejection_kept: usize,
+    /// Exchanges that are not about reasoning, beside what was kept.
     pub general_samples: usize,
+    /// Fine-tuning of the base on both.
     pub sft: SftRecipe,
+    /// Pairs of answers that the reward model learns from.
     pub reward_model_pairs: usize,
+    /// Steps of its training.
     pub reward_model_steps: usize,
+    /// Its learning rate.
     pub reward_model_lr: f64,
     /// Learning rate of the map from the last row to the score, which begins at 0.
     pub reward_model_head_lr: f64,
     /// Pairs a step.
     pub reward_model_batch: usize,
+    /// Decay of AdamW's first moment there, from 0 to 1.
     pub reward_model_beta1: f64,
+    /// Decay of its second moment, from 0 to 1.
     pub reward_model_beta2: f64,
+    /// AdamW's weight decay there.
     pub reward_model_weight_decay: f64,
+    /// Largest norm of a gradient there.
     pub reward_model_clip: f64,
+    /// RL over all scenarios.
     pub rl_all: RlRecipe,
 }
 
@@ -212,29 +282,39 @@ pub struct R1Recipe {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SftRecipe {
+    /// Times that the samples are passed over.
     pub epochs: usize,
+    /// Learning rate after warm-up.
     pub lr: f64,
+    /// Learning rate at the end of the cosine.
     pub lr_final: f64,
+    /// Samples a step.
     pub sequences: usize,
     /// Share of the steps in which the learning rate rises to `lr`, one step at least.
     pub warmup_fraction: f64,
+    /// Decay of AdamW's first moment, from 0 to 1.
     pub beta1: f64,
+    /// Decay of its second moment, from 0 to 1.
     pub beta2: f64,
+    /// AdamW's decay of weights, times the learning rate at each step.
     pub weight_decay: f64,
     /// Largest norm of a gradient.
     pub clip: f64,
 }
 
+/// Distillation into a dense student, and the same student by RL alone (R1 report, 2.4 and 4.1).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DistilRecipe {
     /// Tokens of the student's own base training, on the pre-training mixture.
     pub pretrain_tokens: u64,
+    /// Fine-tuning of the student's base on the teacher's lessons.
     pub sft: SftRecipe,
     /// RL alone, for the same compute: its steps follow from the FLOPs of the distillation.
     pub rl: RlRecipe,
 }
 
+/// What every examined model is asked.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EvalRecipe {
@@ -242,11 +322,15 @@ pub struct EvalRecipe {
     pub split: EvalSplit,
     /// Seed of the problems. It is not the run's, so that runs of several seeds are asked the same.
     pub problems_seed: u64,
+    /// Problems.
     pub problems: usize,
     /// Samples a problem: pass@k is known for k up to it.
     pub k: usize,
+    /// Temperature of the samples.
     pub temperature: f64,
+    /// Only the most likely tokens that together reach this probability are drawn; 1 for all.
     pub top_p: f64,
+    /// Tokens of an answer at most.
     pub max_new_tokens: usize,
     /// Bytes of held-out text for bits per byte.
     pub text_bytes: usize,

@@ -20,6 +20,7 @@ pub struct Layer {
 /// A recipe with everything decided.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Resolved {
+    /// Every value.
     pub recipe: RecipeSpec,
     /// The recipe as TOML, every key written out.
     pub toml: String,

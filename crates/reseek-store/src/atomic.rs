@@ -21,7 +21,9 @@ pub(crate) const TEMPORARY: &str = ".reseek-tmp";
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FileEntry {
+    /// Its length.
     pub bytes: u64,
+    /// Its contents' hash.
     pub sha256: String,
 }
 

@@ -17,8 +17,11 @@ use crate::model_files;
 /// The files beside the weights, as bytes: this room does not look into them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sidecars {
+    /// generation_config.json.
     pub generation_config: Vec<u8>,
+    /// tokenizer.json.
     pub tokenizer: Vec<u8>,
+    /// tokenizer_config.json.
     pub tokenizer_config: Vec<u8>,
     /// None for a model that has learnt no conversation.
     pub chat_template: Option<Vec<u8>>,

@@ -11,7 +11,9 @@ use crate::run_dir::{LOCK, RunDir};
 /// What was copied.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Copied {
+    /// Files written.
     pub files: u64,
+    /// Their bytes.
     pub bytes: u64,
 }
 

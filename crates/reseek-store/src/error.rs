@@ -7,6 +7,8 @@ use reseek_spec::sentence;
 
 /// An error of this room. Every message names the file, and its last sentence says what to do.
 #[derive(Debug, thiserror::Error)]
+// Each message says what its fields are.
+#[allow(missing_docs)]
 pub enum StoreError {
     /// The operating system refused.
     #[error("cannot {operation} {}: {source}. {}", path.display(), sentence(io_hint(source)))]

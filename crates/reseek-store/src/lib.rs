@@ -27,6 +27,8 @@
 //! # Ok::<(), reseek_store::StoreError>(())
 //! ```
 
+#![deny(missing_docs)]
+
 pub mod atomic;
 pub mod checkpoint;
 mod copy;

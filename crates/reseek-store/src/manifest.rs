@@ -30,6 +30,7 @@ pub struct Manifest {
 /// A folder that was found whole.
 #[derive(Debug)]
 pub struct Verified {
+    /// What the folder says of itself.
     pub manifest: Manifest,
     /// Files directly in the folder that the manifest does not vouch for, sorted. Rows that still grow
     /// (metrics.jsonl) are such; who reads one by a fixed name asks [`Verified::vouches_for`] first.

@@ -30,7 +30,9 @@ pub const REDO: &str = "redo";
 /// What a run was made from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RunInfo {
+    /// What the run is for ever, as a hash: its scale and its text.
     pub config_hash: String,
+    /// Seed of every random stream.
     pub seed: u64,
 }
 

@@ -27,7 +27,9 @@ pub type TensorRef<'a> = (&'a str, &'a [usize], &'a [f32]);
 /// Values of either format that is written.
 #[derive(Clone, Copy, Debug)]
 pub enum Values<'a> {
+    /// Written as F32.
     F32(&'a [f32]),
+    /// Written as BF16.
     Bf16(&'a [bf16]),
 }
 

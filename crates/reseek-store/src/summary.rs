@@ -25,7 +25,9 @@ pub const HELDOUT: &str = "heldout";
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Summary {
+    /// SHA-256 of the run's recipe, in hexadecimal.
     pub config_hash: String,
+    /// Seed of every random stream.
     pub seed: u64,
     /// Finished stages that were made from others than those that are there now, or with other settings than the recipe's, each in a
     /// sentence: what follows does not belong together then.
@@ -56,9 +58,13 @@ pub struct Summary {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Stage {
+    /// As in the table of stages.
     pub name: String,
+    /// Time that it took, over all processes that worked on it.
     pub seconds: f64,
+    /// Tokens that went through the model; 0 of a stage without one.
     pub tokens: u64,
+    /// Both divided.
     pub tokens_per_s: f64,
     /// Operations of the matrix products, causal attention.
     pub flops: f64,
@@ -85,7 +91,9 @@ pub struct Model {
 pub struct TaskScore {
     /// Mean over problems of the share of `k` samples that are right.
     pub pass_at_1: f64,
+    /// Lower end of the interval.
     pub ci_low: f64,
+    /// Upper end.
     pub ci_high: f64,
     /// Share of problems of whose `k` samples the most frequent answer is right; of a tie the share of right ones.
     pub cons_at_k: f64,
@@ -101,9 +109,13 @@ pub struct TaskScore {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PassAtK {
+    /// Samples among which one must be right.
     pub k: u64,
+    /// The estimate.
     pub mean: f64,
+    /// Lower end of the interval.
     pub ci_low: f64,
+    /// Upper end.
     pub ci_high: f64,
 }
 
@@ -111,8 +123,11 @@ pub struct PassAtK {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Comparison {
+    /// The first less the second.
     pub difference: f64,
+    /// Lower end of the interval.
     pub ci_low: f64,
+    /// Upper end.
     pub ci_high: f64,
     /// In words, such as "zero is above base".
     pub verdict: String,
@@ -146,7 +161,9 @@ pub struct NeedleRow {
     pub length: u64,
     /// Needles.
     pub n: u64,
+    /// Found by the base before its extension.
     pub before: Share,
+    /// Found after it.
     pub after: Share,
     /// After minus before, paired by needle.
     pub difference: Comparison,
@@ -156,8 +173,11 @@ pub struct NeedleRow {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Share {
+    /// The estimate.
     pub mean: f64,
+    /// Lower end of the interval.
     pub ci_low: f64,
+    /// Upper end.
     pub ci_high: f64,
 }
 
@@ -165,9 +185,13 @@ pub struct Share {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PositionRow {
+    /// First position, from 0.
     pub from: u64,
+    /// Behind the last.
     pub to: u64,
+    /// Before the extension.
     pub before: f64,
+    /// After it.
     pub after: f64,
     /// After minus before, paired by document.
     pub difference: Comparison,
@@ -177,7 +201,9 @@ pub struct PositionRow {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Gflops {
+    /// In GFLOP/s: operations of the training stages over their seconds.
     pub achieved: f64,
+    /// In GFLOP/s: what the machine's fused multiply-adds reached.
     pub peak: f64,
 }
 

@@ -50,7 +50,9 @@ pub struct TrainState<'a> {
 /// A moment in the format in which the stage keeps it.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Moment<'a> {
+    /// Kept in f32.
     F32(Cow<'a, [f32]>),
+    /// Kept in bf16.
     Bf16(Cow<'a, [bf16]>),
 }
 
@@ -66,6 +68,7 @@ impl Moment<'_> {
 /// A state found on disk.
 #[derive(Debug)]
 pub struct LoadedState {
+    /// What was saved.
     pub state: TrainState<'static>,
     /// Newer states that were passed over because they are damaged; to be told to the user.
     pub damaged: Vec<StoreError>,

@@ -57,10 +57,12 @@ pub const LEVELS: u8 = 3;
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("there is no task family {name:?}. The families are {}.", Family::ALL.map(Family::name).join(", "))]
 pub struct UnknownFamily {
+    /// What was asked for.
     pub name: String,
 }
 
 impl Family {
+    /// Every family, in the order in which they are drawn from: another order would give other problems.
     pub const ALL: [Family; 19] = [
         Family::Addition,
         Family::Subtraction,

@@ -112,6 +112,8 @@ impl Default for TaskMix {
 
 /// A mixture from which nothing can be drawn.
 #[derive(Clone, Debug, PartialEq, Error)]
+// Each message says what its fields are.
+#[allow(missing_docs)]
 pub enum MixError {
     #[error("the task mix has no family. List at least one in families, or leave the key out for all of them.")]
     NoFamily,

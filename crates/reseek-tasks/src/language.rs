@@ -8,11 +8,14 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Language {
+    /// Latin letters.
     English,
+    /// Chinese characters.
     Chinese,
 }
 
 impl Language {
+    /// Both.
     pub const ALL: [Language; 2] = [Language::English, Language::Chinese];
 
     /// The ISO 639-1 code: `en` or `zh`.

@@ -17,6 +17,8 @@
 //! assert!(reseek_tasks::format(&completion));
 //! ```
 
+#![deny(missing_docs)]
+
 mod answer;
 mod families;
 mod family;

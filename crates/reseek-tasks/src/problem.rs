@@ -19,6 +19,7 @@ pub enum Split {
 }
 
 impl Split {
+    /// All three.
     pub const ALL: [Split; 3] = [Split::Train, Split::Development, Split::Test];
 
     /// `train`, `development` or `test`.
@@ -61,7 +62,9 @@ pub struct Problem {
     pub family: String,
     /// From 1, the easiest.
     pub level: u8,
+    /// The language of the question; the answer's reasoning should be in it too.
     pub language: Language,
+    /// What is asked, without a template.
     pub question: String,
     /// The gold answer, in the question's language.
     pub answer: String,
@@ -73,6 +76,7 @@ pub struct Problem {
     pub solution_other: Option<String>,
     /// A check of the answer by another way, in the question's language.
     pub check: Option<String>,
+    /// The split that its parameters put it into.
     pub split: Split,
 }
 

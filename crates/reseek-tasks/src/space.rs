@@ -18,6 +18,7 @@ pub enum Space {
 }
 
 impl Space {
+    /// How many different problems there are.
     pub fn problems(self) -> u64 {
         match self {
             Space::Counted(n) | Space::Estimated(n) => n,

@@ -16,6 +16,8 @@ const FAMILY: &str = "user";
 
 /// What is wrong with a file of problems. Lines count from 1.
 #[derive(Debug, Error)]
+// Each message says what its fields are.
+#[allow(missing_docs)]
 pub enum UserProblemError {
     #[error("{file}:{line}: the line is not UTF-8. Save the file as UTF-8.")]
     NotUtf8 { file: String, line: usize },

@@ -23,7 +23,9 @@ pub const ANSWER_BYTES_MAX: usize = 4096;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
+    /// The answer is the gold answer.
     Correct,
+    /// It is another, or there is none that counts.
     Wrong,
     /// The problem cannot be judged, whatever the completion says; the reason.
     Unverifiable(String),
@@ -43,6 +45,7 @@ impl Outcome {
         }
     }
 
+    /// Whether it is [`Outcome::Correct`].
     pub fn is_correct(&self) -> bool {
         *self == Outcome::Correct
     }
@@ -50,6 +53,8 @@ impl Outcome {
 
 /// Why a judge could not come to a verdict.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
+// Each message says what its fields are.
+#[allow(missing_docs)]
 pub enum JudgeFailure {
     #[error("the gold answer cannot be read: {0}")]
     Gold(String),
@@ -61,6 +66,8 @@ pub enum JudgeFailure {
 
 /// Why a completion holds no answer that counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+// Each message says what its fields are.
+#[allow(missing_docs)]
 pub enum FormatError {
     #[error("no </think>")]
     NoThink,

@@ -18,10 +18,13 @@ pub struct BytePairs<'a> {
     pub pre: &'a str,
     /// Ids of the begin, end and padding tokens.
     pub bos: Option<usize>,
+    /// Id of the end token.
     pub eos: Option<usize>,
+    /// Id of the padding token.
     pub pad: Option<usize>,
     /// Whether a text begins with the begin token and ends with the end token, where there are such.
     pub add_bos: bool,
+    /// Whether the end token stands behind a text.
     pub add_eos: bool,
 }
 

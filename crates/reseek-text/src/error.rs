@@ -6,6 +6,8 @@ use crate::special::Special;
 
 /// An error of this room.
 #[derive(Debug, thiserror::Error)]
+// Each message says what its fields are.
+#[allow(missing_docs)]
 pub enum TextError {
     /// The vocabulary cannot hold its fixed part.
     #[error(

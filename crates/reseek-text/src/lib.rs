@@ -16,6 +16,8 @@
 //! # Ok::<(), reseek_text::TextError>(())
 //! ```
 
+#![deny(missing_docs)]
+
 mod bpe;
 mod byte_pairs;
 mod bytes;

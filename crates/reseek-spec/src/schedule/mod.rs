@@ -15,7 +15,10 @@ pub enum ScheduleKind {
     /// One forward, one backward (PipeDream-Flush).
     OneFOneB,
     /// The same with several chunks a rank (Narayanan and others, 2021).
-    Interleaved { virtual_stages: usize },
+    Interleaved {
+        /// Chunks of a rank.
+        virtual_stages: usize,
+    },
     /// Zero bubble with 1F1B's memory (Qi and others, 2023: ZB-H1).
     Zb1p,
     /// DeepSeek-V3's: micro-batches from both ends, forward and backward chunks in overlapped pairs.
@@ -27,26 +30,39 @@ pub enum ScheduleKind {
 /// One thing that a rank does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
+    /// The forward pass of a chunk.
     Forward {
+        /// Which of the rank's parts of the model.
         chunk: usize,
+        /// Which part of the batch.
         micro_batch: usize,
     },
     /// Gradients of inputs and weights.
     Backward {
+        /// Which of the rank's parts of the model.
         chunk: usize,
+        /// Which part of the batch.
         micro_batch: usize,
     },
+    /// Gradients of inputs alone, which the rank before waits for.
     BackwardInput {
+        /// Which of the rank's parts of the model.
         chunk: usize,
+        /// Which part of the batch.
         micro_batch: usize,
     },
+    /// The gradients of weights that such a pass left.
     BackwardWeight {
+        /// Which of the rank's parts of the model.
         chunk: usize,
+        /// Which part of the batch.
         micro_batch: usize,
     },
     /// A forward pass and a full backward pass of other micro-batches at once: (chunk, micro-batch) of each.
     Overlapped {
+        /// Chunk and micro-batch going forward.
         forward: (usize, usize),
+        /// Chunk and micro-batch going back.
         backward: (usize, usize),
     },
 }
@@ -54,9 +70,13 @@ pub enum Action {
 /// An order of passes for every rank.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PipelineSchedule {
+    /// Whose order it is.
     pub kind: ScheduleKind,
+    /// Ranks of the pipeline.
     pub pp: usize,
+    /// Parts that a batch is cut into.
     pub micro_batches: usize,
+    /// What each rank does, in order.
     pub ranks: Vec<Vec<Action>>,
 }
 

@@ -7,7 +7,9 @@ use super::QuantisedTensor;
 /// How values are stored; along a row, in blocks of 32 but for the plain formats.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BlockKind {
+    /// Single values of 4 bytes.
     F32,
+    /// Single values of 2 bytes.
     F16,
     /// A scale d (f16) and 16 bytes of 4 bits q, the first 16 values in the low halves: d·(q − 8).
     Q4_0,

@@ -45,10 +45,13 @@ pub struct GgufTokenizer {
     pub pre: String,
     /// Ids of the begin, end and padding tokens, where the file names them.
     pub bos: Option<usize>,
+    /// Id of the end token.
     pub eos: Option<usize>,
+    /// Id of the padding token.
     pub pad: Option<usize>,
     /// Whether a text begins with the begin token, and ends with the end token.
     pub add_bos: bool,
+    /// Whether the end token stands behind a text.
     pub add_eos: bool,
 }
 

@@ -19,8 +19,11 @@ use crate::stream::Stream;
 /// One exchange.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Exchange {
+    /// What the user says.
     pub prompt: String,
+    /// A good answer.
     pub response: String,
+    /// The language of both.
     pub language: Language,
 }
 
@@ -28,23 +31,33 @@ pub struct Exchange {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Flaw {
+    /// It insults, alone or before a good answer.
     Rude,
+    /// Sentences that say nothing stand before it.
     Rambling,
+    /// It is in the other language.
     WrongLanguage,
+    /// It says the same three or four times.
     Repetitive,
 }
 
 impl Flaw {
+    /// Every flaw, each as likely as the others.
     pub const ALL: [Flaw; 4] = [Flaw::Rude, Flaw::Rambling, Flaw::WrongLanguage, Flaw::Repetitive];
 }
 
 /// A prompt with a better and a worse response.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PreferencePair {
+    /// What the user says.
     pub prompt: String,
+    /// The better answer.
     pub chosen: String,
+    /// The worse one.
     pub rejected: String,
+    /// The language of both.
     pub language: Language,
+    /// What is wrong with it.
     pub flaw: Flaw,
 }
 
