@@ -4,7 +4,7 @@ use reseek_model::{CacheMode, Model, Rows, Weights};
 use reseek_spec::{ModelSpec, Scale};
 use reseek_tensor::compute::Compute;
 use reseek_tensor::linear::linear_forward;
-use reseek_train::{Gradients, Hyper, Learner, LossParts, Sequence, StepSettings, deal};
+use reseek_train::{Gradients, Hyper, Learner, OwnTerms, Sequence, StepSettings, TokenLoss, deal};
 
 use crate::decode::{chunkings, decode, hidden, same_bits};
 use crate::fixture::{CASES, Fixture, errors, with_targets};
@@ -53,10 +53,9 @@ fn logits_and_gradients_are_those_of_transformers_but_for_rounding() {
         assert!(l2 < ROUNDING, "{case}: logits are off by {l2:e}");
 
         let n = fixture.sequences.iter().map(|(tokens, _)| tokens.len() - 1).sum::<usize>();
-        let none = LossParts::default();
+        let loss = TokenLoss { temperature: 1.0, slope: |_, _| -1.0 / n as f32 };
         let mut gradients = Gradients::default();
-        let (grads, _) =
-            gradients.compute(&model, deal(&fixture.sequences, 2, 0.0, 1024), none, |_, _| -1.0 / n as f32);
+        let (grads, _) = gradients.compute(&model, deal(&fixture.sequences, 2, 0.0, 1024), OwnTerms::default(), &loss);
         let (mut got, mut want) = (Vec::new(), Vec::new());
         for (tensor, range) in fixture.weights.layout.tensors().filter(|(tensor, _)| tensor.is_trained()) {
             got.extend_from_slice(&grads[range]);

@@ -4,7 +4,7 @@ use reseek_model::{Model, Rows, Weights};
 use reseek_tensor::cross_entropy::IGNORE;
 use reseek_tensor::linear::linear_forward;
 use reseek_tensor::random::Stream;
-use reseek_train::{Gradients, LossParts, Sequence, deal, mtp_targets};
+use reseek_train::{Gradients, OwnTerms, Sequence, TokenLoss, deal, mtp_targets};
 
 use crate::fixture::{Fixture, errors, with_targets};
 use crate::reference::{Reference, logprob};
@@ -43,9 +43,10 @@ fn gradients_of_the_whole_loss() {
     let (weights, sequences) = tiny();
     let model = Model::new(&weights);
     let [n, n_mtp, rows] = sizes(&sequences).map(|size| size as f64);
-    let of = LossParts { mtp: (LAMBDA / n_mtp) as f32, balance: (ALPHA / rows) as f32, ..LossParts::default() };
+    let own = OwnTerms { mtp: (LAMBDA / n_mtp) as f32, balance: (ALPHA / rows) as f32 };
+    let objective = TokenLoss { temperature: 1.0, slope: |_, _| (-1.0 / n) as f32 };
     let mut gradients = Gradients::default();
-    let (grads, stats) = gradients.compute(&model, deal(&sequences, 2, 1.0, 1024), of, |_, _| (-1.0 / n) as f32);
+    let (grads, stats) = gradients.compute(&model, deal(&sequences, 2, 1.0, 1024), own, &objective);
     let loss = stats.nll / n + LAMBDA * stats.mtp_nll / n_mtp + ALPHA * stats.balance / rows;
 
     let mut reference = Reference::new(&weights);

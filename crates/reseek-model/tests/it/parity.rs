@@ -2,7 +2,7 @@
 
 use reseek_model::{Model, Rows};
 use reseek_tensor::linear::linear_forward;
-use reseek_train::{Gradients, Hyper, Learner, LossParts, StepSettings, deal};
+use reseek_train::{Gradients, Hyper, Learner, OwnTerms, StepSettings, TokenLoss, deal};
 
 use crate::fixture::{CASES, Fixture, errors};
 
@@ -28,9 +28,9 @@ fn gradients_of_every_parameter() {
         let model = Model::new(&fixture.weights);
         let n = fixture.sequences.iter().map(|(tokens, _)| tokens.len() - 1).sum::<usize>();
         let mut gradients = Gradients::default();
-        let none = LossParts::default();
+        let objective = TokenLoss { temperature: 1.0, slope: |_, _| -1.0 / n as f32 };
         let batch = deal(&fixture.sequences, 2, 0.0, 1024);
-        let (grads, stats) = gradients.compute(&model, batch, none, |_, _| -1.0 / n as f32);
+        let (grads, stats) = gradients.compute(&model, batch, OwnTerms::default(), &objective);
         let loss = fixture.expected("loss")[0] as f64;
         assert!((stats.nll / n as f64 / loss - 1.0).abs() < 1e-6, "{case}: loss {} for {loss}", stats.nll / n as f64);
 
