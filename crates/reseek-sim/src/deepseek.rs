@@ -62,6 +62,8 @@ pub struct WholeRun {
     pub report: RunReport,
     /// GPU-hours of each phase, in the report's order.
     pub phases: Vec<Range>,
+    /// What was published of so many phases, one figure after another; of the phases that are left, nothing.
+    pub published: Vec<(usize, Quoted)>,
     /// GPU-hours of all.
     pub gpu_hours: Range,
 }
@@ -119,10 +121,12 @@ impl DeepSeek {
     /// # Errors
     /// As [`run`] and [`intervals`].
     pub fn whole_runs(&self, draws: Draws) -> Result<[WholeRun; 3], SimError> {
+        let of_v3 = vec![(1, published::PRE_TRAINING), (2, published::EXTENSION)];
+        let (of_zero, of_r1) = (vec![(1, published::R1_ZERO)], vec![(3, published::R1)]);
         Ok([
-            self.whole_run("V3", &self.cluster, &self.v3_phases(), draws)?,
-            self.whole_run("R1-Zero", &self.r1_cluster, &r1_zero(&r1_plan(), 1.0), draws)?,
-            self.whole_run("R1", &self.r1_cluster, &r1(&r1_plan(), 1.0), draws)?,
+            self.whole_run("V3", &self.cluster, &self.v3_phases(), of_v3, draws)?,
+            self.whole_run("R1-Zero", &self.r1_cluster, &r1_zero(&r1_plan(), 1.0), of_zero, draws)?,
+            self.whole_run("R1", &self.r1_cluster, &r1(&r1_plan(), 1.0), of_r1, draws)?,
         ])
     }
 
@@ -135,6 +139,7 @@ impl DeepSeek {
         name: &'static str,
         cluster: &ClusterSpec,
         phases: &[Phase],
+        published: Vec<(usize, Quoted)>,
         draws: Draws,
     ) -> Result<WholeRun, SimError> {
         let report = self.run(cluster, phases, &self.rates)?;
@@ -145,7 +150,7 @@ impl DeepSeek {
         };
         let [phases @ .., gpu_hours] = intervals(&self.rates, draws.count, draws.seed, draws.threads, &answer)?;
         let phases = phases[..report.phases.len()].to_vec();
-        Ok(WholeRun { name, report, phases, gpu_hours })
+        Ok(WholeRun { name, report, phases, published, gpu_hours })
     }
 
     /// GPU-hours of R1-Zero with half, once and twice the lengths of answers, which are read from a figure.

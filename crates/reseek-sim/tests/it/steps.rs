@@ -1,5 +1,6 @@
 //! Steps, whole runs and their intervals: what must hold whatever the rates are.
 
+use reseek_sim::deepseek::{DeepSeek, Draws};
 use reseek_sim::ops::{LayerOps, OpName, Unit, unit_ops};
 use reseek_sim::rates::Rate;
 use reseek_sim::recipe::{distil, r1, r1_plan, r1_zero, v3};
@@ -259,6 +260,34 @@ fn a_phase_has_the_step_of_its_own_plan() {
             assert_eq!(report.memory_peak_bytes, report.step.memory_peak_bytes);
         }
     }
+}
+
+#[test]
+fn deepseeks_runs_stand_beside_what_was_published_of_their_phases() {
+    let runs = DeepSeek::new().unwrap();
+    assert_eq!(runs.r1_cluster, h800(512));
+    let draws = Draws { count: 40, seed: 1, threads: 2 };
+    let step = runs.step_beside(draws).unwrap();
+    let report = runs.step(&Plan::v3()).unwrap().report;
+    let simulated = [report.step_s, report.parts.passes_s(), report.bubble_s, report.parts.optimizer_s];
+    assert_eq!(step.parts.map(|part| part.seconds.mid), simulated);
+    for part in step.parts {
+        assert!((part.seconds.mid / part.published.value - 1.0).abs() < 0.15, "{part:?}");
+    }
+    let whole = runs.whole_runs(draws).unwrap();
+    for run in &whole {
+        assert_eq!(run.phases.len(), run.report.phases.len());
+        assert!(run.published.iter().map(|(phases, _)| phases).sum::<usize>() <= run.phases.len(), "{}", run.name);
+        for (range, phase) in run.phases.iter().zip(&run.report.phases) {
+            assert_eq!(range.mid, phase.gpu_hours, "{}", phase.name);
+        }
+        assert_eq!(run.gpu_hours.mid, run.report.gpu_hours);
+    }
+    // Pre-training is within a tenth of its figure; both extensions follow it.
+    let [v3, zero, _] = whole;
+    let [(1, pre_training), (2, _)] = v3.published[..] else { panic!("{:?}", v3.published) };
+    assert!((v3.phases[0].mid / pre_training.value - 1.0).abs() < 0.1, "{:?}", v3.phases);
+    assert_eq!(runs.r1_zero_gpu_hours().unwrap()[1], zero.gpu_hours.mid);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use reseek_claims::{Evidence, SimulatedFacts, verify};
+use reseek_claims::{Evidence, SimulatedFacts, Verdict, verify};
 use reseek_report::render_sim;
 use reseek_report::sim_charts::{Estimate, Prediction, Stack, scatter, stacked, tornado, waterfall};
 use reseek_sim::Plan;
@@ -17,7 +17,7 @@ use serde_json::json;
 use super::schedule::{picture, trace};
 use super::sim_page_rows::{
     ClaimRow, ItemRow, Page, PhaseRow, PositionRow, QuotedWords, StepRow, StepWords, SubjectRow, ValidationPart,
-    claims_summary, headline, lengths_matter,
+    headline, lengths_matter,
 };
 use crate::error::{Failure, Outcome};
 use crate::ui::Ui;
@@ -150,4 +150,20 @@ fn waterfall_chart<'a>(groups: impl Iterator<Item = &'a (String, Range)>) -> Str
         })
         .collect();
     waterfall("What V3 and R1 took, item groups one after another", "million $, with low and high", &groups)
+}
+
+/// How many claims have which verdict.
+fn claims_summary(evidence: &[Evidence]) -> String {
+    let count = |verdict| evidence.iter().filter(|one| one.verdict == verdict).count();
+    format!(
+        "{} claims: {} hold, {} more by construction, as their runs set rates, {} fail, {} are inconclusive, {} are open, and {} cannot be checked \
+         from outside.",
+        evidence.len(),
+        count(Verdict::Holds),
+        count(Verdict::ByConstruction),
+        count(Verdict::Fails),
+        count(Verdict::Inconclusive),
+        count(Verdict::Open),
+        count(Verdict::CannotBeChecked)
+    )
 }

@@ -1,6 +1,6 @@
 //! What the page about full-scale runs says, by the names of its template (`sim.html`): the simulator's answers as they are written there.
 
-use reseek_claims::{Evidence, Verdict, find};
+use reseek_claims::{Evidence, find};
 use reseek_sim::Plan;
 use reseek_sim::bill::{Bill, Compared, Line, Preset, Range};
 use reseek_sim::deepseek::{StepBeside, StepPart, WholeRun};
@@ -136,13 +136,18 @@ pub struct PhaseRow {
 }
 
 impl PhaseRow {
-    /// The phases of `run`; what was published of it stands beside the phases that it is about.
+    /// The phases of `run`; what was published of several stands beside the first of them.
     pub fn of(run: &WholeRun) -> Vec<Self> {
-        let published = match run.name {
-            "V3" => [whole(published::PRE_TRAINING.value), format!("{} both", whole(published::EXTENSION.value))],
-            "R1-Zero" => [whole(published::R1_ZERO.value), String::new()],
-            _ => [format!("{} in all", whole(published::R1.value)), String::new()],
-        };
+        let mut published = Vec::new();
+        for (phases, hours) in &run.published {
+            let of_phases = match phases {
+                1 => "",
+                2 => " both",
+                _ => " in all",
+            };
+            published.push(format!("{}{of_phases}", whole(hours.value)));
+            published.resize(published.len() + phases - 1, String::new());
+        }
         let rows = run.report.phases.iter().zip(&run.phases).enumerate();
         rows.map(|(i, (phase, hours))| Self {
             run: run.name,
@@ -378,20 +383,4 @@ impl ClaimRow {
             working: format!("{} Allowed: {}", evidence.working, claim.tolerance.why()),
         })
     }
-}
-
-/// How many claims have which verdict.
-pub fn claims_summary(evidence: &[Evidence]) -> String {
-    let count = |verdict| evidence.iter().filter(|one| one.verdict == verdict).count();
-    format!(
-        "{} claims: {} hold, {} more by construction, as their runs set rates, {} fail, {} are inconclusive, {} are open, and {} cannot be checked \
-         from outside.",
-        evidence.len(),
-        count(Verdict::Holds),
-        count(Verdict::ByConstruction),
-        count(Verdict::Fails),
-        count(Verdict::Inconclusive),
-        count(Verdict::Open),
-        count(Verdict::CannotBeChecked)
-    )
 }
