@@ -81,7 +81,7 @@ impl DeepSeek {
     /// A step on V3's cluster by `plan`.
     ///
     /// # Errors
-    /// As [`step`].
+    /// As [`step()`].
     pub fn step(&self, plan: &Plan) -> Result<Simulated, SimError> {
         step(&self.model, &self.cluster, plan, &self.rates)
     }
@@ -193,7 +193,7 @@ impl DeepSeek {
     /// The fullest rank's memory by V3's plan and by plans that differ from it in one thing, with what that is.
     ///
     /// # Errors
-    /// As [`step`].
+    /// As [`step()`].
     pub fn memory_by_plan(&self) -> Result<Vec<(&'static str, Memory)>, SimError> {
         [
             ("V3's plan", Plan::v3()),

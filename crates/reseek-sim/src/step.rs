@@ -278,37 +278,10 @@ impl Coster<'_> {
         optimizer_s: f64,
     ) -> StepReport {
         let (model, plan) = (self.model, self.plan);
-        let mut parts = Parts { bubble_s: timeline.bubble_s(), optimizer_s, ..Parts::default() };
-        let (mut comm_s, mut exposed_s) = (0.0, 0.0);
+        let Passes { mut parts, comm_s, exposed_s } = passes(timeline, chunks, costs);
+        parts.bubble_s = timeline.bubble_s();
         let mut kinds_s: Vec<(Kind, f64)> = chunks[0].1.iter().map(|(kind, _)| (*kind, 0.0)).collect();
-        let ranks = plan.pp as f64;
-        for span in timeline.spans.iter().flatten() {
-            let seconds = (span.end_s - span.start_s) / ranks;
-            let of = |c: usize| &chunks[c].0;
-            let forward_comm = |c: usize| of(c).forward_all_to_all_s + of(c).forward_collectives_s;
-            let backward_comm = |c: usize| of(c).backward_all_to_all_s + of(c).backward_collectives_s;
-            let (whole, shown) = match span.action {
-                Action::Forward { chunk, .. } => {
-                    parts.forward_s += seconds;
-                    (forward_comm(chunk), costs[chunk].forward_s - of(chunk).forward_compute_s)
-                }
-                Action::Backward { chunk, .. } | Action::BackwardInput { chunk, .. } => {
-                    parts.backward_s += seconds;
-                    (backward_comm(chunk), costs[chunk].backward_input_s - of(chunk).backward_input_compute_s)
-                }
-                Action::BackwardWeight { .. } => {
-                    parts.weight_s += seconds;
-                    (0.0, 0.0)
-                }
-                Action::Overlapped { forward: (f, _), backward: (b, _) } => {
-                    parts.forward_backward_s += seconds;
-                    (forward_comm(f) + backward_comm(b), pair_s(of(f), of(b)).exposed_s)
-                }
-            };
-            comm_s += whole / ranks;
-            exposed_s += shown / ranks;
-        }
-        let each = plan.micro_batches() as f64 / ranks / schedule.directions() as f64;
+        let each = plan.micro_batches() as f64 / plan.pp as f64 / schedule.directions() as f64;
         for rank in layout.chunks_of_rank.iter() {
             for &chunk in rank {
                 for (all, one) in kinds_s.iter_mut().zip(&chunks[chunk].1) {
@@ -317,7 +290,7 @@ impl Coster<'_> {
             }
         }
         // Whoever is not the straggler waits, in the pipeline and in the last collectives.
-        parts.optimizer_s *= self.rates.jitter;
+        parts.optimizer_s = optimizer_s * self.rates.jitter;
         parts.bubble_s += timeline.makespan_s * (self.rates.jitter - 1.0);
         let parts = parts.times(self.rates.left_out);
         let step_s = (timeline.makespan_s + optimizer_s) * self.rates.jitter * self.rates.left_out;
@@ -346,6 +319,49 @@ impl Coster<'_> {
             pair: pair_s(&chunks[middle].0, &chunks[middle].0),
         }
     }
+}
+
+/// What the passes of a step take, in s on the mean rank.
+struct Passes {
+    /// Of the passes alone: nothing waits here, and no optimizer runs.
+    parts: Parts,
+    /// All-to-alls and collectives, hidden or not.
+    comm_s: f64,
+    /// Of these, what no computation hides.
+    exposed_s: f64,
+}
+
+fn passes(timeline: &Timeline, chunks: &[(ChunkTime, Vec<(Kind, f64)>)], costs: &[ChunkCosts]) -> Passes {
+    let mut parts = Parts::default();
+    let (mut comm_s, mut exposed_s) = (0.0, 0.0);
+    let ranks = timeline.spans.len() as f64;
+    for span in timeline.spans.iter().flatten() {
+        let seconds = (span.end_s - span.start_s) / ranks;
+        let of = |c: usize| &chunks[c].0;
+        let forward_comm = |c: usize| of(c).forward_all_to_all_s + of(c).forward_collectives_s;
+        let backward_comm = |c: usize| of(c).backward_all_to_all_s + of(c).backward_collectives_s;
+        let (whole, shown) = match span.action {
+            Action::Forward { chunk, .. } => {
+                parts.forward_s += seconds;
+                (forward_comm(chunk), costs[chunk].forward_s - of(chunk).forward_compute_s)
+            }
+            Action::Backward { chunk, .. } | Action::BackwardInput { chunk, .. } => {
+                parts.backward_s += seconds;
+                (backward_comm(chunk), costs[chunk].backward_input_s - of(chunk).backward_input_compute_s)
+            }
+            Action::BackwardWeight { .. } => {
+                parts.weight_s += seconds;
+                (0.0, 0.0)
+            }
+            Action::Overlapped { forward: (f, _), backward: (b, _) } => {
+                parts.forward_backward_s += seconds;
+                (forward_comm(f) + backward_comm(b), pair_s(of(f), of(b)).exposed_s)
+            }
+        };
+        comm_s += whole / ranks;
+        exposed_s += shown / ranks;
+    }
+    Passes { parts, comm_s, exposed_s }
 }
 
 /// The overlapped pair of `layers` layers with routed experts, as the public training trace has it.

@@ -1,8 +1,9 @@
-//! Published runs that are shown beside the table and do not count, nor set a rate of a step (Llama 3.1's interruptions set those of failures): NVIDIA's performance tables, whose settings are published
-//! and whose experts are forced to equal loads, and hours of whole runs whose plans are not published. Where they miss, the simulator does.
+//! Published runs that are shown beside the table and do not count, nor set a rate of a step (Llama 3.1's interruptions set those of failures):
+//! NVIDIA's performance tables, whose settings are published and whose experts are forced to equal loads, and hours of whole runs whose plans are not
+//! published. Where they miss, the simulator does.
 
 use reseek_spec::schedule::ScheduleKind;
-use reseek_spec::{Family, ModelSpec, MoeSpec, Scoring};
+use reseek_spec::{Family, ModelSpec, MoeSpec, Scoring, SlidingWindow};
 
 use super::rows::{dense, published_model};
 use super::{Published, Row};
@@ -107,26 +108,6 @@ fn whole_runs() -> Vec<Row> {
         recompute: Recompute::Selective,
         ..Plan::data_parallel(128, 2048, 8192)
     };
-    let falcon = Plan {
-        tp: 8,
-        pp: 8,
-        kernels: Kernels::Eager2022,
-        recompute: Recompute::Selective,
-        ..Plan::data_parallel(64, 2048, 2048)
-    };
-    let small = ModelSpec { tie_word_embeddings: true, ..dense(2048, 36, 16, 4, 11008, 128_256) };
-    let olmo = |model| ModelSpec {
-        family: Family::Olmo3,
-        qk_norm: true,
-        sliding_window: Some(reseek_spec::SlidingWindow { tokens: 4096, full_layers: 8 }),
-        ..model
-    };
-    let olmo_32b = ModelSpec {
-        sliding_window: Some(reseek_spec::SlidingWindow { tokens: 4096, full_layers: 16 }),
-        ..olmo(dense(5120, 64, 40, 8, 27_648, 100_278))
-    };
-    // Two projections of four times the width, as one of 8/3 with a gate.
-    let falcon_180b = dense(14_848, 80, 232, 8, 8 * 14_848 / 3, 65_024);
     vec![
         row(
             "Llama 3.1 405B",
@@ -138,11 +119,11 @@ fn whole_runs() -> Vec<Row> {
             "",
         )
         .sets(&[Rate::Failures]),
-        row("SmolLM3 3B", "SmolLM3's blog", small, "h100x384", smollm3, 221e3 / 11.2, ""),
+        row("SmolLM3 3B", "SmolLM3's blog", smollm3_3b(), "h100x384", smollm3, 221e3 / 11.2, ""),
         row(
             "OLMo 3 7B",
             "OLMo 3 report",
-            olmo(dense(4096, 32, 32, 32, 11_008, 100_278)),
+            olmo3_7b(),
             "h100x512",
             sharded(512, 512),
             234e3 / 6.1,
@@ -151,7 +132,7 @@ fn whole_runs() -> Vec<Row> {
         row(
             "OLMo 3 32B",
             "OLMo 3 report",
-            olmo_32b,
+            olmo3_32b(),
             "h100x1024",
             sharded(1024, 1024),
             1.05e6 / 5.8,
@@ -175,8 +156,49 @@ fn whole_runs() -> Vec<Row> {
             6.4e6 / 15.0,
             "TP 8, ZeRO-3 on 2,048 GPUs",
         ),
-        row("Falcon 180B", "Falcon report", falcon_180b, "a100-40x4096", falcon, 7.0e6 / 3.5, "what is recomputed"),
+        row(
+            "Falcon 180B",
+            "Falcon report",
+            falcon_180b(),
+            "a100-40x4096",
+            falcon_plan(),
+            7.0e6 / 3.5,
+            "what is recomputed",
+        ),
     ]
+}
+
+fn smollm3_3b() -> ModelSpec {
+    ModelSpec { tie_word_embeddings: true, ..dense(2048, 36, 16, 4, 11008, 128_256) }
+}
+
+/// OLMo 3's layers: a window of 4,096 tokens in all but some.
+fn olmo3(model: ModelSpec, full_layers: usize) -> ModelSpec {
+    let sliding_window = Some(SlidingWindow { tokens: 4096, full_layers });
+    ModelSpec { family: Family::Olmo3, qk_norm: true, sliding_window, ..model }
+}
+
+fn olmo3_7b() -> ModelSpec {
+    olmo3(dense(4096, 32, 32, 32, 11_008, 100_278), 8)
+}
+
+fn olmo3_32b() -> ModelSpec {
+    olmo3(dense(5120, 64, 40, 8, 27_648, 100_278), 16)
+}
+
+fn falcon_plan() -> Plan {
+    Plan {
+        tp: 8,
+        pp: 8,
+        kernels: Kernels::Eager2022,
+        recompute: Recompute::Selective,
+        ..Plan::data_parallel(64, 2048, 2048)
+    }
+}
+
+/// Two projections of four times the width, as one of 8/3 with a gate.
+fn falcon_180b() -> ModelSpec {
+    dense(14_848, 80, 232, 8, 8 * 14_848 / 3, 65_024)
 }
 
 /// Qwen3's mixtures: 128 experts of which 8 are chosen, no shared ones (their config.json).

@@ -3,9 +3,9 @@
 use std::time::Instant;
 
 use reseek_sim::choice::Choice;
-use reseek_sim::sweep::{Candidate, Search, sweep};
+use reseek_sim::sweep::{Candidate, Search, Sweep, sweep};
 use reseek_sim::{Plan, Rates, published};
-use reseek_spec::thousands;
+use reseek_spec::{ClusterSpec, thousands};
 use serde_json::{Value, json};
 
 use super::cost::whole;
@@ -39,6 +39,13 @@ pub fn run_sweep(args: &SweepArgs) -> Outcome<()> {
         crate::say!("{}", serde_json::to_string_pretty(&answer)?);
         return Ok(());
     }
+    print_search(args, &found, &cluster, seconds);
+    print_plans(&found, hours_usd);
+    Ok(())
+}
+
+/// How many plans there were, and what they had in common.
+fn print_search(args: &SweepArgs, found: &Sweep, cluster: &ClusterSpec, seconds: f64) {
     let out = &found.ruled_out;
     crate::say!(
         "{} plans simulated in {seconds:.1} s, of {}; ruled out before: {} as sizes do not divide, {} as the schedule lacks micro-batches, {} by \
@@ -53,10 +60,14 @@ pub fn run_sweep(args: &SweepArgs) -> Outcome<()> {
         "{} sequences of {} tokens a step, {}, on up to {} {}",
         thousands(args.global_batch as u64),
         thousands(args.seq as u64),
-        search.precision.name(),
+        args.precision.name(),
         thousands(cluster.gpus as u64),
         cluster.gpu.name
     );
+}
+
+/// The plans that were found, `usd` for a GPU-hour.
+fn print_plans(found: &Sweep, usd: f64) {
     for (title, some) in [("fastest", &found.fastest), ("cheapest, on fewer GPUs where that is so", &found.cheapest)] {
         crate::say!(
             "\n{title}\n{:>6} {:>3} {:>3} {:>3} {:>4} {:>5} {:>3} {:<13} {:<10} {:>4} {:>9} {:>12} {:>14} {:>8}",
@@ -91,12 +102,11 @@ pub fn run_sweep(args: &SweepArgs) -> Outcome<()> {
                 p.zero,
                 c.step_s,
                 whole(c.gpu_hours_per_t_tokens),
-                whole(c.gpu_hours_per_t_tokens * hours_usd),
+                whole(c.gpu_hours_per_t_tokens * usd),
                 c.memory_peak_bytes / 1e9
             );
         }
     }
-    Ok(())
 }
 
 fn candidate_json(c: &Candidate, gpu_hour_usd: f64) -> Value {
