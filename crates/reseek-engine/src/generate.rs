@@ -319,7 +319,7 @@ impl<'a> Lane<'a> {
             let mut end = 0;
             for len in segments {
                 end += len;
-                last.extend_from_slice(&hidden[(end - 1) * d..end * d]);
+                last.extend_from_slice(&hidden.host()[(end - 1) * d..end * d]);
             }
             from = to;
         }
@@ -334,7 +334,7 @@ impl<'a> Lane<'a> {
         let tokens: Vec<u32> = self.active.iter().map(|a| a.drawn.last().expect("a first token").token).collect();
         let slots: Vec<usize> = self.active.iter().map(|a| a.slot).collect();
         let hidden = self.call.model.decode(&mut self.cache, &tokens, &vec![1; tokens.len()], &slots);
-        self.draw(&hidden, 0)
+        self.draw(hidden.host(), 0)
     }
 
     /// Draws the next token of `active[from..]` from their hidden rows.

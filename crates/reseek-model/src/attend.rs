@@ -7,7 +7,7 @@ use reseek_tensor::attention::{
     attention_forward,
 };
 use reseek_tensor::buffer::Buffer;
-use reseek_tensor::elementwise::add;
+use reseek_tensor::elementwise::{add, copy};
 
 use crate::rows::Rows;
 
@@ -24,21 +24,22 @@ pub(crate) struct Attended {
 
 /// Attention of the queries over the keys and values.
 pub(crate) fn attend(q: Buffer, k: Buffer, v: Buffer, rows: &Rows, shape: AttentionShape) -> Attended {
-    let Widths { q: q_width, o: o_width, k: k_width, v: v_width } = Widths::of(shape);
-    let mut o = Buffer::new(rows.len() * o_width);
+    let Widths { q: of_q, o: of_o, k: of_k, v: of_v } = Widths::of(shape);
+    let mut o = Buffer::new(rows.len() * of_o);
     let mut lse = Buffer::new(rows.len() * shape.n_heads);
     // A prefix and its keys and values as attention reads them: the segments that continue it follow each other.
     let mut kept: Option<(Range<usize>, AttentionCache)> = None;
     for (own, prefix) in rows.views() {
-        let (o, lse) = (&mut o[times(&own, o_width)], &mut lse[times(&own, shape.n_heads)]);
-        let (q, k_own, v_own) = (&q[times(&own, q_width)], &k[times(&own, k_width)], &v[times(&own, v_width)]);
+        let (o, lse) = (o.rows_mut(own.clone(), of_o), lse.rows_mut(own.clone(), shape.n_heads));
+        let q = q.rows(own.clone(), of_q);
+        let (k_own, v_own) = (k.rows(own.clone(), of_k), v.rows(own, of_v));
         let Some(prefix) = prefix else {
             attention_forward(o, lse, q, k_own, v_own, shape);
             continue;
         };
         if kept.as_ref().is_none_or(|(rows, _)| *rows != prefix) {
             let mut cache = AttentionCache::new(shape);
-            cache.push(&k[times(&prefix, k_width)], &v[times(&prefix, v_width)]);
+            cache.push(k.rows(prefix.clone(), of_k), v.rows(prefix.clone(), of_v));
             kept = Some((prefix.clone(), cache));
         }
         let (_, cache) = kept.as_mut().expect("the prefix was just put there");
@@ -53,29 +54,33 @@ pub(crate) fn attend(q: Buffer, k: Buffer, v: Buffer, rows: &Rows, shape: Attent
 /// that see them, in order.
 pub(crate) fn attend_backward(d_o: &Buffer, saved: &Attended, rows: &Rows, shape: AttentionShape) -> [Buffer; 3] {
     let Attended { q, k, v, o, lse } = saved;
-    let Widths { q: q_width, o: o_width, k: k_width, v: v_width } = Widths::of(shape);
+    let Widths { q: of_q, o: of_o, k: of_k, v: of_v } = Widths::of(shape);
     let (mut dq, mut dk, mut dv) = (Buffer::new(q.len()), Buffer::new(k.len()), Buffer::new(v.len()));
     for (own, prefix) in rows.views() {
-        let [of_q, of_k, of_v, of_o] = [q_width, k_width, v_width, o_width].map(|width| times(&own, width));
-        let dq = &mut dq[of_q.clone()];
-        let (d_o, q, o, lse) = (&d_o[of_o.clone()], &q[of_q], &o[of_o], &lse[times(&own, shape.n_heads)]);
+        let pass = AttentionPass {
+            q: q.rows(own.clone(), of_q),
+            k: k.rows(own.clone(), of_k),
+            v: v.rows(own.clone(), of_v),
+            o: o.rows(own.clone(), of_o),
+            lse: lse.rows(own.clone(), shape.n_heads),
+        };
+        let (d_o, dq) = (d_o.rows(own.clone(), of_o), dq.rows_mut(own.clone(), of_q));
         let Some(prefix) = prefix else {
-            let (dk, dv) = (&mut dk[of_k.clone()], &mut dv[of_v.clone()]);
-            let pass = AttentionPass { q, k: &k[of_k], v: &v[of_v], o, lse };
+            let (dk, dv) = (dk.rows_mut(own.clone(), of_k), dv.rows_mut(own, of_v));
             attention_backward(AttentionGradients { dq, dk, dv }, d_o, pass, shape);
             continue;
         };
         // Rows of the prefix, then the segment's own.
-        let join = |x: &[f32], width| Buffer::joined([&x[times(&prefix, width)], &x[times(&own, width)]]);
-        let (k, v) = (join(k, k_width), join(v, v_width));
+        let joined = |x: &Buffer, width| Buffer::joined([x.rows(prefix.clone(), width), x.rows(own.clone(), width)]);
+        let (k, v) = (joined(k, of_k), joined(v, of_v));
         let (mut dk_seen, mut dv_seen) = (Buffer::new(k.len()), Buffer::new(v.len()));
-        let gradients = AttentionGradients { dq, dk: &mut dk_seen, dv: &mut dv_seen };
-        attention_backward(gradients, d_o, AttentionPass { q, k: &k, v: &v, o, lse }, shape);
-        for (all, seen, width) in [(&mut dk, dk_seen, k_width), (&mut dv, dv_seen, v_width)] {
+        let gradients = AttentionGradients { dq, dk: (&mut dk_seen).into(), dv: (&mut dv_seen).into() };
+        attention_backward(gradients, d_o, AttentionPass { k: (&k).into(), v: (&v).into(), ..pass }, shape);
+        for (all, seen, width) in [(&mut dk, dk_seen, of_k), (&mut dv, dv_seen, of_v)] {
             // The prefix comes first, so its own queries have set its gradient.
             let end = prefix.len() + own.len();
-            add(&mut all[times(&prefix, width)], &seen[times(&(0..prefix.len()), width)]);
-            all[times(&own, width)].copy_from_slice(&seen[times(&(prefix.len()..end), width)]);
+            add(all.rows_mut(prefix.clone(), width), seen.rows(0..prefix.len(), width));
+            copy(all.rows_mut(own.clone(), width), seen.rows(prefix.len()..end, width));
         }
     }
     [dq, dk, dv]
@@ -94,9 +99,4 @@ impl Widths {
         let AttentionShape { n_heads, n_kv_heads, d_qk, d_v, .. } = shape;
         Self { q: n_heads * d_qk, o: n_heads * d_v, k: n_kv_heads * d_qk, v: n_kv_heads * d_v }
     }
-}
-
-/// Where rows of `width` values lie.
-fn times(rows: &Range<usize>, width: usize) -> Range<usize> {
-    rows.start * width..rows.end * width
 }

@@ -92,10 +92,10 @@ impl LayerCache {
         let mut o = Buffer::new(rows.len() * n_heads * d_v);
         let mut lse = Buffer::new(rows.len() * n_heads);
         for ((from, to), &slot) in spans(&rows.segments).zip(slots) {
-            let part = |width: usize| from * width..to * width;
             let cache = self.slots[slot].get_or_insert_with(|| AttentionCache::new(shape));
-            cache.push(&k[part(n_kv_heads * d_qk)], &v[part(n_kv_heads * d_v)]);
-            attention_cached(&mut o[part(n_heads * d_v)], &mut lse[part(n_heads)], &q[part(n_heads * d_qk)], cache);
+            cache.push(k.rows(from..to, n_kv_heads * d_qk), v.rows(from..to, n_kv_heads * d_v));
+            let (o, lse) = (o.rows_mut(from..to, n_heads * d_v), lse.rows_mut(from..to, n_heads));
+            attention_cached(o, lse, q.rows(from..to, n_heads * d_qk), cache);
         }
         o
     }

@@ -3,7 +3,7 @@
 //!
 //! Shapes: n tokens, k experts a token, s = n·k slots, sorted by expert.
 
-use reseek_tensor::buffer::Buffer;
+use reseek_tensor::buffer::{Buffer, View};
 use reseek_tensor::operand::Operand;
 use reseek_tensor::permute::gather_add_rows;
 use reseek_tensor::routing::{Gate, Routing};
@@ -38,7 +38,7 @@ impl Dispatch {
 
     /// y[t] += Σ over t's choices of (weight ·) slots[choice], in order of preference: a row's bits depend on its token alone.
     pub fn combine(&self, y: &mut Buffer, slots: &Buffer, weights: Option<&Buffer>, d: usize) {
-        gather_add_rows(y, slots, self.0.of_choice(), weights.map(|w| &**w), d);
+        gather_add_rows(y, slots, self.0.of_choice(), weights.map(View::from), d);
     }
 
     /// The tokens' weights [n, k] at their experts, [s].

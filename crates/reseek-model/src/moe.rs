@@ -180,7 +180,7 @@ impl Moe {
         // y = Σ w·(W_down·act) = Σ W_down·(w·act), so dw = (W_downᵀ·dy)·act: no need to keep W_down·act.
         let weights = dispatch.weights(&routing.weights);
         let mut of_slots = Buffer::new(weights.len());
-        let rows = RowWeights { weights: &weights, dweights: &mut of_slots };
+        let rows = RowWeights { weights: (&weights).into(), dweights: (&mut of_slots).into() };
         let SwiGluBackward { y: act, dgate_up } = swiglu_backward(&dact, gate_up, width, dtype, Some(rows));
         let dweights = dispatch.combine_weights(&of_slots);
         self.down.wgrad(dy_slots, act, back);
@@ -244,18 +244,18 @@ impl Group {
     fn pack(weights: Source, place: Place, n_experts: usize) -> Self {
         let (width, in_, compute) = (place.width(), place.in_, place.compute);
         let of_experts = || (0..n_experts).map(|j| place.weight(&weights.data, j));
-        let forward = of_experts().map(|w| Packed::from_transposed(&w, width, in_, compute)).collect();
+        let forward = of_experts().map(|w| Packed::from_transposed(w.host(), width, in_, compute)).collect();
         let trained = if weights.trains { n_experts } else { 0 };
-        let dgrad = of_experts().take(trained).map(|w| Packed::from_rows(&w, width, in_, compute)).collect();
+        let dgrad = of_experts().take(trained).map(|w| Packed::from_rows(w.host(), width, in_, compute)).collect();
         Self { forward, dgrad, place }
     }
 
     fn repack(&mut self, data: &[f32]) {
         for (j, forward) in (0..).zip(&mut self.forward) {
             let w = self.place.weight(data, j);
-            forward.repack_transposed(&w);
+            forward.repack_transposed(w.host());
             if let Some(dgrad) = self.dgrad.get_mut(j) {
-                dgrad.repack_rows(&w);
+                dgrad.repack_rows(w.host());
             }
         }
     }

@@ -48,7 +48,7 @@ impl Place {
         let of = |range: &Range<usize>| &data[range.start + j * size..][..size];
         match &self.matrices {
             Matrices::One(range) => Buffer::of(of(range)),
-            Matrices::GateUp(ranges) => Buffer::joined(ranges.each_ref().map(of)),
+            Matrices::GateUp(ranges) => Buffer::joined(ranges.each_ref().map(|range| of(range).into())),
         }
     }
 
@@ -182,14 +182,14 @@ impl GateUp {
         let form = if names.iter().any(|name| weights.quantised.contains_key(name)) {
             GateUpForm::Sampled(names.map(|name| weights.linear(&name, weights.compute)))
         } else {
-            GateUpForm::Joined(weights.pack(&place.weight(&weights.data, 0), 2 * out, in_, weights.compute))
+            GateUpForm::Joined(weights.pack(place.weight(&weights.data, 0).host(), 2 * out, in_, weights.compute))
         };
         Self { form, place, out }
     }
 
     pub fn repack(&mut self, data: &[f32]) {
         if let GateUpForm::Joined(linear) = &mut self.form {
-            linear.repack(&self.place.weight(data, 0));
+            linear.repack(self.place.weight(data, 0).host());
         }
     }
 
@@ -270,7 +270,7 @@ impl Norm {
         x: Cow<'a, Buffer>,
         back: &mut Backward<'a, '_>,
     ) {
-        rmsnorm_dgrad(dx, &dy, &x, &self.gamma, self.eps, acc);
+        rmsnorm_dgrad(dx, &dy, &*x, &self.gamma, self.eps, acc);
         back.leave(WeightGradient::Gain { norm: self, dy, x });
     }
 

@@ -242,12 +242,12 @@ impl Model {
 impl Activations {
     /// Hidden rows after the last norm, [n, d].
     pub fn hidden(&self) -> &[f32] {
-        &self.hidden
+        self.hidden.host()
     }
 
     /// The MTP module's hidden rows, [n, d].
     pub fn mtp_hidden(&self) -> Option<&[f32]> {
-        self.mtp.as_ref().map(|mtp| &*mtp.hidden)
+        self.mtp.as_ref().map(|mtp| mtp.hidden.host())
     }
 
     /// The rows of the pass.

@@ -51,7 +51,7 @@ impl RewardModel {
     /// If there is no token.
     pub fn score(&self, tokens: &[u32]) -> f32 {
         let hidden = self.learner.model.hidden(&Rows::new(tokens, &[tokens.len()]));
-        dot(last_row(&hidden, self.head.len()), &self.head)
+        dot(last_row(hidden.host(), self.head.len()), &self.head)
     }
 
     /// One optimizer step on `pairs`, in `lanes` fixed lanes; the head, which begins at 0, has a learning rate of its own.
@@ -111,7 +111,7 @@ impl Objective for BradleyTerry<'_> {
         }
         let mut dhidden = Buffer::zeros(outputs.hidden.len());
         for (end, sign) in [(chosen_rows, slope), (outputs.rows.len(), -slope)] {
-            dhidden[(end - 1) * d..end * d].iter_mut().zip(head).for_each(|(g, h)| *g = sign * h);
+            dhidden.host_mut()[(end - 1) * d..end * d].iter_mut().zip(head).for_each(|(g, h)| *g = sign * h);
         }
         dhidden
     }

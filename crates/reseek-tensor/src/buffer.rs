@@ -5,7 +5,7 @@
 //! allocates ([`allocated`] does not move).
 
 use std::cell::{Cell, RefCell};
-use std::ops::{Deref, DerefMut};
+use std::ops::Range;
 
 use crate::memory::zeros;
 
@@ -34,47 +34,102 @@ impl Buffer {
     /// `len` zeros: for results that an op adds to.
     pub fn zeros(len: usize) -> Self {
         let mut buffer = Self::new(len);
-        buffer.fill(0.0);
+        buffer.host_mut().fill(0.0);
         buffer
     }
 
     /// A copy of `values`.
     pub fn of(values: &[f32]) -> Self {
         let mut buffer = Self::new(values.len());
-        buffer.copy_from_slice(values);
+        buffer.host_mut().copy_from_slice(values);
         buffer
     }
 
     /// A copy of `parts`, one behind the other.
-    pub fn joined<const N: usize>(parts: [&[f32]; N]) -> Self {
-        let mut buffer = Self::new(parts.iter().map(|part| part.len()).sum());
-        let mut rest = &mut *buffer;
-        for part in parts {
+    pub fn joined<const N: usize>(parts: [View; N]) -> Self {
+        let mut buffer = Self::new(parts.iter().map(|part| part.0.len()).sum());
+        let mut rest = buffer.host_mut();
+        for View(part) in parts {
             let (to, behind) = rest.split_at_mut(part.len());
             to.copy_from_slice(part);
             rest = behind;
         }
         buffer
     }
+
+    /// Values in it.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether it has no value.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Some of its rows of `width` values.
+    ///
+    /// # Panics
+    /// If there are no such rows.
+    pub fn rows(&self, rows: Range<usize>, width: usize) -> View<'_> {
+        View(&self.host()[rows.start * width..rows.end * width])
+    }
+
+    /// [`Buffer::rows`] to write to.
+    ///
+    /// # Panics
+    /// If there are no such rows.
+    pub fn rows_mut(&mut self, rows: Range<usize>, width: usize) -> ViewMut<'_> {
+        ViewMut(&mut self.host_mut()[rows.start * width..rows.end * width])
+    }
+
+    /// The values where the host can read them: for samplers, for what leaves the model, and for tests.
+    pub fn host(&self) -> &[f32] {
+        &self.values[..self.len]
+    }
+
+    /// [`Buffer::host`] to write to.
+    pub fn host_mut(&mut self) -> &mut [f32] {
+        &mut self.values[..self.len]
+    }
 }
 
 impl Clone for Buffer {
     fn clone(&self) -> Self {
-        Self::of(self)
+        Self::of(self.host())
     }
 }
 
-impl Deref for Buffer {
-    type Target = [f32];
+/// Values for an op to read, all of a buffer or some of its rows. Only ops look into it; whoever has a slice in the host's memory can give
+/// it to them.
+#[derive(Clone, Copy, Debug)]
+pub struct View<'a>(pub(crate) &'a [f32]);
 
-    fn deref(&self) -> &[f32] {
-        &self.values[..self.len]
+/// Values for an op to write or to add to.
+#[derive(Debug)]
+pub struct ViewMut<'a>(pub(crate) &'a mut [f32]);
+
+impl<'a> From<&'a Buffer> for View<'a> {
+    fn from(buffer: &'a Buffer) -> Self {
+        Self(buffer.host())
     }
 }
 
-impl DerefMut for Buffer {
-    fn deref_mut(&mut self) -> &mut [f32] {
-        &mut self.values[..self.len]
+impl<'a> From<&'a mut Buffer> for ViewMut<'a> {
+    fn from(buffer: &'a mut Buffer) -> Self {
+        Self(buffer.host_mut())
+    }
+}
+
+impl<'a, T: AsRef<[f32]> + ?Sized> From<&'a T> for View<'a> {
+    fn from(values: &'a T) -> Self {
+        Self(values.as_ref())
+    }
+}
+
+impl<'a, T: AsMut<[f32]> + ?Sized> From<&'a mut T> for ViewMut<'a> {
+    fn from(values: &'a mut T) -> Self {
+        Self(values.as_mut())
     }
 }
 
@@ -156,14 +211,22 @@ mod tests {
     #[test]
     fn memory_comes_back_as_it_was() {
         let mut first = Buffer::of(&[1.0; 100]);
-        first[99] = 7.0;
-        let place = first.as_ptr();
+        first.host_mut()[99] = 7.0;
+        let place = first.host().as_ptr();
         drop(first);
         let second = Buffer::new(97);
-        assert_eq!((second.as_ptr(), second.len(), second[96]), (place, 97, 1.0));
-        assert_eq!(*Buffer::zeros(97), [0.0; 97], "another one, for the first is in use");
-        assert!(with_poison(|| Buffer::new(50)).iter().all(|x| x.is_nan()));
-        assert_eq!(second.clone()[..], second[..]);
-        assert_eq!(*Buffer::joined([&[1.0, 2.0], &[], &[3.0]]), [1.0, 2.0, 3.0]);
+        assert_eq!((second.host().as_ptr(), second.len(), second.host()[96]), (place, 97, 1.0));
+        assert_eq!(Buffer::zeros(97).host(), [0.0; 97], "another one, for the first is in use");
+        assert!(with_poison(|| Buffer::new(50)).host().iter().all(|x| x.is_nan()));
+        assert_eq!(second.clone().host(), second.host());
+    }
+
+    #[test]
+    fn rows_are_what_lies_there() {
+        let mut buffer = Buffer::joined([View(&[1.0, 2.0]), View(&[]), View(&[3.0, 4.0, 5.0, 6.0])]);
+        assert_eq!(buffer.host(), [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
+        assert_eq!((buffer.rows(1..3, 2).0, buffer.rows(1..1, 2).0), (&[3.0, 4.0, 5.0, 6.0][..], &[][..]));
+        buffer.rows_mut(2..3, 2).0.fill(0.0);
+        assert_eq!(buffer.host(), [1.0, 2.0, 3.0, 4.0, 0.0, 0.0]);
     }
 }

@@ -8,6 +8,7 @@
 
 use std::cell::Cell;
 
+use crate::buffer::{View, ViewMut};
 use crate::exp::{exp, ln};
 use crate::linear::{Linear, linear_dgrad, linear_forward, linear_wgrad};
 use crate::matmul::Accumulate;
@@ -26,7 +27,7 @@ const CHUNK_ROWS: usize = 256;
 /// Where [`lm_loss`] puts gradients.
 pub struct LmGrads<'a> {
     /// `[rows, hidden_size]`, overwritten.
-    pub dhidden: &'a mut [f32],
+    pub dhidden: ViewMut<'a>,
     /// `[vocab_size, hidden_size]`, added to.
     pub dhead: &'a mut [f32],
 }
@@ -55,20 +56,21 @@ pub fn temper(logits: &mut [f32], temperature: f32) {
 /// # Panics
 /// If a target is neither in the vocabulary nor [`IGNORE`], if `temperature` is not above 0, or if
 /// lengths do not fit.
-pub fn lm_loss(
-    hidden: &[f32],
+pub fn lm_loss<'v>(
+    hidden: impl Into<View<'v>>,
     head: &Linear,
     targets: &[u32],
     temperature: f32,
     dlogp: &mut dyn FnMut(usize, f32, f32) -> f32,
     mut grads: Option<LmGrads<'_>>,
 ) {
+    let hidden = hidden.into().0;
     check(hidden, head, targets, grads.as_ref());
     let (width, vocab) = (head.in_features(), head.out_features());
     let passes = if grads.is_some() { 3 } else { 2 };
     let _span = span(Op::CrossEntropy, 6 * targets.len() * vocab, 2 * passes * targets.len() * vocab);
     if let Some(grads) = &mut grads {
-        grads.dhidden.fill(0.0);
+        grads.dhidden.0.fill(0.0);
     }
     let mut scratch = SCRATCH.take();
     let [hidden_chunk, logits_chunk, dhidden_chunk] = &mut scratch;
@@ -84,9 +86,9 @@ pub fn lm_loss(
         }
         let x = hidden_chunk.floats(n * width);
         let logits = logits_chunk.floats(n * vocab);
-        gather_rows(x, hidden, chunk, width);
-        let x = Operand::of(x, width, dtype);
-        linear_forward(logits, &x, head);
+        gather_rows(&mut *x, hidden, chunk, width);
+        let x = Operand::of(&*x, width, dtype);
+        linear_forward(&mut *logits, &x, head);
         temper(logits, temperature);
         let mut softmax_of = |row: u32, logits: &mut [f32]| {
             let softmax = Softmax::of(logits, targets[row as usize] as usize);
@@ -111,9 +113,9 @@ pub fn lm_loss(
             }
         });
         let dx = dhidden_chunk.floats(n * width);
-        linear_dgrad(dx, &dlogits, head, Accumulate::Set);
+        linear_dgrad(&mut *dx, &dlogits, head, Accumulate::Set);
         for (&row, dx) in chunk.iter().zip(dx.chunks_exact(width)) {
-            grads.dhidden[row as usize * width..][..width].copy_from_slice(dx);
+            grads.dhidden.0[row as usize * width..][..width].copy_from_slice(dx);
         }
         linear_wgrad(grads.dhead, &dlogits, &x, head);
     }
@@ -124,7 +126,8 @@ pub fn lm_loss(
 ///
 /// # Panics
 /// As [`lm_loss`], and if `out` has not one value a row.
-pub fn lm_logprobs(hidden: &[f32], head: &Linear, targets: &[u32], temperature: f32, out: &mut [f32]) {
+pub fn lm_logprobs<'v>(hidden: impl Into<View<'v>>, head: &Linear, targets: &[u32], temperature: f32, out: &mut [f32]) {
+    let hidden = hidden.into().0;
     assert_eq!(out.len(), targets.len(), "out has {} values for {} rows", out.len(), targets.len());
     out.fill(0.0);
     let mut keep = |row: usize, logp, _| {
@@ -175,7 +178,7 @@ fn check(hidden: &[f32], head: &Linear, targets: &[u32], grads: Option<&LmGrads>
         panic!("target {target} is outside the vocabulary of {vocab}");
     }
     if let Some(LmGrads { dhidden, dhead }) = grads {
-        assert_eq!(dhidden.len(), hidden.len(), "dhidden has {} values, hidden {}", dhidden.len(), hidden.len());
+        assert_eq!(dhidden.0.len(), hidden.len(), "dhidden has {} values, hidden {}", dhidden.0.len(), hidden.len());
         assert_eq!(dhead.len(), vocab * width, "dhead has {} values, the head is {vocab} x {width}", dhead.len());
     }
 }

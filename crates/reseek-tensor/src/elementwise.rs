@@ -1,10 +1,12 @@
 //! Functions of single values, in vectors and with the same bits on every machine with fused multiply-add, and sums value by value.
 
+use crate::buffer::{View, ViewMut};
 use crate::exp;
 use crate::simd::{LANES, Lanes, multiversion};
 
 /// `x[i] = 1 / (1 + e^-x[i])`.
-pub fn sigmoid(x: &mut [f32]) {
+pub fn sigmoid<'m>(x: impl Into<ViewMut<'m>>) {
+    let x = x.into().0;
     sigmoid_in_place(x);
 }
 
@@ -23,16 +25,28 @@ fn sigmoid_body<V: Lanes>(x: &mut [f32]) {
 ///
 /// # Panics
 /// If the two differ in length.
-pub fn add(y: &mut [f32], x: &[f32]) {
+pub fn add<'m, 'v>(y: impl Into<ViewMut<'m>>, x: impl Into<View<'v>>) {
+    let (y, x) = (y.into().0, x.into().0);
     assert_eq!(y.len(), x.len(), "a sum of {} and {} values", y.len(), x.len());
     y.iter_mut().zip(x).for_each(|(y, x)| *y += x);
+}
+
+/// `y[i] = x[i]`.
+///
+/// # Panics
+/// If the two differ in length.
+pub fn copy<'m, 'v>(y: impl Into<ViewMut<'m>>, x: impl Into<View<'v>>) {
+    let (y, x) = (y.into().0, x.into().0);
+    assert_eq!(y.len(), x.len(), "a copy of {} values to {}", x.len(), y.len());
+    y.copy_from_slice(x);
 }
 
 /// `y[t] += bias` for every row t of `bias.len()` values.
 ///
 /// # Panics
 /// If `y` is not whole rows.
-pub fn add_bias(y: &mut [f32], bias: &[f32]) {
+pub fn add_bias<'m>(y: impl Into<ViewMut<'m>>, bias: &[f32]) {
+    let y = y.into().0;
     check_rows(y.len(), bias.len());
     for row in y.chunks_exact_mut(bias.len()) {
         add(row, bias);
@@ -43,10 +57,11 @@ pub fn add_bias(y: &mut [f32], bias: &[f32]) {
 ///
 /// # Panics
 /// If `dy` is not whole rows.
-pub fn bias_grad(dbias: &mut [f32], dy: &[f32]) {
+pub fn bias_grad<'m, 'v>(dbias: impl Into<ViewMut<'m>>, dy: impl Into<View<'v>>) {
+    let (dbias, dy) = (dbias.into().0, dy.into().0);
     check_rows(dy.len(), dbias.len());
     for row in dy.chunks_exact(dbias.len()) {
-        add(dbias, row);
+        add(&mut *dbias, row);
     }
 }
 
@@ -73,6 +88,8 @@ mod tests {
             let mut twice = x.clone();
             add(&mut twice, &x);
             assert!(twice.iter().zip(&x).all(|(twice, x)| *twice == x + x));
+            copy(&mut twice, &x);
+            assert_eq!(twice, x);
 
             let mut dbias = bias.clone();
             bias_grad(&mut dbias, &x);

@@ -1,7 +1,7 @@
 //! Heads side by side in the rows of a tensor: where they lie, copies between rows that hold them differently, and a product with a
 //! matrix of each head's own.
 
-use crate::buffer::Buffer;
+use crate::buffer::{Buffer, View, ViewMut};
 use crate::matmul::{Accumulate, Packed, matmul};
 use crate::permute::copy_short;
 use crate::profile::{Op, span};
@@ -61,7 +61,8 @@ impl Heads {
 ///
 /// # Panics
 /// If the two sides differ in rows, heads or width.
-pub fn copy_heads(y: &mut [f32], to: Heads, x: &[f32], from: Heads) {
+pub fn copy_heads<'m, 'v>(y: impl Into<ViewMut<'m>>, to: Heads, x: impl Into<View<'v>>, from: Heads) {
+    let (y, x) = (y.into().0, x.into().0);
     let n = check_sides(y.len(), to, x.len(), from);
     assert_eq!(to.width, from.width, "copies of {from:?} into {to:?}");
     let _span = span(Op::Permute, 0, 2 * n * to.count * to.width);
@@ -76,17 +77,24 @@ pub fn copy_heads(y: &mut [f32], to: Heads, x: &[f32], from: Heads) {
 ///
 /// # Panics
 /// If the two sides differ in rows or heads, if there is not one B for each head, or if B is not `[from.width, to.width]`.
-pub fn matmul_by_head(y: &mut [f32], to: Heads, x: &[f32], from: Heads, bs: &[Packed]) {
+pub fn matmul_by_head<'m, 'v>(
+    y: impl Into<ViewMut<'m>>,
+    to: Heads,
+    x: impl Into<View<'v>>,
+    from: Heads,
+    bs: &[Packed],
+) {
+    let (y, x) = (y.into().0, x.into().0);
     let n = check_sides(y.len(), to, x.len(), from);
     assert_eq!(bs.len(), to.count, "{} matrices for {to:?}", bs.len());
     let (mut input, mut result) = (Buffer::new(n * from.width), Buffer::new(n * to.width));
     for (head, b) in bs.iter().enumerate() {
         for row in 0..n {
-            input[row * from.width..][..from.width].copy_from_slice(&x[from.at(row, head)]);
+            input.host_mut()[row * from.width..][..from.width].copy_from_slice(&x[from.at(row, head)]);
         }
         matmul(&mut result, &input, b, Accumulate::Set);
         for row in 0..n {
-            y[to.at(row, head)].copy_from_slice(&result[row * to.width..][..to.width]);
+            y[to.at(row, head)].copy_from_slice(&result.host()[row * to.width..][..to.width]);
         }
     }
 }

@@ -1,8 +1,8 @@
 //! f32, bf16 and emulated fp8 arithmetic on the CPU: the ops of a transformer with their derivatives, random streams and
 //! the thread pool. The only crate with `unsafe`.
 //!
-//! Ops are functions on slices in row-major order and run on the calling thread; callers cut a
-//! batch into a fixed number of lanes and run those with [`pool::map_lanes`]. Instruction sets are
+//! Ops are functions on [`buffer::View`]s of values in row-major order, which slices and buffers become by
+//! themselves, and run on the calling thread; callers cut a batch into a fixed number of lanes and run those with [`pool::map_lanes`]. Instruction sets are
 //! chosen at run time ([`dispatch`]). **Invariant:** the bits of a result depend neither on the
 //! number of threads nor on the other rows of the batch (see [`matmul`] for the rule).
 //!

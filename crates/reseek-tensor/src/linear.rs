@@ -1,6 +1,7 @@
 //! A linear layer y = x·Wᵀ with W `[out, in]` as Hugging Face stores it: forward, gradient of the
 //! input, gradient of the weight. Holds packed copies of W, made once an optimizer step.
 
+use crate::buffer::ViewMut;
 use crate::compute::Compute;
 use crate::dtype::Dtype;
 use crate::matmul::{Accumulate, Packed, matmul, matmul_tn};
@@ -124,7 +125,8 @@ const QUANTISED: &str = "a quantised matrix has no gradient. Load the model in f
 ///
 /// # Panics
 /// If the lengths do not fit each other and W.
-pub fn linear_forward<'a>(y: &mut [f32], x: impl Into<Left<'a>>, w: &Linear) {
+pub fn linear_forward<'m, 'a>(y: impl Into<ViewMut<'m>>, x: impl Into<Left<'a>>, w: &Linear) {
+    let y = y.into().0;
     match &w.0 {
         Form::Packed { forward, .. } => matmul(y, x, forward, Accumulate::Set),
         Form::Sampled(w) => quantised_matmul(y, x.into().values(), w),
@@ -135,7 +137,8 @@ pub fn linear_forward<'a>(y: &mut [f32], x: impl Into<Left<'a>>, w: &Linear) {
 ///
 /// # Panics
 /// If the lengths do not fit each other and W, or W is quantised or packed for the forward pass alone.
-pub fn linear_dgrad<'a>(dx: &mut [f32], dy: impl Into<Left<'a>>, w: &Linear, acc: Accumulate) {
+pub fn linear_dgrad<'m, 'a>(dx: impl Into<ViewMut<'m>>, dy: impl Into<Left<'a>>, w: &Linear, acc: Accumulate) {
+    let dx = dx.into().0;
     matmul(dx, dy, w.dgrad_operand(), acc);
 }
 

@@ -4,6 +4,7 @@
 //! Shapes: n rows, h heads, r the latent's width; a head's query and key have a part without position (`nope`) and a rotated part (`rope`),
 //! q = nope + rope values; the rotated key is one for all heads.
 
+use crate::buffer::{View, ViewMut};
 use crate::compute::Compute;
 use crate::fp8::rounded_blocks;
 use crate::heads::{Heads, copy_heads, matmul_by_head};
@@ -47,7 +48,14 @@ impl MlaHeads {
 ///
 /// # Panics
 /// If the four differ in rows.
-pub fn mla_expand(keys: &mut [f32], values: &mut [f32], kv: &[f32], k_rope: &[f32], heads: MlaHeads) {
+pub fn mla_expand<'m, 'v>(
+    keys: impl Into<ViewMut<'m>>,
+    values: impl Into<ViewMut<'m>>,
+    kv: impl Into<View<'v>>,
+    k_rope: impl Into<View<'v>>,
+    heads: MlaHeads,
+) {
+    let (keys, values, kv, k_rope) = (keys.into().0, values.into().0, kv.into().0, k_rope.into().0);
     check(&[keys.len(), values.len(), kv.len(), k_rope.len()], heads);
     let _span = span(Op::Permute, 0, keys.len() + values.len() + kv.len() + k_rope.len());
     let MlaHeads { count, nope, rope, value } = heads;
@@ -65,7 +73,14 @@ pub fn mla_expand(keys: &mut [f32], values: &mut [f32], kv: &[f32], k_rope: &[f3
 ///
 /// # Panics
 /// If the four differ in rows.
-pub fn mla_fold(dkv: &mut [f32], dk_rope: &mut [f32], dkeys: &[f32], dvalues: &[f32], heads: MlaHeads) {
+pub fn mla_fold<'m, 'v>(
+    dkv: impl Into<ViewMut<'m>>,
+    dk_rope: impl Into<ViewMut<'m>>,
+    dkeys: impl Into<View<'v>>,
+    dvalues: impl Into<View<'v>>,
+    heads: MlaHeads,
+) {
+    let (dkv, dk_rope, dkeys, dvalues) = (dkv.into().0, dk_rope.into().0, dkeys.into().0, dvalues.into().0);
     check(&[dkeys.len(), dvalues.len(), dkv.len(), dk_rope.len()], heads);
     let _span = span(Op::Permute, heads.count * dk_rope.len(), dkeys.len() + dvalues.len() + dkv.len() + dk_rope.len());
     let MlaHeads { count, nope, rope, value } = heads;
@@ -128,10 +143,11 @@ impl Absorbed {
     ///
     /// # Panics
     /// If the two differ in rows.
-    pub fn queries(&self, out: &mut [f32], q: &[f32]) {
+    pub fn queries<'m, 'v>(&self, out: impl Into<ViewMut<'m>>, q: impl Into<View<'v>>) {
+        let (out, q) = (out.into().0, q.into().0);
         let MlaHeads { count, nope, rope, .. } = self.heads;
         let (to, from) = (Heads::whole(count, self.latent + rope), Heads::whole(count, nope + rope));
-        matmul_by_head(out, to.part(0, self.latent), q, from.part(0, nope), &self.keys);
+        matmul_by_head(&mut *out, to.part(0, self.latent), q, from.part(0, nope), &self.keys);
         copy_heads(out, to.part(self.latent, rope), q, from.part(nope, rope));
     }
 
@@ -139,7 +155,8 @@ impl Absorbed {
     ///
     /// # Panics
     /// If the two differ in rows.
-    pub fn values(&self, out: &mut [f32], o: &[f32]) {
+    pub fn values<'m, 'v>(&self, out: impl Into<ViewMut<'m>>, o: impl Into<View<'v>>) {
+        let (out, o) = (out.into().0, o.into().0);
         let MlaHeads { count, value, .. } = self.heads;
         matmul_by_head(out, Heads::whole(count, value), o, Heads::whole(count, self.latent), &self.values);
     }

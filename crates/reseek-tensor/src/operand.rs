@@ -5,10 +5,10 @@
 //! those that it has when it rounds values on the way: both round each value once.
 
 use std::borrow::Cow;
-use std::ops::{Deref, Range};
+use std::ops::Range;
 use std::sync::Arc;
 
-use crate::buffer::Buffer;
+use crate::buffer::{Buffer, View};
 use crate::dtype::{Dtype, interleave_rows, pair_rows, pair_within_rows};
 use crate::profile::{Op, span};
 
@@ -46,7 +46,8 @@ impl<'a> Operand<'a> {
     ///
     /// # Panics
     /// If `x` is not whole rows.
-    pub fn of(x: &'a [f32], width: usize, dtype: Dtype) -> Self {
+    pub fn of(x: impl Into<View<'a>>, width: usize, dtype: Dtype) -> Self {
+        let x = x.into().0;
         match dtype {
             Dtype::F32 => Self { values: Values::Borrowed(x), width, dtype, index: None },
             Dtype::Bf16 => rounded(x, width),
@@ -60,7 +61,7 @@ impl<'a> Operand<'a> {
     pub fn owned(x: Buffer, width: usize, dtype: Dtype) -> Operand<'static> {
         match dtype {
             Dtype::F32 => Operand::from_buffer(x, width, dtype),
-            Dtype::Bf16 => rounded(&x, width),
+            Dtype::Bf16 => rounded(x.host(), width),
         }
     }
 
@@ -84,17 +85,20 @@ impl<'a> Operand<'a> {
     ) -> [Operand<'static>; N] {
         let mut all = widths.map(|width| Buffer::new(n * dtype.steps(width)));
         match dtype {
-            Dtype::F32 => compute(0..n, all.each_mut().map(|values| &mut **values)),
+            Dtype::F32 => compute(0..n, all.each_mut().map(Buffer::host_mut)),
             Dtype::Bf16 => {
                 let most = (BLOCK_VALUES / widths.iter().sum::<usize>().max(1)).clamp(1, n.max(1));
                 let mut blocks = widths.map(|width| (width, Buffer::new(most * width)));
                 for start in (0..n).step_by(most) {
                     let rows = start..n.min(start + most);
-                    compute(rows.clone(), blocks.each_mut().map(|(width, block)| &mut block[..rows.len() * *width]));
+                    compute(
+                        rows.clone(),
+                        blocks.each_mut().map(|(width, block)| &mut block.host_mut()[..rows.len() * *width]),
+                    );
                     for (values, (width, block)) in all.iter_mut().zip(&blocks) {
                         let steps = dtype.steps(*width);
-                        let pairs = &mut values[start * steps..rows.end * steps];
-                        pair_within_rows(pairs, &block[..rows.len() * width], *width);
+                        let pairs = &mut values.host_mut()[start * steps..rows.end * steps];
+                        pair_within_rows(pairs, &block.host()[..rows.len() * width], *width);
                     }
                 }
             }
@@ -149,9 +153,17 @@ impl<'a> Operand<'a> {
         self.width
     }
 
+    /// The values or pairs, in the order in which they lie.
+    pub fn host(&self) -> &[f32] {
+        match &self.values {
+            Values::Borrowed(values) => values,
+            Values::Owned(values) => values.host(),
+        }
+    }
+
     /// The view that products take.
     pub fn left(&self) -> Left<'_> {
-        Left { stored: self, paired: self.dtype == Dtype::Bf16, index: self.index }
+        Left { stored: self.host(), paired: self.dtype == Dtype::Bf16, index: self.index }
     }
 }
 
@@ -160,20 +172,8 @@ fn rounded(x: &[f32], width: usize) -> Operand<'static> {
     assert_eq!(x.len(), n * width, "an operand with rows of {width} values");
     let _span = span(Op::Round, 0, x.len() + x.len() / 2);
     let mut values = Buffer::new(n * Dtype::Bf16.steps(width));
-    pair_within_rows(&mut values, x, width);
+    pair_within_rows(values.host_mut(), x, width);
     Operand::from_buffer(values, width, Dtype::Bf16)
-}
-
-/// The values or pairs, in the order in which they lie.
-impl Deref for Operand<'_> {
-    type Target = [f32];
-
-    fn deref(&self) -> &[f32] {
-        match &self.values {
-            Values::Borrowed(values) => values,
-            Values::Owned(values) => values,
-        }
-    }
 }
 
 impl<'a> Left<'a> {
@@ -272,7 +272,7 @@ impl<'a, const N: usize> From<&'a [f32; N]> for Left<'a> {
 
 impl<'a> From<&'a Buffer> for Left<'a> {
     fn from(values: &'a Buffer) -> Self {
-        Self { stored: values, paired: false, index: None }
+        Self { stored: values.host(), paired: false, index: None }
     }
 }
 

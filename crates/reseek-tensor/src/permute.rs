@@ -1,6 +1,7 @@
 //! Rows gathered into the order of the experts and added back with the gate's weights.
 //! A row is `d` values; `rows` names rows of the larger side.
 
+use crate::buffer::{View, ViewMut};
 use crate::profile::{Op, span};
 use crate::simd::{LANES, Lanes, multiversion};
 
@@ -8,7 +9,8 @@ use crate::simd::{LANES, Lanes, multiversion};
 ///
 /// # Panics
 /// If a row is outside `x`, or if `y` is not `rows.len()` rows.
-pub fn gather_rows(y: &mut [f32], x: &[f32], rows: &[u32], d: usize) {
+pub fn gather_rows<'m, 'v>(y: impl Into<ViewMut<'m>>, x: impl Into<View<'v>>, rows: &[u32], d: usize) {
+    let (y, x) = (y.into().0, x.into().0);
     check("y", y.len(), x.len(), rows, d);
     let _span = span(Op::Permute, 0, 2 * y.len());
     for (y, &row) in y.chunks_exact_mut(d).zip(rows) {
@@ -31,7 +33,14 @@ pub fn copy_short(to: &mut [f32], from: &[f32]) {
 ///
 /// # Panics
 /// If `a` and `b` are not as many whole rows, or `y` does not have their values.
-pub fn join_rows(y: &mut [f32], a: &[f32], wa: usize, b: &[f32], wb: usize) {
+pub fn join_rows<'m, 'v>(
+    y: impl Into<ViewMut<'m>>,
+    a: impl Into<View<'v>>,
+    wa: usize,
+    b: impl Into<View<'v>>,
+    wb: usize,
+) {
+    let (y, a, b) = (y.into().0, a.into().0, b.into().0);
     check_joined(y.len(), a.len(), wa, b.len(), wb);
     let _span = span(Op::Permute, 0, 2 * y.len());
     for (y, (a, b)) in y.chunks_exact_mut(wa + wb).zip(a.chunks_exact(wa).zip(b.chunks_exact(wb))) {
@@ -44,7 +53,14 @@ pub fn join_rows(y: &mut [f32], a: &[f32], wa: usize, b: &[f32], wb: usize) {
 ///
 /// # Panics
 /// As [`join_rows`].
-pub fn split_rows(a: &mut [f32], wa: usize, b: &mut [f32], wb: usize, y: &[f32]) {
+pub fn split_rows<'m, 'v>(
+    a: impl Into<ViewMut<'m>>,
+    wa: usize,
+    b: impl Into<ViewMut<'m>>,
+    wb: usize,
+    y: impl Into<View<'v>>,
+) {
+    let (a, b, y) = (a.into().0, b.into().0, y.into().0);
     check_joined(y.len(), a.len(), wa, b.len(), wb);
     let _span = span(Op::Permute, 0, 2 * y.len());
     for (y, (a, b)) in y.chunks_exact(wa + wb).zip(a.chunks_exact_mut(wa).zip(b.chunks_exact_mut(wb))) {
@@ -67,7 +83,8 @@ fn check_joined(y: usize, a: usize, wa: usize, b: usize, wb: usize) {
 ///
 /// # Panics
 /// If a row is outside `y`, or if `x` is not `rows.len()` rows.
-pub fn scatter_add_rows(y: &mut [f32], x: &[f32], rows: &[u32], d: usize) {
+pub fn scatter_add_rows<'m, 'v>(y: impl Into<ViewMut<'m>>, x: impl Into<View<'v>>, rows: &[u32], d: usize) {
+    let (y, x) = (y.into().0, x.into().0);
     check("x", x.len(), y.len(), rows, d);
     let _span = span(Op::Permute, x.len(), 3 * x.len());
     for (x, &row) in x.chunks_exact(d).zip(rows) {
@@ -84,7 +101,15 @@ fn row_of(x: &[f32], row: u32, d: usize) -> &[f32] {
 ///
 /// # Panics
 /// If a row is outside `x`, if `rows` are not as many for each row of `y`, or if there are not as many weights.
-pub fn gather_add_rows(y: &mut [f32], x: &[f32], rows: &[u32], weights: Option<&[f32]>, d: usize) {
+pub fn gather_add_rows<'m, 'v>(
+    y: impl Into<ViewMut<'m>>,
+    x: impl Into<View<'v>>,
+    rows: &[u32],
+    weights: Option<View>,
+    d: usize,
+) {
+    let weights = weights.map(|weights| weights.0);
+    let (y, x) = (y.into().0, x.into().0);
     check("the rows", rows.len() * d, x.len(), rows, d);
     let n = y.len() / d;
     assert!(y.len() == n * d && rows.len().is_multiple_of(n.max(1)), "{} rows added to {} values", rows.len(), y.len());

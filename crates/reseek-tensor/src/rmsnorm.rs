@@ -4,6 +4,7 @@
 //! Nothing is kept for the backward pass: the statistics are computed again from x, which the
 //! caller has. A row's bits depend on that row alone; sums run over 16 lanes and then a tree.
 
+use crate::buffer::{View, ViewMut};
 use crate::dtype::Dtype;
 use crate::matmul::Accumulate;
 use crate::operand::Operand;
@@ -14,7 +15,8 @@ use crate::simd::{LANES, Lanes, dot, multiversion};
 ///
 /// # Panics
 /// If `gamma` is empty, if `x` is not whole rows, or if `y` and `x` differ in length.
-pub fn rmsnorm_forward(y: &mut [f32], x: &[f32], gamma: &[f32], eps: f32) {
+pub fn rmsnorm_forward<'m, 'v>(y: impl Into<ViewMut<'m>>, x: impl Into<View<'v>>, gamma: &[f32], eps: f32) {
+    let (y, x) = (y.into().0, x.into().0);
     check(x, gamma.len(), &[("y", y.len())]);
     let _span = span(Op::RmsNorm, 4 * x.len(), 2 * x.len());
     forward(y, x, gamma, eps);
@@ -24,7 +26,8 @@ pub fn rmsnorm_forward(y: &mut [f32], x: &[f32], gamma: &[f32], eps: f32) {
 ///
 /// # Panics
 /// If `gamma` is empty, or if `x` is not whole rows.
-pub fn rmsnorm_operand(x: &[f32], gamma: &[f32], eps: f32, dtype: Dtype) -> Operand<'static> {
+pub fn rmsnorm_operand<'v>(x: impl Into<View<'v>>, gamma: &[f32], eps: f32, dtype: Dtype) -> Operand<'static> {
+    let x = x.into().0;
     check(x, gamma.len(), &[]);
     let _span = span(Op::RmsNorm, 4 * x.len(), 2 * x.len());
     let width = gamma.len();
@@ -38,7 +41,15 @@ pub fn rmsnorm_operand(x: &[f32], gamma: &[f32], eps: f32, dtype: Dtype) -> Oper
 ///
 /// # Panics
 /// As [`rmsnorm_forward`], `dx` and `dy` as long as `x`.
-pub fn rmsnorm_dgrad(dx: &mut [f32], dy: &[f32], x: &[f32], gamma: &[f32], eps: f32, accumulate: Accumulate) {
+pub fn rmsnorm_dgrad<'m, 'v>(
+    dx: impl Into<ViewMut<'m>>,
+    dy: impl Into<View<'v>>,
+    x: impl Into<View<'v>>,
+    gamma: &[f32],
+    eps: f32,
+    accumulate: Accumulate,
+) {
+    let (dx, dy, x) = (dx.into().0, dy.into().0, x.into().0);
     check(x, gamma.len(), &[("dx", dx.len()), ("dy", dy.len())]);
     let _span = span(Op::RmsNorm, 10 * x.len(), 3 * x.len());
     dgrad(dx, dy, x, gamma, eps, accumulate);
@@ -48,7 +59,13 @@ pub fn rmsnorm_dgrad(dx: &mut [f32], dy: &[f32], x: &[f32], gamma: &[f32], eps: 
 ///
 /// # Panics
 /// If `dgamma` is empty, if `x` is not whole rows, or if `dy` and `x` differ in length.
-pub fn rmsnorm_wgrad(dgamma: &mut [f32], dy: &[f32], x: &[f32], eps: f32) {
+pub fn rmsnorm_wgrad<'m, 'v>(
+    dgamma: impl Into<ViewMut<'m>>,
+    dy: impl Into<View<'v>>,
+    x: impl Into<View<'v>>,
+    eps: f32,
+) {
+    let (dgamma, dy, x) = (dgamma.into().0, dy.into().0, x.into().0);
     check(x, dgamma.len(), &[("dy", dy.len())]);
     let _span = span(Op::RmsNorm, 5 * x.len(), 2 * x.len());
     wgrad(dgamma, dy, x, eps);

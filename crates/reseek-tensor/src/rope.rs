@@ -1,6 +1,7 @@
 //! Rotary position embedding (Su et al. 2021): pairs of values turned by position × frequency.
 //! Frequencies come from the specification, which has YaRN and Llama 3 scaling applied.
 
+use crate::buffer::ViewMut;
 use crate::heads::Heads;
 use crate::profile::{Op, span};
 
@@ -75,14 +76,15 @@ impl RopeTable {
 ///
 /// # Panics
 /// If a position is not in the table, if the part has another width, or if `x` is not one row for each position.
-pub fn rope(
-    x: &mut [f32],
+pub fn rope<'m>(
+    x: impl Into<ViewMut<'m>>,
     positions: &[u32],
     table: &RopeTable,
     heads: Heads,
     style: RopeStyle,
     direction: RopeDirection,
 ) {
+    let x = x.into().0;
     assert_eq!(heads.width, table.rope_dim(), "the table turns another width than {heads:?}");
     assert_eq!(heads.rows("x", x.len()), positions.len(), "rows for {} positions", positions.len());
     let values = positions.len() * heads.count * heads.width;

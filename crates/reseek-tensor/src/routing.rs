@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use crate::buffer::Buffer;
+use crate::buffer::{Buffer, View, ViewMut};
 use crate::elementwise::sigmoid;
 
 /// How a gate chooses.
@@ -59,8 +59,8 @@ pub fn route(logits: Buffer, bias: &[f32], gate: Gate) -> Routing {
     let (mut experts, mut weights) = (vec![0; n * k], Buffer::new(n * k));
     let mut choice = vec![0.0; e];
     let mut groups = GroupMask::new(gate);
-    let rows = experts.chunks_exact_mut(k).zip(weights.chunks_exact_mut(k));
-    for (row, (experts, weights)) in scores.chunks_exact(e).zip(rows) {
+    let rows = experts.chunks_exact_mut(k).zip(weights.host_mut().chunks_exact_mut(k));
+    for (row, (experts, weights)) in scores.host().chunks_exact(e).zip(rows) {
         choice.iter_mut().zip(row).zip(bias).for_each(|((c, s), b)| *c = s + b);
         groups.apply(&mut choice);
         best(&choice, experts, weights);
@@ -78,11 +78,12 @@ pub fn route(logits: Buffer, bias: &[f32], gate: Gate) -> Routing {
 ///
 /// # Panics
 /// If `dweights` are not as many as the routing's weights.
-pub fn route_backward(dweights: &[f32], routing: &Routing, gate: Gate) -> Buffer {
+pub fn route_backward<'v>(dweights: impl Into<View<'v>>, routing: &Routing, gate: Gate) -> Buffer {
+    let dweights = dweights.into().0;
     let (e, k, c) = (gate.experts, gate.experts_per_token, gate.scale);
     assert_eq!(dweights.len(), routing.experts.len(), "gradients of other weights than the routing's");
     let mut dlogits = Buffer::zeros(routing.scores.len());
-    let rows = dlogits.chunks_exact_mut(e).zip(routing.scores.chunks_exact(e));
+    let rows = dlogits.host_mut().chunks_exact_mut(e).zip(routing.scores.host().chunks_exact(e));
     for (t, (dz, s)) in rows.enumerate() {
         let chosen = &routing.experts[t * k..(t + 1) * k];
         let dw = &dweights[t * k..(t + 1) * k];
@@ -117,7 +118,14 @@ pub fn balance_loss(routing: &Routing, rows: Range<usize>, gate: Gate) -> f32 {
 ///
 /// # Panics
 /// If the routing has no such rows, or the logits are not as many as its scores.
-pub fn balance_loss_backward(dlogits: &mut [f32], routing: &Routing, rows: Range<usize>, weight: f32, gate: Gate) {
+pub fn balance_loss_backward<'m>(
+    dlogits: impl Into<ViewMut<'m>>,
+    routing: &Routing,
+    rows: Range<usize>,
+    weight: f32,
+    gate: Gate,
+) {
+    let dlogits = dlogits.into().0;
     let (e, t) = (gate.experts, rows.len());
     assert_eq!(dlogits.len(), routing.scores.len(), "gradients of other logits than the routing's");
     let load = load(routing, rows.clone(), gate);
@@ -139,7 +147,7 @@ fn load(routing: &Routing, rows: Range<usize>, gate: Gate) -> Vec<f32> {
 }
 
 fn scores(routing: &Routing, rows: Range<usize>, gate: Gate) -> impl Iterator<Item = &[f32]> {
-    routing.scores[rows.start * gate.experts..rows.end * gate.experts].chunks_exact(gate.experts)
+    routing.scores.host()[rows.start * gate.experts..rows.end * gate.experts].chunks_exact(gate.experts)
 }
 
 /// The sum of a row's scores, and the mean of the load weighted by them.

@@ -3,6 +3,7 @@
 //!
 //! Shapes: n tokens, k experts a token, s = n·k slots.
 
+use crate::buffer::{View, ViewMut};
 use crate::routing::expert_counts;
 
 /// A permutation of choices, [n, k], to slots, [s]; within an expert in the order of the tokens.
@@ -68,7 +69,8 @@ impl Slots {
     ///
     /// # Panics
     /// If either side is not one value a slot.
-    pub fn by_slot(&self, of_slots: &mut [f32], of_choices: &[f32]) {
+    pub fn by_slot<'m, 'v>(&self, of_slots: impl Into<ViewMut<'m>>, of_choices: impl Into<View<'v>>) {
+        let (of_slots, of_choices) = (of_slots.into().0, of_choices.into().0);
         self.check(of_slots.len(), of_choices.len());
         self.of_choice.iter().zip(of_choices).for_each(|(&slot, &value)| of_slots[slot as usize] = value);
     }
@@ -77,7 +79,8 @@ impl Slots {
     ///
     /// # Panics
     /// As [`Slots::by_slot`].
-    pub fn by_choice(&self, of_choices: &mut [f32], of_slots: &[f32]) {
+    pub fn by_choice<'m, 'v>(&self, of_choices: impl Into<ViewMut<'m>>, of_slots: impl Into<View<'v>>) {
+        let (of_choices, of_slots) = (of_choices.into().0, of_slots.into().0);
         self.check(of_slots.len(), of_choices.len());
         self.of_choice.iter().zip(of_choices).for_each(|(&slot, value)| *value = of_slots[slot as usize]);
     }

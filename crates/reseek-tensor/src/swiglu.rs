@@ -1,6 +1,7 @@
 //! SwiGLU (Shazeer 2020): `y = silu(gate) * up`, `silu(x) = x * sigmoid(x)`, elementwise, with gate and up side
 //! by side as one product gives them. The backward pass needs both, which the caller keeps.
 
+use crate::buffer::{View, ViewMut};
 use crate::dtype::Dtype;
 use crate::exp::sigmoid;
 use crate::operand::Operand;
@@ -11,7 +12,8 @@ use crate::simd::{LANES, Lanes, multiversion};
 ///
 /// # Panics
 /// If `gate_up` is not whole rows.
-pub fn swiglu_forward(gate_up: &[f32], width: usize, dtype: Dtype) -> Operand<'static> {
+pub fn swiglu_forward<'v>(gate_up: impl Into<View<'v>>, width: usize, dtype: Dtype) -> Operand<'static> {
+    let gate_up = gate_up.into().0;
     let len = gate_up.len() / 2;
     check(len, gate_up, width);
     let _span = span(Op::SwiGlu, 5 * len, 3 * len);
@@ -24,9 +26,9 @@ pub fn swiglu_forward(gate_up: &[f32], width: usize, dtype: Dtype) -> Operand<'s
 #[derive(Debug)]
 pub struct RowWeights<'a> {
     /// One a row.
-    pub weights: &'a [f32],
+    pub weights: View<'a>,
     /// Their gradients, overwritten.
-    pub dweights: &'a mut [f32],
+    pub dweights: ViewMut<'a>,
 }
 
 /// What [`swiglu_backward`] gives, as operands of products in one format.
@@ -43,16 +45,17 @@ pub struct SwiGluBackward {
 ///
 /// # Panics
 /// If `gate_up` is not twice as long as `dy`, `dy` is not whole rows, or there are not as many weights.
-pub fn swiglu_backward(
-    dy: &[f32],
-    gate_up: &[f32],
+pub fn swiglu_backward<'v>(
+    dy: impl Into<View<'v>>,
+    gate_up: impl Into<View<'v>>,
     width: usize,
     dtype: Dtype,
     weights: Option<RowWeights>,
 ) -> SwiGluBackward {
+    let (dy, gate_up) = (dy.into().0, gate_up.into().0);
     check(dy.len(), gate_up, width);
     let n = dy.len().checked_div(width).unwrap_or(0);
-    let (weights, mut dweights) = weights.map(|rows| (rows.weights, rows.dweights)).unzip();
+    let (weights, mut dweights) = weights.map(|rows| (rows.weights.0, rows.dweights.0)).unzip();
     for (name, len) in [("weights", weights.map(<[f32]>::len)), ("dweights", dweights.as_ref().map(|d| d.len()))] {
         assert!(len.is_none_or(|len| len == n), "{len:?} {name} for {n} rows");
     }

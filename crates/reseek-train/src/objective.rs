@@ -130,7 +130,7 @@ fn head_backward(
 ) -> Buffer {
     let Outputs { model, targets, hidden, .. } = *outputs;
     let mut dhidden = Buffer::new(hidden.len());
-    let head = LmGrads { dhidden: &mut dhidden, dhead: &mut grads[model.head_range()] };
+    let head = LmGrads { dhidden: (&mut dhidden).into(), dhead: &mut grads[model.head_range()] };
     lm_loss(hidden, model.head(), targets, temperature, &mut slope, Some(head));
     dhidden
 }

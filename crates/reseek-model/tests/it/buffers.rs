@@ -11,11 +11,7 @@ use crate::fixture::{CASES, Fixture};
 fn pass(model: &Model, tokens: &[u32], segments: &[usize]) -> Vec<f32> {
     let next = model.has_mtp().then(|| tokens.to_vec());
     let pass = model.forward(Rows::new(tokens, segments), next);
-    let ones = |rows: &[f32]| {
-        let mut ones = Buffer::new(rows.len());
-        ones.fill(1.0);
-        ones
-    };
+    let ones = |rows: &[f32]| Buffer::of(&vec![1.0; rows.len()]);
     let outputs =
         OutputGradients { hidden: ones(pass.hidden()), mtp_hidden: pass.mtp_hidden().map(ones), balance: 1e-3 };
     let mut grads = vec![0.0; model.parameters()];

@@ -46,7 +46,7 @@ fn a_model_for_passes_forward_alone_has_the_same_bits() {
         assert!(same_bits(&hidden(&half, &[tokens]), &trained), "{case}");
         for model in [&whole, &half] {
             let rows = Rows::new(tokens, &[tokens.len()]);
-            assert!(same_bits(&model.hidden(&rows), &trained), "{case}: without what a backward pass needs");
+            assert!(same_bits(model.hidden(&rows).host(), &trained), "{case}: without what a backward pass needs");
         }
         for mode in [CacheMode::Expanded, CacheMode::Latent] {
             let decoded = [&whole, &half].map(|model| decode(model, tokens, &chunkings(tokens.len())[0], mode));
@@ -105,10 +105,10 @@ fn a_cleared_or_copied_slot_is_as_good_as_a_new_one() {
         model.decode(&mut cache, &second[..5], &[5], &[1]);
         cache.clear(0);
         assert!(cache.is_empty(0));
-        let mut decoded = model.decode(&mut cache, &first[..20], &[20], &[0]).to_vec();
+        let mut decoded = model.decode(&mut cache, &first[..20], &[20], &[0]).host().to_vec();
         cache.copy(0, 1);
         assert_eq!(cache.len(1), 20);
-        decoded.extend_from_slice(&model.decode(&mut cache, &first[20..], &[4], &[1]));
+        decoded.extend_from_slice(model.decode(&mut cache, &first[20..], &[4], &[1]).host());
         assert!(same_bits(&decoded, &expected), "{mode:?}: a used slot leaves traces");
     }
 }
@@ -134,7 +134,7 @@ pub fn decode(model: &Model, tokens: &[u32], chunks: &[usize], mode: CacheMode) 
     let mut rest = tokens;
     for &len in chunks {
         let (chunk, tail) = rest.split_at(len);
-        out.extend_from_slice(&model.decode(&mut cache, chunk, &[len], &[0]));
+        out.extend_from_slice(model.decode(&mut cache, chunk, &[len], &[0]).host());
         rest = tail;
     }
     out
@@ -160,7 +160,7 @@ fn decode_both(model: &Model, first: &[u32], second: &[u32], mode: CacheMode) ->
         } else {
             model.decode(&mut cache, &tokens, &[1], &[0])
         };
-        let (second, first) = rows.split_at(take * d);
+        let (second, first) = rows.host().split_at(take * d);
         out_second.extend_from_slice(second);
         out_first.extend_from_slice(first);
     }

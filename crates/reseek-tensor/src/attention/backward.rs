@@ -15,6 +15,7 @@ use super::pack::{Head, copy_transposed};
 use super::softmax::{GradientPairs, RowGradient, row_products, softmax_gradient, softmax_gradient_pairs};
 use super::tile::{Left, Output, Right, tile_matmul};
 use super::{AttentionShape, KEY_TILE, ROW_BLOCK, assert_len, padded};
+use crate::buffer::{View, ViewMut};
 use crate::dtype::{Dtype, pair_neighbours};
 use crate::matmul::Accumulate;
 use crate::profile::Op;
@@ -25,35 +26,41 @@ use crate::simd::{LANES, Lanes, multiversion};
 #[derive(Clone, Copy, Debug)]
 pub struct AttentionPass<'a> {
     /// Queries, the last of the keys' positions.
-    pub q: &'a [f32],
+    pub q: View<'a>,
     /// Keys.
-    pub k: &'a [f32],
+    pub k: View<'a>,
     /// Values.
-    pub v: &'a [f32],
+    pub v: View<'a>,
     /// Outputs.
-    pub o: &'a [f32],
+    pub o: View<'a>,
     /// Logarithms of the softmax's denominators.
-    pub lse: &'a [f32],
+    pub lse: View<'a>,
 }
 
 /// Places for the gradients of queries, keys and values, each as long as these.
 #[derive(Debug)]
 pub struct AttentionGradients<'a> {
     /// Of the queries.
-    pub dq: &'a mut [f32],
+    pub dq: ViewMut<'a>,
     /// Of the keys.
-    pub dk: &'a mut [f32],
+    pub dk: ViewMut<'a>,
     /// Of the values.
-    pub dv: &'a mut [f32],
+    pub dv: ViewMut<'a>,
 }
 
 /// Gradients of q, k and v from `d_o`; all three are overwritten.
 ///
 /// # Panics
 /// If the lengths do not fit each other and `shape`, or if there are more queries than keys.
-pub fn attention_backward(gradients: AttentionGradients, d_o: &[f32], pass: AttentionPass, shape: AttentionShape) {
-    let AttentionPass { q, k, v, o, lse } = pass;
-    let AttentionGradients { dq, dk, dv } = gradients;
+pub fn attention_backward<'v>(
+    gradients: AttentionGradients,
+    d_o: impl Into<View<'v>>,
+    pass: AttentionPass,
+    shape: AttentionShape,
+) {
+    let d_o = d_o.into().0;
+    let [q, k, v, o, lse] = [pass.q, pass.k, pass.v, pass.o, pass.lse].map(|view| view.0);
+    let [dq, dk, dv] = [gradients.dq, gradients.dk, gradients.dv].map(|view| view.0);
     shape.check();
     let len = k.len() / (shape.n_kv_heads * shape.d_qk);
     let q_len = shape.check_queries(o, lse, q, len);

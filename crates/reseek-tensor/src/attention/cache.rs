@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::pack::{Head, copy_columns, copy_rows, put_into_pairs};
 use super::{AttentionShape, KEY_TILE, assert_len, padded};
 use crate::aligned::Line;
-use crate::buffer::Buffer;
+use crate::buffer::{Buffer, View};
 use crate::dtype::{Dtype, pair_within_rows};
 
 /// The keys and values that a sequence's queries look back at, kept from token to token in
@@ -46,7 +46,8 @@ impl AttentionCache {
     ///
     /// # Panics
     /// If the lengths do not fit each other and the shape.
-    pub fn push(&mut self, k: &[f32], v: &[f32]) {
+    pub fn push<'v>(&mut self, k: impl Into<View<'v>>, v: impl Into<View<'v>>) {
+        let (k, v) = (k.into().0, v.into().0);
         let AttentionShape { n_kv_heads, d_qk, d_v, .. } = self.shape;
         let n = k.len() / (n_kv_heads * d_qk);
         assert_len("k", k, n * n_kv_heads * d_qk, &self.shape);
@@ -56,8 +57,8 @@ impl AttentionCache {
         let (k, d_k) = match dtype {
             Dtype::F32 => (k, d_qk),
             Dtype::Bf16 => {
-                pair_within_rows(&mut key_pairs, k, d_qk);
-                (&*key_pairs, dtype.steps(d_qk))
+                pair_within_rows(key_pairs.host_mut(), k, d_qk);
+                (key_pairs.host(), dtype.steps(d_qk))
             }
         };
         let (key_size, pair_size) = self.sizes();

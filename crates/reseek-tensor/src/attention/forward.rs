@@ -9,6 +9,7 @@ use super::pack::copy_rows;
 use super::softmax::{RowState, Scores, finish, online_softmax};
 use super::tile::{Left, Output, Right, tile_matmul};
 use super::{AttentionShape, KEY_TILE, ROW_BLOCK, padded};
+use crate::buffer::{View, ViewMut};
 use crate::dtype::{Dtype, pair_within_rows};
 use crate::matmul::Accumulate;
 use crate::profile::Op;
@@ -19,7 +20,15 @@ use crate::scratch::Scratch;
 ///
 /// # Panics
 /// If the lengths do not fit each other and `shape`, or if there are more queries than keys.
-pub fn attention_forward(o: &mut [f32], lse: &mut [f32], q: &[f32], k: &[f32], v: &[f32], shape: AttentionShape) {
+pub fn attention_forward<'m, 'v>(
+    o: impl Into<ViewMut<'m>>,
+    lse: impl Into<ViewMut<'m>>,
+    q: impl Into<View<'v>>,
+    k: impl Into<View<'v>>,
+    v: impl Into<View<'v>>,
+    shape: AttentionShape,
+) {
+    let (o, lse, q, k, v) = (o.into().0, lse.into().0, q.into().0, k.into().0, v.into().0);
     thread_local! {
         static KEPT: Cell<Option<AttentionCache>> = const { Cell::new(None) };
     }
@@ -38,7 +47,13 @@ pub fn attention_forward(o: &mut [f32], lse: &mut [f32], q: &[f32], k: &[f32], v
 ///
 /// # Panics
 /// As [`attention_forward`].
-pub fn attention_cached(o: &mut [f32], lse: &mut [f32], q: &[f32], cache: &AttentionCache) {
+pub fn attention_cached<'m, 'v>(
+    o: impl Into<ViewMut<'m>>,
+    lse: impl Into<ViewMut<'m>>,
+    q: impl Into<View<'v>>,
+    cache: &AttentionCache,
+) {
+    let (o, lse, q) = (o.into().0, lse.into().0, q.into().0);
     let _span = cache.shape.span(Op::AttentionCached, lse.len() / cache.shape.n_heads, cache.len(), 2);
     attend(o, lse, q, cache);
 }

@@ -36,6 +36,7 @@ mod transposed;
 
 use std::ops::Range;
 
+use crate::buffer::ViewMut;
 use crate::compute::Compute;
 use crate::dispatch;
 use crate::operand::Left;
@@ -70,7 +71,8 @@ const FEW_ROWS: usize = 32;
 ///
 /// # Panics
 /// If the lengths of `c` and `a` are not those of m rows for one m.
-pub fn matmul<'a>(c: &mut [f32], a: impl Into<Left<'a>>, b: &Packed, acc: Accumulate) {
+pub fn matmul<'m, 'a>(c: impl Into<ViewMut<'m>>, a: impl Into<Left<'a>>, b: &Packed, acc: Accumulate) {
+    let c = c.into().0;
     let (k, n, a) = (b.k(), b.n(), a.into());
     let m = c.len().checked_div(n).or(a.rows(k)).unwrap_or(0);
     check_format(a, b.compute());
@@ -215,7 +217,14 @@ pub fn matmul_tn_parts<'a, 'b, const PARTS: usize>(
 /// # Panics
 /// If there is not one offset more than operands, if the offsets do not rise from 0 to the number
 /// of rows, or if the operands differ in shape.
-pub fn grouped_matmul<'a>(c: &mut [f32], a: impl Into<Left<'a>>, bs: &[Packed], offsets: &[usize], acc: Accumulate) {
+pub fn grouped_matmul<'m, 'a>(
+    c: impl Into<ViewMut<'m>>,
+    a: impl Into<Left<'a>>,
+    bs: &[Packed],
+    offsets: &[usize],
+    acc: Accumulate,
+) {
+    let c = c.into().0;
     let a = a.into();
     let Some((k, n)) = bs.first().map(|b| (b.k(), b.n())) else {
         let values = a.len();

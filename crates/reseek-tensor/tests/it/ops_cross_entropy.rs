@@ -49,7 +49,7 @@ impl Case {
             (logp[row], entropy[row]) = (row_logp, row_entropy);
             slope(f64::from(row_logp)) as f32
         };
-        lm_loss(hidden, &head, targets, self.temperature, &mut dlogp, Some(LmGrads { dhidden, dhead }));
+        lm_loss(hidden, &head, targets, self.temperature, &mut dlogp, Some(LmGrads { dhidden: dhidden.into(), dhead }));
         outcome
     }
 

@@ -119,7 +119,7 @@ fn swiglu_agrees_with_the_reference_and_its_differences() {
         let (up, dy) = (normal(len, "up"), normal(len, "dy"));
         let gate_up = side_by_side(&gate, &up, width);
         check_at_every_level("y", &[rows, width], &narrow(&swiglu(&widen(&gate), &widen(&up))), 1e-6, || {
-            swiglu_forward(&gate_up, width, Dtype::F32).to_vec()
+            swiglu_forward(&gate_up, width, Dtype::F32).host().to_vec()
         });
         let weights = normal(rows, "weights");
         for weights in [None, Some(&weights)] {
@@ -139,9 +139,10 @@ fn swiglu_agrees_with_the_reference_and_its_differences() {
             let want = [narrow(&weighed(&gate64, &up64, &w)), side_by_side(&dgate, &dup, width), dw].concat();
             check_at_every_level("y, dgate, dup, dweights", &[want.len()], &want, 1e-5, || {
                 let mut dweights = vec![f32::NAN; weights.map_or(0, Vec::len)];
-                let of_rows = weights.map(|weights| RowWeights { weights, dweights: &mut dweights });
+                let of_rows =
+                    weights.map(|weights| RowWeights { weights: weights.into(), dweights: (&mut dweights).into() });
                 let SwiGluBackward { y, dgate_up } = swiglu_backward(&dy, &gate_up, width, Dtype::F32, of_rows);
-                [&y[..], &dgate_up, &dweights].concat()
+                [y.host(), dgate_up.host(), &dweights].concat()
             });
         }
     }
@@ -152,8 +153,9 @@ fn swiglu_of_extreme_gates() {
     let gate = [1e30, -1e30, 200.0, -200.0, 0.0, f32::NAN, 88.5, -88.5];
     let gate_up = [gate, [1.0; 8]].concat();
     let y = swiglu_forward(&gate_up, 8, Dtype::F32);
+    let y = y.host();
     let backward = swiglu_backward(&[1.0; 8], &gate_up, 8, Dtype::F32, None);
-    let (dgate, dup) = backward.dgate_up.split_at(8);
+    let (dgate, dup) = backward.dgate_up.host().split_at(8);
     assert_eq!(y[..5], [1e30, 0.0, 200.0, 0.0, 0.0]);
     assert_eq!(dup[..5], y[..5]);
     assert_eq!(dgate[..5], [1.0, 0.0, 1.0, 0.0, 0.5]);
@@ -168,21 +170,22 @@ fn operands_are_rounded_results() {
         let (x, gamma) = (normal(2 * rows * width, "x"), normal(width, "gamma"));
         let (dy, gate) = (normal(rows * width, "dy"), normal(rows, "gate"));
         for dtype in [Dtype::F32, Dtype::Bf16] {
-            let want = |values: &[f32]| Operand::of(values, width, dtype).to_vec();
+            let want = |values: &[f32]| Operand::of(values, width, dtype).host().to_vec();
             let mut y = vec![f32::NAN; x.len()];
             rmsnorm_forward(&mut y, &x, &gamma, EPS);
-            assert_same_bits("rmsnorm", &rmsnorm_operand(&x, &gamma, EPS, dtype), &want(&y), &[x.len()]);
+            assert_same_bits("rmsnorm", rmsnorm_operand(&x, &gamma, EPS, dtype).host(), &want(&y), &[x.len()]);
             let y = swiglu_forward(&x, width, Dtype::F32);
-            assert_same_bits("swiglu", &swiglu_forward(&x, width, dtype), &want(&y), &[y.len()]);
+            let y = y.host();
+            assert_same_bits("swiglu", swiglu_forward(&x, width, dtype).host(), &want(y), &[y.len()]);
             let of_rows = |dtype| {
                 let mut dweights = vec![f32::NAN; rows];
-                let of_rows = RowWeights { weights: &gate, dweights: &mut dweights };
+                let of_rows = RowWeights { weights: (&gate).into(), dweights: (&mut dweights).into() };
                 (swiglu_backward(&dy, &x, width, dtype, Some(of_rows)), dweights)
             };
             let ((exact, want_dweights), (rounded, dweights)) = (of_rows(Dtype::F32), of_rows(dtype));
-            assert_same_bits("y again", &rounded.y, &want(&exact.y), &[y.len()]);
-            let dgate_up = Operand::of(&exact.dgate_up, 2 * width, dtype);
-            assert_same_bits("dgate, dup", &rounded.dgate_up, &dgate_up, &[x.len()]);
+            assert_same_bits("y again", rounded.y.host(), &want(exact.y.host()), &[y.len()]);
+            let dgate_up = Operand::of(exact.dgate_up.host(), 2 * width, dtype);
+            assert_same_bits("dgate, dup", rounded.dgate_up.host(), dgate_up.host(), &[x.len()]);
             assert_same_bits("dweights", &dweights, &want_dweights, &[rows]);
         }
     }

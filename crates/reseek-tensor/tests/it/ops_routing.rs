@@ -38,7 +38,11 @@ fn the_bias_turns_choices_but_no_weights() {
     let s = |z: f32| 1.0 / (1.0 + (-z).exp());
     let total = s(-1.0) + s(2.0);
     let expected = [2.5 * s(-1.0) / total, 2.5 * s(2.0) / total];
-    assert!(routing.weights.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-6), "{:?}", routing.weights);
+    assert!(
+        routing.weights.host().iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-6),
+        "{:?}",
+        routing.weights.host()
+    );
 }
 
 #[test]
@@ -67,7 +71,7 @@ fn route_backward_is_the_derivative() {
             }
             loss
         };
-        compare(&route_backward(&dweights, &routing, gate), &logits, loss);
+        compare(route_backward(&dweights, &routing, gate).host(), &logits, loss);
     }
 }
 
@@ -203,7 +207,7 @@ fn slow_weights(z: &[f64], chosen: &[u32], gate: Gate) -> Vec<f64> {
 
 fn check_weights(routing: &Routing, gate: Gate) {
     let k = gate.experts_per_token;
-    for (chosen, weights) in routing.experts.chunks_exact(k).zip(routing.weights.chunks_exact(k)) {
+    for (chosen, weights) in routing.experts.chunks_exact(k).zip(routing.weights.host().chunks_exact(k)) {
         let mut distinct = chosen.to_vec();
         distinct.sort_unstable();
         distinct.dedup();

@@ -51,7 +51,7 @@ fn rows_of_experts_come_back_with_their_weights() {
             let want: Vec<f32> = narrow(&combine(&widen(&y), &widen(&x), &w, d));
             check_at_every_level("combined", &[2, d], &want, 1e-6, || {
                 let mut y = y.clone();
-                gather_add_rows(&mut y, &x, &ROWS, weights, d);
+                gather_add_rows(&mut y, &x, &ROWS, weights.map(Into::into), d);
                 y
             });
         }
@@ -74,7 +74,7 @@ fn random_choices_agree_with_the_reference() {
         }
         check_at_every_level("combined", &[n, d], &narrow(&want), 1e-6, || {
             let mut y = y.clone();
-            gather_add_rows(&mut y, &x, &rows, Some(&weights), d);
+            gather_add_rows(&mut y, &x, &rows, Some((&weights).into()), d);
             y
         });
     }

@@ -26,14 +26,15 @@ fn swiglu() {
     let want: Vec<f64> = gate.iter().zip(&up).map(|(&gate, &up)| silu(gate.into()) * f64::from(up)).collect();
     let (width, gate_up) = (gate.len(), [gate, up].concat());
     check_at_every_level("y", &[want.len()], &narrow(&want), 1e-6, || {
-        swiglu_forward(&gate_up, width, Dtype::F32).to_vec()
+        swiglu_forward(&gate_up, width, Dtype::F32).host().to_vec()
     });
     for (dy, weight) in [(1.0, 0.0), (-0.0, 1.0), (1e-40, -2.0), (3e38, f32::INFINITY), (f32::NAN, 1e-40)] {
         check_bits_at_every_level("y, dgate, dup, dweights", || {
             let mut dweights = [0.0];
-            let of_rows = RowWeights { weights: &[weight], dweights: &mut dweights };
+            let weights = [weight];
+            let of_rows = RowWeights { weights: (&weights).into(), dweights: (&mut dweights).into() };
             let backward = swiglu_backward(&vec![dy; width], &gate_up, width, Dtype::F32, Some(of_rows));
-            [&backward.y[..], &backward.dgate_up, &dweights].concat()
+            [backward.y.host(), backward.dgate_up.host(), &dweights].concat()
         });
     }
 }
@@ -88,7 +89,14 @@ fn cross_entropy() {
             of_rows.extend([logp, entropy]);
             -1.0
         };
-        lm_loss(&hidden, &head, &targets, 1.0, &mut dlogp, Some(LmGrads { dhidden: &mut dhidden, dhead: &mut dhead }));
+        lm_loss(
+            &hidden,
+            &head,
+            &targets,
+            1.0,
+            &mut dlogp,
+            Some(LmGrads { dhidden: (&mut dhidden).into(), dhead: &mut dhead }),
+        );
         [of_rows, dhidden, dhead].concat()
     });
     for len in [1, 16, 53] {
@@ -109,7 +117,7 @@ fn rows_of_experts() {
         let rows = [5, 0, 0, 3, 2, 1, 4, 4, 5, 2, 3, 0];
         check_bits_at_every_level("combined", || {
             let mut y = y.clone();
-            gather_add_rows(&mut y, &x, &rows, Some(&weights), d);
+            gather_add_rows(&mut y, &x, &rows, Some((&weights).into()), d);
             y
         });
     }

@@ -130,7 +130,7 @@ impl Case {
         let (dq, dk, dv) = self.reference_backward(&widen(&d_o), &widen(&q), &widen(&k), &widen(&v));
         let compute = || {
             let (o, lse) = self.forward(&q, &k, &v);
-            backward(&d_o, AttentionPass { q: &q, k: &k, v: &v, o: &o, lse: &lse }, self.shape)
+            backward(&d_o, [&q, &k, &v, &o, &lse], self.shape)
         };
         let AttentionShape { n_heads, n_kv_heads, d_qk, d_v, .. } = self.shape;
         check_at_every_level("dq", &[self.q_len, n_heads, d_qk], &narrow(&dq), tolerance, || compute().0);
@@ -139,9 +139,12 @@ impl Case {
     }
 }
 
-/// [`attention_backward`] into vectors full of NaN.
-pub fn backward(d_o: &[f32], pass: AttentionPass, shape: AttentionShape) -> (Vec<f32>, Vec<f32>, Vec<f32>) {
-    let [mut dq, mut dk, mut dv] = [pass.q, pass.k, pass.v].map(|x| vec![f32::NAN; x.len()]);
-    attention_backward(AttentionGradients { dq: &mut dq, dk: &mut dk, dv: &mut dv }, d_o, pass, shape);
+/// [`attention_backward`] into vectors full of NaN; `pass` are q, k, v, o and lse.
+pub fn backward(d_o: &[f32], pass: [&[f32]; 5], shape: AttentionShape) -> (Vec<f32>, Vec<f32>, Vec<f32>) {
+    let [q, k, v, o, lse] = pass;
+    let [mut dq, mut dk, mut dv] = [q, k, v].map(|x| vec![f32::NAN; x.len()]);
+    let gradients = AttentionGradients { dq: (&mut dq).into(), dk: (&mut dk).into(), dv: (&mut dv).into() };
+    let pass = AttentionPass { q: q.into(), k: k.into(), v: v.into(), o: o.into(), lse: lse.into() };
+    attention_backward(gradients, d_o, pass, shape);
     (dq, dk, dv)
 }

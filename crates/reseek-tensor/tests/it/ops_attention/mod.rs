@@ -2,7 +2,7 @@
 
 mod case;
 
-use reseek_tensor::attention::{AttentionCache, AttentionPass, AttentionShape, attention_cached, attention_forward};
+use reseek_tensor::attention::{AttentionCache, AttentionShape, attention_cached, attention_forward};
 use reseek_tensor::dtype::Dtype;
 use reseek_tensor::numeric::{assert_close, assert_same_bits};
 
@@ -49,8 +49,7 @@ fn bf16_has_the_same_bits_at_every_level_that_fuses() {
     let all = levels().filter(|level| level.is_fused()).map(|level| {
         reseek_tensor::dispatch::with_level(level, || {
             let (o, lse) = case.forward(&q, &k, &v);
-            let pass = AttentionPass { q: &q, k: &k, v: &v, o: &o, lse: &lse };
-            let (dq, dk, dv) = backward(&d_o, pass, case.shape);
+            let (dq, dk, dv) = backward(&d_o, [&q, &k, &v, &o, &lse], case.shape);
             [o, lse, dq, dk, dv].concat()
         })
     });
@@ -108,7 +107,7 @@ fn backward_of_the_last_queries_has_the_bits_of_all_with_the_first_unused() {
             let last = |first: usize| {
                 let (q, d_o) = (&q[first * n_heads * d_qk..], &d_o[first * n_heads * d_v..]);
                 let (o, lse) = (&o[first * n_heads * d_v..], &lse[first * n_heads..]);
-                let (dq, dk, dv) = backward(d_o, AttentionPass { q, k: &k, v: &v, o, lse }, whole.shape);
+                let (dq, dk, dv) = backward(d_o, [q, &k, &v, o, lse], whole.shape);
                 // The sign of a zero may differ.
                 [dq, dk, dv].map(|gradient| gradient.iter().map(|x| x + 0.0).collect::<Vec<f32>>())
             };
@@ -260,7 +259,7 @@ fn random_sizes_agree_with_the_reference() {
 fn no_queries_are_no_work() {
     for case in [Case::new(2, 1, 5, 3, 0, 0), Case::new(2, 1, 5, 3, 0, 0).in_bf16()] {
         assert!(case.forward(&[], &[], &[]).0.is_empty());
-        backward(&[], AttentionPass { q: &[], k: &[], v: &[], o: &[], lse: &[] }, case.shape);
+        backward(&[], [&[]; 5], case.shape);
         let keys = Case { kv_len: 70, ..case };
         assert!(keys.forward(&[], &keys.k(), &keys.v()).0.is_empty());
     }
@@ -277,8 +276,7 @@ fn special_values_have_the_same_bits_at_every_level_that_fuses() {
             let (q, k, v, d_o) = (of(case.q(), "q"), of(case.k(), "k"), of(case.v(), "v"), case.d_o());
             check_bits_at_every_level(&case.name(), || {
                 let (o, lse) = case.forward(&q, &k, &v);
-                let pass = AttentionPass { q: &q, k: &k, v: &v, o: &o, lse: &lse };
-                let (dq, dk, dv) = backward(&d_o, pass, case.shape);
+                let (dq, dk, dv) = backward(&d_o, [&q, &k, &v, &o, &lse], case.shape);
                 [o, lse, dq, dk, dv].concat()
             });
         }
@@ -293,8 +291,7 @@ fn gradients_do_not_depend_on_the_later_rows() {
     let of_case = |case: &Case| {
         let (n_qk, n_v) = (case.q_len * 48, case.q_len * 32);
         let (o, lse) = case.forward(&q[..n_qk], &k[..n_qk], &v[..n_v]);
-        let pass = AttentionPass { q: &q[..n_qk], k: &k[..n_qk], v: &v[..n_v], o: &o, lse: &lse };
-        backward(&d_o[..n_v], pass, case.shape)
+        backward(&d_o[..n_v], [&q[..n_qk], &k[..n_qk], &v[..n_v], &o, &lse], case.shape)
     };
     let ((dq, dk, dv), (dq_short, dk_short, dv_short)) = (of_case(&long), of_case(&short));
     assert_same_bits("dq", &dq[..4800], &dq_short, &[100, 48]);
