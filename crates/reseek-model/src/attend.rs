@@ -25,8 +25,8 @@ pub(crate) struct Attended {
 /// Attention of the queries over the keys and values.
 pub(crate) fn attend(q: Buffer, k: Buffer, v: Buffer, rows: &Rows, shape: AttentionShape) -> Attended {
     let Widths { q: of_q, o: of_o, k: of_k, v: of_v } = Widths::of(shape);
-    let mut o = Buffer::new(rows.len() * of_o);
-    let mut lse = Buffer::new(rows.len() * shape.n_heads);
+    let mut o = Buffer::uncleared(rows.len() * of_o);
+    let mut lse = Buffer::uncleared(rows.len() * shape.n_heads);
     // A prefix and its keys and values as attention reads them: the segments that continue it follow each other.
     let mut kept: Option<(Range<usize>, AttentionCache)> = None;
     for (own, prefix) in rows.views() {
@@ -55,7 +55,7 @@ pub(crate) fn attend(q: Buffer, k: Buffer, v: Buffer, rows: &Rows, shape: Attent
 pub(crate) fn attend_backward(d_o: &Buffer, saved: &Attended, rows: &Rows, shape: AttentionShape) -> [Buffer; 3] {
     let Attended { q, k, v, o, lse } = saved;
     let Widths { q: of_q, o: of_o, k: of_k, v: of_v } = Widths::of(shape);
-    let (mut dq, mut dk, mut dv) = (Buffer::new(q.len()), Buffer::new(k.len()), Buffer::new(v.len()));
+    let (mut dq, mut dk, mut dv) = (Buffer::uncleared(q.len()), Buffer::uncleared(k.len()), Buffer::uncleared(v.len()));
     for (own, prefix) in rows.views() {
         let pass = AttentionPass {
             q: q.rows(own.clone(), of_q),
@@ -73,7 +73,7 @@ pub(crate) fn attend_backward(d_o: &Buffer, saved: &Attended, rows: &Rows, shape
         // Rows of the prefix, then the segment's own.
         let joined = |x: &Buffer, width| Buffer::joined([x.rows(prefix.clone(), width), x.rows(own.clone(), width)]);
         let (k, v) = (joined(k, of_k), joined(v, of_v));
-        let (mut dk_seen, mut dv_seen) = (Buffer::new(k.len()), Buffer::new(v.len()));
+        let (mut dk_seen, mut dv_seen) = (Buffer::uncleared(k.len()), Buffer::uncleared(v.len()));
         let gradients = AttentionGradients { dq, dk: (&mut dk_seen).into(), dv: (&mut dv_seen).into() };
         attention_backward(gradients, d_o, AttentionPass { k: (&k).into(), v: (&v).into(), ..pass }, shape);
         for (all, seen, width) in [(&mut dk, dk_seen, of_k), (&mut dv, dv_seen, of_v)] {

@@ -89,8 +89,8 @@ impl LayerCache {
         shape: AttentionShape,
     ) -> Buffer {
         let AttentionShape { n_heads, n_kv_heads, d_qk, d_v, .. } = shape;
-        let mut o = Buffer::new(rows.len() * n_heads * d_v);
-        let mut lse = Buffer::new(rows.len() * n_heads);
+        let mut o = Buffer::uncleared(rows.len() * n_heads * d_v);
+        let mut lse = Buffer::uncleared(rows.len() * n_heads);
         for ((from, to), &slot) in spans(&rows.segments).zip(slots) {
             let cache = self.slots[slot].get_or_insert_with(|| AttentionCache::new(shape));
             cache.push(k.rows(from..to, n_kv_heads * d_qk), v.rows(from..to, n_kv_heads * d_v));

@@ -43,14 +43,14 @@ impl Dispatch {
 
     /// The tokens' weights [n, k] at their experts, [s].
     pub fn weights(&self, of_choices: &Buffer) -> Buffer {
-        let mut of_slots = Buffer::new(self.0.len());
+        let mut of_slots = Buffer::uncleared(self.0.len());
         self.0.by_slot(&mut of_slots, of_choices);
         of_slots
     }
 
     /// Values of slots [s] back at the tokens, [n, k].
     pub fn combine_weights(&self, of_slots: &Buffer) -> Buffer {
-        let mut of_choices = Buffer::new(self.0.len());
+        let mut of_choices = Buffer::uncleared(self.0.len());
         self.0.by_choice(&mut of_choices, of_slots);
         of_choices
     }

@@ -92,20 +92,20 @@ impl Gqa {
         back: &mut Backward<'a, '_>,
     ) -> Buffer {
         let pass = back.pass;
-        let mut d_o = Buffer::new(saved.attended.o.len());
+        let mut d_o = Buffer::uncleared(saved.attended.o.len());
         self.o.backward(&mut d_o, Accumulate::Set, Cow::Borrowed(dy), &self.output(&saved.attended.o), back);
         let [mut dq, mut dk, dv] = attend_backward(&d_o, &saved.attended, pass.rows, self.shape);
         self.rotate(&mut dq, self.shape.n_heads, pass, RopeDirection::Inverse);
         self.rotate(&mut dk, self.shape.n_kv_heads, pass, RopeDirection::Inverse);
         if let (Some((q_norm, k_norm)), Some((q, k))) = (&self.norms, &saved.plain) {
             let before = |d: &mut Buffer, norm: &'a Norm, plain: &'a Buffer, back: &mut Backward<'a, '_>| {
-                let d_normed = std::mem::replace(d, Buffer::new(d.len()));
+                let d_normed = std::mem::replace(d, Buffer::uncleared(d.len()));
                 norm.backward(d, Accumulate::Set, d_normed, Cow::Borrowed(plain), back);
             };
             before(&mut dq, q_norm, q, back);
             before(&mut dk, k_norm, k, back);
         }
-        let mut dx = Buffer::new(pass.rows.len() * x.width());
+        let mut dx = Buffer::uncleared(pass.rows.len() * x.width());
         self.q.backward(&mut dx, Accumulate::Set, Cow::Owned(dq), x, back);
         self.k.backward(&mut dx, Accumulate::Add, Cow::Owned(dk), x, back);
         self.v.backward(&mut dx, Accumulate::Add, Cow::Owned(dv), x, back);

@@ -127,20 +127,20 @@ impl Mla {
     ) -> Buffer {
         let pass = back.pass;
         let n = pass.rows.len();
-        let mut d_o = Buffer::new(saved.attended.o.len());
+        let mut d_o = Buffer::uncleared(saved.attended.o.len());
         self.o.backward(&mut d_o, Accumulate::Set, Cow::Borrowed(dy), &self.output(&saved.attended.o), back);
 
         let latent = self.kv_norm.operand(&saved.latent, self.kv_b.dtype());
         let [mut dq, dk, dv] = attend_backward(&d_o, &saved.attended, pass.rows, self.expanded_shape());
 
         self.rotate(&mut dq, self.heads.rotated(), pass, RopeDirection::Inverse);
-        let mut dx = Buffer::new(n * x.width());
+        let mut dx = Buffer::uncleared(n * x.width());
         match &self.q_a {
             Some((matrix, norm)) => {
                 let q_latent = norm.operand(&saved.q_a, self.q_b.dtype());
-                let mut dq_latent = Buffer::new(saved.q_a.len());
+                let mut dq_latent = Buffer::uncleared(saved.q_a.len());
                 self.q_b.backward(&mut dq_latent, Accumulate::Set, Cow::Owned(dq), &q_latent, back);
-                let mut dq_a = Buffer::new(saved.q_a.len());
+                let mut dq_a = Buffer::uncleared(saved.q_a.len());
                 norm.backward(&mut dq_a, Accumulate::Set, dq_latent, Cow::Borrowed(&saved.q_a), back);
                 matrix.backward(&mut dx, Accumulate::Set, Cow::Owned(dq_a), x, back);
             }
@@ -149,9 +149,9 @@ impl Mla {
 
         let (dkv, mut dk_rope) = self.fold(&dk, &dv, n);
         self.rotate(&mut dk_rope, Heads::whole(1, self.heads.rope), pass, RopeDirection::Inverse);
-        let mut dlatent_normed = Buffer::new(saved.latent.len());
+        let mut dlatent_normed = Buffer::uncleared(saved.latent.len());
         self.kv_b.backward(&mut dlatent_normed, Accumulate::Set, Cow::Owned(dkv), &latent, back);
-        let mut dlatent = Buffer::new(saved.latent.len());
+        let mut dlatent = Buffer::uncleared(saved.latent.len());
         self.kv_norm.backward(&mut dlatent, Accumulate::Set, dlatent_normed, Cow::Borrowed(&saved.latent), back);
         let dkv_a = self.join(&dlatent, &dk_rope);
         self.kv_a.backward(&mut dx, Accumulate::Add, Cow::Owned(dkv_a), x, back);
@@ -215,7 +215,7 @@ impl Mla {
                 let q = self.rotated_queries(&norm.operand(&q_a, self.q_b.dtype()), pass);
                 (q_a, q)
             }
-            None => (Buffer::new(0), self.rotated_queries(x, pass)),
+            None => (Buffer::uncleared(0), self.rotated_queries(x, pass)),
         }
     }
 
@@ -229,7 +229,7 @@ impl Mla {
     fn latents(&self, x: &Operand, pass: Pass) -> (Buffer, Buffer) {
         let kv_a = self.kv_a.forward(x, pass.rows.len());
         let (r, p) = (self.latent, self.heads.rope);
-        let (mut latent, mut k_rope) = (Buffer::new(pass.rows.len() * r), Buffer::new(pass.rows.len() * p));
+        let (mut latent, mut k_rope) = (Buffer::uncleared(pass.rows.len() * r), Buffer::uncleared(pass.rows.len() * p));
         split_rows(&mut latent, r, &mut k_rope, p, &kv_a);
         self.rotate(&mut k_rope, Heads::whole(1, p), pass, RopeDirection::Forward);
         (latent, k_rope)
@@ -243,35 +243,36 @@ impl Mla {
     fn expand(&self, latent: &Operand, k_rope: &Buffer, n: usize) -> (Buffer, Buffer) {
         let kv = self.kv_b.forward(latent, n);
         let MlaHeads { count, value, .. } = self.heads;
-        let (mut keys, mut values) = (Buffer::new(n * count * self.heads.query()), Buffer::new(n * count * value));
+        let (mut keys, mut values) =
+            (Buffer::uncleared(n * count * self.heads.query()), Buffer::uncleared(n * count * value));
         mla_expand(&mut keys, &mut values, &kv, k_rope, self.heads);
         (keys, values)
     }
 
     /// The reverse of `expand` for gradients: those of `kv_b`'s output, and of the shared key, summed over heads.
     fn fold(&self, dk: &Buffer, dv: &Buffer, n: usize) -> (Buffer, Buffer) {
-        let (mut dkv, mut dk_rope) = (Buffer::new(n * self.kv_b.out), Buffer::new(n * self.heads.rope));
+        let (mut dkv, mut dk_rope) = (Buffer::uncleared(n * self.kv_b.out), Buffer::uncleared(n * self.heads.rope));
         mla_fold(&mut dkv, &mut dk_rope, dk, dv, self.heads);
         (dkv, dk_rope)
     }
 
     /// Queries in the latent space, [n, h, r + p].
     fn absorbed_queries(&self, q: &Buffer, n: usize) -> Buffer {
-        let mut out = Buffer::new(n * self.heads.count * (self.latent + self.heads.rope));
+        let mut out = Buffer::uncleared(n * self.heads.count * (self.latent + self.heads.rope));
         self.absorbed.queries(&mut out, q);
         out
     }
 
     /// Values [n, h, v] from attended latents [n, h, r].
     fn absorbed_values(&self, o: &Buffer, n: usize) -> Buffer {
-        let mut out = Buffer::new(n * self.heads.count * self.heads.value);
+        let mut out = Buffer::uncleared(n * self.heads.count * self.heads.value);
         self.absorbed.values(&mut out, o);
         out
     }
 
     /// Rows of latents, each followed by its rotated key.
     fn join(&self, latent: &Buffer, k_rope: &Buffer) -> Buffer {
-        let mut out = Buffer::new(latent.len() + k_rope.len());
+        let mut out = Buffer::uncleared(latent.len() + k_rope.len());
         join_rows(&mut out, latent, self.latent, k_rope, self.heads.rope);
         out
     }

@@ -69,7 +69,7 @@ impl Mlp {
         back: &mut Backward<'a, '_>,
     ) {
         let (width, dtype) = (self.gate_up.out, self.dtype());
-        let mut dact = Buffer::new(saved.gate_up.len() / 2);
+        let mut dact = Buffer::uncleared(saved.gate_up.len() / 2);
         self.down.dgrad(&mut dact, dy, Accumulate::Set);
         let SwiGluBackward { y: act, dgate_up } = swiglu_backward(&dact, &saved.gate_up, width, dtype, None);
         self.down.wgrad(dy.clone(), &act, back);
@@ -179,7 +179,7 @@ impl Moe {
 
         // y = Σ w·(W_down·act) = Σ W_down·(w·act), so dw = (W_downᵀ·dy)·act: no need to keep W_down·act.
         let weights = dispatch.weights(&routing.weights);
-        let mut of_slots = Buffer::new(weights.len());
+        let mut of_slots = Buffer::uncleared(weights.len());
         let rows = RowWeights { weights: (&weights).into(), dweights: (&mut of_slots).into() };
         let SwiGluBackward { y: act, dgate_up } = swiglu_backward(&dact, gate_up, width, dtype, Some(rows));
         let dweights = dispatch.combine_weights(&of_slots);
@@ -262,14 +262,14 @@ impl Group {
 
     /// y [s, width] from x [s, in].
     fn forward(&self, x: &ByExpert) -> Buffer {
-        let mut y = Buffer::new(x.len() * self.place.width());
+        let mut y = Buffer::uncleared(x.len() * self.place.width());
         grouped_matmul(&mut y, &x.rows, &self.forward, x.offsets, Accumulate::Set);
         y
     }
 
     /// The gradient of the input, [s, in].
     fn dgrad(&self, dy: &ByExpert) -> Buffer {
-        let mut dx = Buffer::new(dy.len() * self.place.in_);
+        let mut dx = Buffer::uncleared(dy.len() * self.place.in_);
         grouped_matmul(&mut dx, &dy.rows, &self.dgrad, dy.offsets, Accumulate::Set);
         dx
     }

@@ -75,18 +75,18 @@ impl Mtp {
         back: &mut Backward<'a, '_>,
     ) {
         let (len, d) = (dy.len(), self.eh_proj.out);
-        let mut dx = Buffer::new(len);
+        let mut dx = Buffer::uncleared(len);
         self.norm.backward(&mut dx, Accumulate::Set, dy, Cow::Borrowed(&saved.y), back);
         let dx = self.block.backward_input(dx, &saved.block, back);
         let emb = embedding.forward(&saved.next);
         let joined = self.join(hidden, &emb);
-        let mut djoined = Buffer::new(2 * len);
+        let mut djoined = Buffer::uncleared(2 * len);
         self.eh_proj.backward(&mut djoined, Accumulate::Set, Cow::Owned(dx), &joined, back);
 
-        let (mut demb_normed, mut dhidden_normed) = (Buffer::new(len), Buffer::new(len));
+        let (mut demb_normed, mut dhidden_normed) = (Buffer::uncleared(len), Buffer::uncleared(len));
         split_rows(&mut demb_normed, d, &mut dhidden_normed, d, &djoined);
         self.hnorm.backward(dhidden, Accumulate::Add, dhidden_normed, Cow::Borrowed(hidden), back);
-        let mut demb = Buffer::new(len);
+        let mut demb = Buffer::uncleared(len);
         self.enorm.backward(&mut demb, Accumulate::Set, demb_normed, Cow::Owned(emb), back);
         embedding.backward(demb, &saved.next, back);
     }
@@ -95,7 +95,7 @@ impl Mtp {
     fn join(&self, hidden: &Buffer, emb: &Buffer) -> Operand<'static> {
         let d = self.eh_proj.out;
         let (emb, hidden) = (self.enorm.forward(emb), self.hnorm.forward(hidden));
-        let mut joined = Buffer::new(2 * hidden.len());
+        let mut joined = Buffer::uncleared(2 * hidden.len());
         join_rows(&mut joined, &emb, d, &hidden, d);
         Operand::owned(joined, 2 * d, self.eh_proj.dtype())
     }

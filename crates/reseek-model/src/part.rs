@@ -119,7 +119,7 @@ impl Matrix {
 
     /// y [n, out] from x [n, in].
     pub fn forward(&self, x: &Operand, n: usize) -> Buffer {
-        let mut y = Buffer::new(n * self.out);
+        let mut y = Buffer::uncleared(n * self.out);
         linear_forward(&mut y, x, &self.linear);
         if let Some(bias) = &self.bias {
             add_bias(&mut y, &bias.values);
@@ -201,12 +201,12 @@ impl GateUp {
     }
 
     pub fn forward(&self, x: &Operand, n: usize) -> Buffer {
-        let mut y = Buffer::new(2 * n * self.out);
+        let mut y = Buffer::uncleared(2 * n * self.out);
         match &self.form {
             GateUpForm::Joined(linear) => linear_forward(&mut y, x, linear),
             GateUpForm::Sampled(both) => {
                 let [gate, up] = both.each_ref().map(|linear| {
-                    let mut y = Buffer::new(n * self.out);
+                    let mut y = Buffer::uncleared(n * self.out);
                     linear_forward(&mut y, x, linear);
                     y
                 });
@@ -251,7 +251,7 @@ impl Norm {
 
     /// y of x's shape, normalised over rows of the gain's width.
     pub fn forward(&self, x: &Buffer) -> Buffer {
-        let mut y = Buffer::new(x.len());
+        let mut y = Buffer::uncleared(x.len());
         rmsnorm_forward(&mut y, x, &self.gamma, self.eps);
         y
     }
@@ -302,7 +302,7 @@ impl Embedding {
 
     /// Rows [n, d] of the tokens.
     pub fn forward(&self, tokens: &[u32]) -> Buffer {
-        let mut x = Buffer::new(tokens.len() * self.d);
+        let mut x = Buffer::uncleared(tokens.len() * self.d);
         embedding_forward(&mut x, &self.table, tokens, self.d);
         x
     }

@@ -202,7 +202,7 @@ impl Model {
             let mtp = self.mtp.as_ref().expect("the model has an MTP module");
             mtp.backward(&mut dhidden, dy, hidden, &self.embedding, saved, &mut back);
         }
-        let mut dx = Buffer::new(dhidden.len());
+        let mut dx = Buffer::uncleared(dhidden.len());
         self.norm.backward(&mut dx, Accumulate::Set, dhidden, Cow::Borrowed(y), &mut back);
         for (block, saved) in self.blocks.iter().zip(blocks).rev() {
             dx = block.backward_input(dx, saved, &mut back);

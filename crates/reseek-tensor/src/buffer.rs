@@ -18,7 +18,7 @@ pub struct Buffer {
 
 impl Buffer {
     /// `len` values, whatever an earlier buffer left in them: for results that an op sets.
-    pub fn new(len: usize) -> Self {
+    pub fn uncleared(len: usize) -> Self {
         let class = class_of(len);
         let kept = STORE.try_with(|store| store.borrow_mut().get_mut(class).and_then(Vec::pop)).ok().flatten();
         let mut values = kept.unwrap_or_else(|| {
@@ -33,21 +33,21 @@ impl Buffer {
 
     /// `len` zeros: for results that an op adds to.
     pub fn zeros(len: usize) -> Self {
-        let mut buffer = Self::new(len);
+        let mut buffer = Self::uncleared(len);
         buffer.host_mut().fill(0.0);
         buffer
     }
 
     /// A copy of `values`.
     pub fn of(values: &[f32]) -> Self {
-        let mut buffer = Self::new(values.len());
+        let mut buffer = Self::uncleared(values.len());
         buffer.host_mut().copy_from_slice(values);
         buffer
     }
 
     /// A copy of `parts`, one behind the other.
     pub fn joined<const N: usize>(parts: [View; N]) -> Self {
-        let mut buffer = Self::new(parts.iter().map(|part| part.0.len()).sum());
+        let mut buffer = Self::uncleared(parts.iter().map(|part| part.0.len()).sum());
         let mut rest = buffer.host_mut();
         for View(part) in parts {
             let (to, behind) = rest.split_at_mut(part.len());
@@ -214,10 +214,10 @@ mod tests {
         first.host_mut()[99] = 7.0;
         let place = first.host().as_ptr();
         drop(first);
-        let second = Buffer::new(97);
+        let second = Buffer::uncleared(97);
         assert_eq!((second.host().as_ptr(), second.len(), second.host()[96]), (place, 97, 1.0));
         assert_eq!(Buffer::zeros(97).host(), [0.0; 97], "another one, for the first is in use");
-        assert!(with_poison(|| Buffer::new(50)).host().iter().all(|x| x.is_nan()));
+        assert!(with_poison(|| Buffer::uncleared(50)).host().iter().all(|x| x.is_nan()));
         assert_eq!(second.clone().host(), second.host());
     }
 

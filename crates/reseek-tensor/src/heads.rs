@@ -87,7 +87,7 @@ pub fn matmul_by_head<'m, 'v>(
     let (y, x) = (y.into().0, x.into().0);
     let n = check_sides(y.len(), to, x.len(), from);
     assert_eq!(bs.len(), to.count, "{} matrices for {to:?}", bs.len());
-    let (mut input, mut result) = (Buffer::new(n * from.width), Buffer::new(n * to.width));
+    let (mut input, mut result) = (Buffer::uncleared(n * from.width), Buffer::uncleared(n * to.width));
     for (head, b) in bs.iter().enumerate() {
         for row in 0..n {
             input.host_mut()[row * from.width..][..from.width].copy_from_slice(&x[from.at(row, head)]);

@@ -83,12 +83,12 @@ impl<'a> Operand<'a> {
         dtype: Dtype,
         mut compute: impl FnMut(Range<usize>, [&mut [f32]; N]),
     ) -> [Operand<'static>; N] {
-        let mut all = widths.map(|width| Buffer::new(n * dtype.steps(width)));
+        let mut all = widths.map(|width| Buffer::uncleared(n * dtype.steps(width)));
         match dtype {
             Dtype::F32 => compute(0..n, all.each_mut().map(Buffer::host_mut)),
             Dtype::Bf16 => {
                 let most = (BLOCK_VALUES / widths.iter().sum::<usize>().max(1)).clamp(1, n.max(1));
-                let mut blocks = widths.map(|width| (width, Buffer::new(most * width)));
+                let mut blocks = widths.map(|width| (width, Buffer::uncleared(most * width)));
                 for start in (0..n).step_by(most) {
                     let rows = start..n.min(start + most);
                     compute(
@@ -171,7 +171,7 @@ fn rounded(x: &[f32], width: usize) -> Operand<'static> {
     let n = x.len().checked_div(width).unwrap_or(0);
     assert_eq!(x.len(), n * width, "an operand with rows of {width} values");
     let _span = span(Op::Round, 0, x.len() + x.len() / 2);
-    let mut values = Buffer::new(n * Dtype::Bf16.steps(width));
+    let mut values = Buffer::uncleared(n * Dtype::Bf16.steps(width));
     pair_within_rows(values.host_mut(), x, width);
     Operand::from_buffer(values, width, Dtype::Bf16)
 }

@@ -56,7 +56,7 @@ pub fn route(logits: Buffer, bias: &[f32], gate: Gate) -> Routing {
     assert_eq!(bias.len(), e, "{} biases for {e} experts", bias.len());
     let mut scores = logits;
     sigmoid(&mut scores);
-    let (mut experts, mut weights) = (vec![0; n * k], Buffer::new(n * k));
+    let (mut experts, mut weights) = (vec![0; n * k], Buffer::uncleared(n * k));
     let mut choice = vec![0.0; e];
     let mut groups = GroupMask::new(gate);
     let rows = experts.chunks_exact_mut(k).zip(weights.host_mut().chunks_exact_mut(k));

@@ -160,7 +160,7 @@ fn chunk_gradients(
     };
     let dhidden = objective.backward(&outputs, grads, &mut stats);
     let mtp_hidden = pass.mtp_hidden().zip(mtp_targets).map(|(hidden, targets)| {
-        let mut dhidden = Buffer::new(hidden.len());
+        let mut dhidden = Buffer::uncleared(hidden.len());
         let head_grads = LmGrads { dhidden: (&mut dhidden).into(), dhead: &mut grads[model.head_range()] };
         let mut observe = |_: usize, logp: f32, _: f32| {
             stats.mtp_nll -= logp as f64;

@@ -129,7 +129,7 @@ fn head_backward(
     mut slope: impl FnMut(usize, f32, f32) -> f32,
 ) -> Buffer {
     let Outputs { model, targets, hidden, .. } = *outputs;
-    let mut dhidden = Buffer::new(hidden.len());
+    let mut dhidden = Buffer::uncleared(hidden.len());
     let head = LmGrads { dhidden: (&mut dhidden).into(), dhead: &mut grads[model.head_range()] };
     lm_loss(hidden, model.head(), targets, temperature, &mut slope, Some(head));
     dhidden

@@ -53,7 +53,8 @@ impl AttentionCache {
         assert_len("k", k, n * n_kv_heads * d_qk, &self.shape);
         assert_len("v", v, n * n_kv_heads * d_v, &self.shape);
         let dtype = self.shape.dtype;
-        let mut key_pairs = Buffer::new(if dtype == Dtype::Bf16 { n * n_kv_heads * dtype.steps(d_qk) } else { 0 });
+        let mut key_pairs =
+            Buffer::uncleared(if dtype == Dtype::Bf16 { n * n_kv_heads * dtype.steps(d_qk) } else { 0 });
         let (k, d_k) = match dtype {
             Dtype::F32 => (k, d_qk),
             Dtype::Bf16 => {
