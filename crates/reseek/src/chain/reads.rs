@@ -14,7 +14,7 @@ pub fn visible(recipe: &RecipeSpec, stage: &Stage) -> Outcome<RecipeSpec> {
     Ok(serde_json::from_value(value)?)
 }
 
-/// Makes the numbers that `stage` does not read 0, and its lists empty.
+/// Makes the numbers that `stage` does not read 0, and its lists and names empty.
 fn blank(value: &mut Value, path: &str, stage: &Stage) {
     match value {
         Value::Object(table) => {
@@ -26,6 +26,8 @@ fn blank(value: &mut Value, path: &str, stage: &Stage) {
         _ if stage.is_made_from(path) => {}
         Value::Array(values) => values.clear(),
         value if value.is_number() => *value = 0.into(),
+        // Names, where other text is an enum, which has no empty value.
+        value if path.ends_with(".algorithm") => *value = "".into(),
         _ => {}
     }
 }
@@ -53,6 +55,7 @@ mod tests {
             Value::Number(n) if n.is_f64() => found.push((path.to_string(), (n.as_f64().unwrap() + 0.5).into())),
             Value::Number(n) => found.push((path.to_string(), (n.as_u64().unwrap() + 1).into())),
             Value::Array(values) => found.push((path.to_string(), values[1..].into())),
+            _ if path.ends_with(".algorithm") => found.push((path.to_string(), "gspo".into())),
             _ => {
                 let others = BTreeMap::from([
                     ("scale", "smoke"),
@@ -97,6 +100,8 @@ mod tests {
             ("pretrain.beta2", set(&bases)),
             ("pretrain.tokens", set(&["pretrain", "extend"])),
             ("zero.beta2", set(&["zero"])),
+            ("zero.algorithm", set(&["zero"])),
+            ("r1.rl_all.rewards.format", set(&["r1"])),
             ("r1.sft.sequences", set(&["r1_cold_start", "r1_sft"])),
             ("r1.sft.clip", set(&["r1_cold_start", "r1_sft"])),
             ("r1.rl.max_new_tokens", set(&["r1_rl", "r1_rejection"])),
