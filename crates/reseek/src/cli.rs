@@ -127,7 +127,7 @@ pub enum ReportAbout {
 
 #[derive(Args)]
 pub struct ConfigArgs {
-    /// Size of everything: smoke (seconds), nano (minutes), micro (an evening) or mini (a night) on two cores [default: the run's; nano for a new one]
+    /// Size of everything: smoke (seconds), nano (minutes), micro (an evening) or mini (a night) on two cores [default: that of the run that the command goes on with; nano without one]
     #[arg(long, value_parser = parse_scale)]
     pub scale: Option<Scale>,
     /// A TOML file laid over the scale's recipe; several are laid from left to right
