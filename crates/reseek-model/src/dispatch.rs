@@ -11,7 +11,7 @@ use reseek_tensor::slots::Slots;
 
 /// Which token has which rows at which expert; kept for the backward pass, whose rows go the same ways.
 #[derive(Debug)]
-pub(crate) struct Dispatch(Slots);
+pub(crate) struct Dispatcher(Slots);
 
 /// Rows [s, width] in the order of the experts.
 pub(crate) struct ByExpert<'a> {
@@ -20,7 +20,7 @@ pub(crate) struct ByExpert<'a> {
     pub offsets: &'a [usize],
 }
 
-impl Dispatch {
+impl Dispatcher {
     /// Gives each choice of each token its slot.
     pub fn new(routing: &Routing, gate: Gate) -> Self {
         Self(Slots::by_expert(&routing.experts, gate.experts_per_token, gate.experts))

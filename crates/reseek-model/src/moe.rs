@@ -19,7 +19,7 @@ use reseek_tensor::routing::{
 use reseek_tensor::swiglu::{RowWeights, SwiGluBackward, swiglu_backward, swiglu_forward};
 
 use crate::Weights;
-use crate::dispatch::{ByExpert, Dispatch};
+use crate::dispatch::{ByExpert, Dispatcher};
 use crate::part::{GateUp, Matrices, Matrix, Place};
 use crate::pending::{Backward, WeightGradient};
 use crate::rows::spans;
@@ -102,7 +102,7 @@ struct Group {
 #[derive(Debug)]
 pub(crate) struct MoeSaved {
     pub routing: Routing,
-    dispatch: Dispatch,
+    dispatcher: Dispatcher,
     gate_up: Buffer,
     shared: Option<MlpSaved>,
 }
@@ -142,11 +142,11 @@ impl Moe {
     pub fn forward(&self, x: &Buffer, n: usize) -> (Buffer, MoeSaved) {
         let d = self.down.place.out;
         let routing = route(self.gate_matrix.forward(&Operand::of(x, d, Dtype::F32), n), &self.bias, self.gate);
-        let dispatch = Dispatch::new(&routing, self.gate);
+        let dispatcher = Dispatcher::new(&routing, self.gate);
         let x = Operand::of(x, d, self.dtype());
-        let gate_up = self.gate_up.forward(&dispatch.dispatch(&x));
+        let gate_up = self.gate_up.forward(&dispatcher.dispatch(&x));
         let act = swiglu_forward(&gate_up, self.down.place.in_, self.dtype());
-        let y_slots = self.down.forward(&dispatch.at_experts(act));
+        let y_slots = self.down.forward(&dispatcher.at_experts(act));
         let (mut y, shared) = match &self.shared {
             Some(shared) => {
                 let (y, saved) = shared.forward(&x, n);
@@ -154,8 +154,8 @@ impl Moe {
             }
             None => (Buffer::zeros(n * d), None),
         };
-        dispatch.combine(&mut y, &y_slots, Some(&routing.weights), d);
-        (y, MoeSaved { routing, dispatch, gate_up, shared })
+        dispatcher.combine(&mut y, &y_slots, Some(&routing.weights), d);
+        (y, MoeSaved { routing, dispatcher, gate_up, shared })
     }
 
     /// Adds to dx; the gradients of weights are left to `back`. h are the rows that went in, normed.
@@ -167,27 +167,27 @@ impl Moe {
         saved: &'a MoeSaved,
         back: &mut Backward<'a, '_>,
     ) {
-        let MoeSaved { routing, dispatch, gate_up, shared } = saved;
+        let MoeSaved { routing, dispatcher, gate_up, shared } = saved;
         let (d, width, dtype) = (self.down.place.out, self.down.place.in_, self.dtype());
         let exact = Operand::owned(h, d, Dtype::F32);
         let (x, dy) = (exact.rounded(dtype), Operand::of(dy, d, dtype).into_owned());
         if let (Some(mlp), Some(saved)) = (&self.shared, shared) {
             mlp.backward(dx, &dy, &x, saved, back);
         }
-        let (x_slots, dy_slots) = (dispatch.dispatch(&x), dispatch.dispatch(&dy));
+        let (x_slots, dy_slots) = (dispatcher.dispatch(&x), dispatcher.dispatch(&dy));
         let dact = self.down.dgrad(&dy_slots);
 
         // y = Σ w·(W_down·act) = Σ W_down·(w·act), so dw = (W_downᵀ·dy)·act: no need to keep W_down·act.
-        let weights = dispatch.weights(&routing.weights);
+        let weights = dispatcher.weights(&routing.weights);
         let mut of_slots = Buffer::uncleared(weights.len());
         let rows = RowWeights { weights: (&weights).into(), dweights: (&mut of_slots).into() };
         let SwiGluBackward { y: act, dgate_up } = swiglu_backward(&dact, gate_up, width, dtype, Some(rows));
-        let dweights = dispatch.combine_weights(&of_slots);
+        let dweights = dispatcher.combine_weights(&of_slots);
         self.down.wgrad(dy_slots, act, back);
-        let dgate_up = dispatch.at_experts(dgate_up);
+        let dgate_up = dispatcher.at_experts(dgate_up);
         let dx_slots = self.gate_up.dgrad(&dgate_up);
         self.gate_up.wgrad(dgate_up, x_slots.rows, back);
-        dispatch.combine(dx, &dx_slots, None, d);
+        dispatcher.combine(dx, &dx_slots, None, d);
 
         let mut dlogits = route_backward(&dweights, routing, self.gate);
         if back.balance != 0.0 {

@@ -40,6 +40,7 @@ impl<'a> Backward<'a, '_> {
 
 /// Gradients of weights that wait to be added. They keep their operands and borrow the model and the activations of the pass.
 #[derive(Debug, Default)]
+#[must_use = "gradients that are not added are lost"]
 pub struct Pending<'a>(Vec<WeightGradient<'a>>);
 
 /// One of them.

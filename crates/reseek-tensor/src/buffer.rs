@@ -9,7 +9,12 @@ use std::ops::Range;
 
 use crate::memory::zeros;
 
-/// Values that an op is about to write, returned to the thread's store when dropped.
+/// Values that an op is about to write, returned to the thread's store when dropped. Ops look into it, and whoever asks for [`Buffer::host`]:
+///
+/// ```compile_fail
+/// let buffer = reseek_tensor::buffer::Buffer::zeros(4);
+/// assert_eq!(buffer[0], 0.0);
+/// ```
 #[derive(Debug)]
 pub struct Buffer {
     values: Vec<f32>,

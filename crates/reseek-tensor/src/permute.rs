@@ -22,7 +22,7 @@ pub fn gather_rows<'m, 'v>(y: impl Into<ViewMut<'m>>, x: impl Into<View<'v>>, ro
 ///
 /// # Panics
 /// If the lengths differ.
-pub fn copy_short(to: &mut [f32], from: &[f32]) {
+pub(crate) fn copy_short(to: &mut [f32], from: &[f32]) {
     assert_eq!(to.len(), from.len(), "rows of different lengths");
     let ((to, to_rest), (from, from_rest)) = (to.as_chunks_mut::<LANES>(), from.as_chunks::<LANES>());
     to.iter_mut().zip(from).for_each(|(to, from)| *to = *from);
