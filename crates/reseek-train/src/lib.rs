@@ -17,7 +17,7 @@ pub use lanes::{Gradients, LaneStats, OwnTerms};
 pub use objective::{Objective, Outputs, SequenceLogprobs, SequenceLoss, TokenLoss};
 pub use optimizer::{Hyper, Moments, Optimizer};
 pub use schedule::{PretrainSchedule, cosine};
-pub use session::{Control, Extra, Length, Observer, Progress, SessionError, StepRow, Steps, Usage, run};
+pub use session::{Control, Length, Observer, Progress, Saved, SessionError, StepRow, Steps, Usage, run};
 pub use sft::{Example, sft_batch, sft_settings, sft_steps};
 pub use step::{Learner, StepReport, StepSettings, expert_load_max};
 

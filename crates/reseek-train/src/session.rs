@@ -152,15 +152,15 @@ pub trait Steps {
     fn step(&mut self, learner: &mut Learner, step: u64) -> Result<StepRow, Self::Error>;
 
     /// What the stage has to be given back, beside the learner, to go on after a stop. Asked for at saved states alone.
-    fn save(&self) -> Extra<'_> {
-        Extra::default()
+    fn save(&self) -> Saved<'_> {
+        Saved::default()
     }
 
     /// Takes back what [`Steps::save`] gave in another process; the learner has its own already.
     ///
     /// # Errors
     /// If it is not what the stage saves.
-    fn restore(&mut self, _learner: &Learner, _saved: Extra<'static>) -> Result<(), Self::Error> {
+    fn restore(&mut self, _learner: &Learner, _saved: Saved<'static>) -> Result<(), Self::Error> {
         Ok(())
     }
 }
@@ -179,7 +179,7 @@ where
 
 /// What is saved beside the learner.
 #[derive(Clone, Debug, Default)]
-pub struct Extra<'a> {
+pub struct Saved<'a> {
     /// Where reading the data stands.
     pub cursor: Value,
     /// Other weights: a reference policy.
@@ -275,11 +275,11 @@ fn recorded<R>(stage: &StageDir, step: u64, run: impl FnOnce() -> R) -> Result<R
 fn save(
     states: &reseek_store::StateDir,
     learner: &Learner,
-    extra: Extra,
+    saved: Saved,
     step: u64,
     usage: &Usage,
 ) -> Result<(), StoreError> {
-    let Extra { cursor, mut buffers } = extra;
+    let Saved { cursor, mut buffers } = saved;
     buffers.insert(BIASES.to_string(), Cow::Borrowed(&learner.weights.buffers));
     let (m, v) = match &learner.optimizer.moments {
         Moments::F32 { m, v } => (Moment::F32(m.into()), Moment::F32(v.into())),
@@ -298,7 +298,7 @@ fn save(
 }
 
 /// Gives the learner its state back; what was used until then, and what is the stage's.
-fn restore(learner: &mut Learner, state: TrainState<'static>) -> (Usage, Extra<'static>) {
+fn restore(learner: &mut Learner, state: TrainState<'static>) -> (Usage, Saved<'static>) {
     learner.weights.data = state.weights.into_owned();
     let step = state.counters.get("optimizer").copied().unwrap_or(state.step);
     let moments = match &learner.optimizer.moments {
@@ -313,7 +313,7 @@ fn restore(learner: &mut Learner, state: TrainState<'static>) -> (Usage, Extra<'
     learner.model.repack(&learner.weights);
     let number = |key: &str| state.extra.get(key).and_then(Value::as_f64).unwrap_or(0.0);
     let usage = Usage { seconds: number("seconds"), tokens: number("tokens") as u64, flops: number("flops") };
-    (usage, Extra { cursor: state.cursor, buffers })
+    (usage, Saved { cursor: state.cursor, buffers })
 }
 
 /// A saved moment for a learner that keeps f32: one in bf16 is exact in it.

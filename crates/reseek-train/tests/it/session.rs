@@ -9,7 +9,7 @@ use reseek_store::{PROFILE, RunDir, StageDir};
 use reseek_tensor::dtype::Dtype;
 use reseek_tensor::random::Stream;
 use reseek_train::{
-    Control, Extra, Learner, Length, Observer, Progress, SessionError, StepRow, Steps, TrainError, Usage, run,
+    Control, Learner, Length, Observer, Progress, Saved, SessionError, StepRow, Steps, TrainError, Usage, run,
 };
 use serde_json::{Value, json};
 
@@ -101,12 +101,12 @@ impl Steps for Cut {
         Ok(StepRow { metrics, tokens: report.rows as u64, flops: 10.5 })
     }
 
-    fn save(&self) -> Extra<'_> {
+    fn save(&self) -> Saved<'_> {
         let buffers = [("reference".to_string(), self.reference.as_slice().into())].into();
-        Extra { cursor: json!({"item": self.item}), buffers }
+        Saved { cursor: json!({"item": self.item}), buffers }
     }
 
-    fn restore(&mut self, _: &Learner, mut saved: Extra<'static>) -> Result<(), TrainError> {
+    fn restore(&mut self, _: &Learner, mut saved: Saved<'static>) -> Result<(), TrainError> {
         self.item = saved.cursor["item"].as_u64().unwrap();
         self.reference = saved.buffers.remove("reference").unwrap().into_owned();
         Ok(())

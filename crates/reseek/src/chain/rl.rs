@@ -11,7 +11,7 @@ use reseek_spec::{ModelSpec, RlRecipe};
 use reseek_tasks::general;
 use reseek_tensor::random::Stream;
 use reseek_text::{Special, Tokenizer};
-use reseek_train::{Extra, Learner, Length, StepRow, Steps, Usage, run};
+use reseek_train::{Learner, Length, Saved, StepRow, Steps, Usage, run};
 use serde_json::{Map, json};
 
 use super::step::StepError;
@@ -121,20 +121,22 @@ impl Steps for RlStage<'_> {
         Ok(row(&rollout.report(), &updated, lr, &learner.weights.spec, prompt_tokens))
     }
 
-    fn save(&self) -> Extra<'_> {
+    fn save(&self) -> Saved<'_> {
         let buffers = self
             .reference
             .iter()
             .flat_map(|Reference { weights, .. }| [(REFERENCE, &weights.data), (REFERENCE_BIASES, &weights.buffers)]);
         let buffers = buffers.map(|(name, values)| (name.to_string(), Cow::Borrowed(values.as_slice()))).collect();
-        Extra { buffers, ..Extra::default() }
+        Saved { buffers, ..Saved::default() }
     }
 
-    fn restore(&mut self, learner: &Learner, mut saved: Extra<'static>) -> Result<(), StepError> {
+    fn restore(&mut self, learner: &Learner, mut saved: Saved<'static>) -> Result<(), StepError> {
         let mut weights = learner.weights.clone();
-        if let (Some(data), Some(biases)) = (saved.buffers.remove(REFERENCE), saved.buffers.remove(REFERENCE_BIASES)) {
-            weights.data.copy_from_slice(&data);
-            weights.buffers.copy_from_slice(&biases);
+        for (name, values) in [(REFERENCE, &mut weights.data), (REFERENCE_BIASES, &mut weights.buffers)] {
+            match saved.buffers.remove(name) {
+                Some(saved) if saved.len() == values.len() => values.copy_from_slice(&saved),
+                _ => return Err(StepError::Reference),
+            }
         }
         self.reference = Some(Reference::new(weights));
         Ok(())

@@ -24,4 +24,9 @@ pub enum StepError {
     /// A saved state is whole and does not say where reading stood.
     #[error("the saved place in the data cannot be read: {0}. Begin the stage anew with --redo.")]
     Place(#[from] serde_json::Error),
+    /// A saved state is whole and does not hold the reference policy.
+    #[error(
+        "the saved state lacks the reference policy, or has that of another model. Begin the stage anew with --redo."
+    )]
+    Reference,
 }

@@ -4,7 +4,7 @@ use reseek_data::{Cursor, Mixture, PackedBatches};
 use reseek_model::Weights;
 use reseek_spec::{ModelSpec, PretrainRecipe};
 use reseek_train::{
-    Extra, Hyper, Learner, Length, StepReport, StepRow, StepSettings, Steps, Usage, expert_load_max, run,
+    Hyper, Learner, Length, Saved, StepReport, StepRow, StepSettings, Steps, Usage, expert_load_max, run,
 };
 use serde_json::{Map, json};
 
@@ -77,12 +77,12 @@ impl Steps for TextStage {
         Ok(row(&report, &settings, step, flops))
     }
 
-    fn save(&self) -> Extra<'_> {
+    fn save(&self) -> Saved<'_> {
         let cursor = self.open.as_ref().map_or(self.cursor, |(_, batches)| batches.cursor());
-        Extra { cursor: json!(cursor), ..Extra::default() }
+        Saved { cursor: json!(cursor), ..Saved::default() }
     }
 
-    fn restore(&mut self, _: &Learner, saved: Extra<'static>) -> Result<(), StepError> {
+    fn restore(&mut self, _: &Learner, saved: Saved<'static>) -> Result<(), StepError> {
         self.cursor = serde_json::from_value(saved.cursor)?;
         Ok(())
     }
