@@ -5,20 +5,15 @@
 //! of work, looking for the next, and yields its core to whatever else is to run meanwhile.
 
 use std::any::Any;
-use std::hint::spin_loop;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
-use std::thread::{self, Thread};
-use std::time::{Duration, Instant};
 
-/// How long a helper looks for more work before it goes back to the pool.
-const STAY: Duration = Duration::from_micros(50);
-/// How long the caller looks for its helpers' last pieces before it sleeps.
-const WAIT: Duration = Duration::from_micros(100);
-/// Looks between two yields.
-const LOOKS: usize = 32;
+use sync::{Arc, AtomicBool, AtomicUsize, Mutex, MutexGuard, Ordering, Thread, current, look, park};
+
+/// How long a helper looks for more work before it goes back to the pool, in microseconds.
+const STAY: u64 = 50;
+/// How long the caller looks for its helpers' last pieces before it sleeps, in microseconds.
+const WAIT: u64 = 100;
 
 /// What is shared: the numbers `0..total`, taken in ranges.
 struct Job {
@@ -66,7 +61,7 @@ impl Job {
         let is_done = || self.finished.load(Ordering::Acquire) == self.total;
         if !look(WAIT, is_done) {
             while !is_done() {
-                thread::park();
+                park();
             }
         }
     }
@@ -82,93 +77,67 @@ struct Team {
     helpers: AtomicUsize,
 }
 
-static TEAM: Team = Team {
-    is_busy: AtomicBool::new(false),
-    job: Mutex::new(None),
-    number: AtomicUsize::new(0),
-    helpers: AtomicUsize::new(0),
-};
-
-/// Whether a helper is awake, or about to be.
-pub(crate) fn has_helpers() -> bool {
-    TEAM.helpers.load(Ordering::Relaxed) > 0
-}
-
-/// Runs `f` on ranges that make up `0..total`, on this thread and up to `threads - 1` helpers; `call` has the pool run a function.
-/// Alone, where another thread is sharing.
-///
-/// # Panics
-/// With `f`'s own panic, once every range has ended.
-pub(crate) fn share(total: usize, threads: usize, f: &(dyn Fn(Range<usize>) + Sync), call: impl Fn(fn())) {
-    if threads == 1 || TEAM.is_busy.swap(true, Ordering::Acquire) {
-        return f(0..total);
-    }
-    // SAFETY: only the lifetime changes. `work` is called for ranges that are taken, and this function does not return before these are
-    // finished; afterwards none can be taken.
-    let work = unsafe {
-        std::mem::transmute::<*const (dyn Fn(Range<usize>) + Sync + '_), *const (dyn Fn(Range<usize>) + Sync + 'static)>(
-            f,
-        )
-    };
-    let job = Arc::new(Job {
-        total,
-        threads,
-        next: AtomicUsize::new(0),
-        finished: AtomicUsize::new(0),
-        work,
-        caller: thread::current(),
-        panic: Mutex::new(None),
-    });
-    *lock(&TEAM.job) = Some(Arc::clone(&job));
-    // A helper that leaves says so before it looks at the number for the last time: it sees this one, or we see it gone.
-    TEAM.number.fetch_add(1, Ordering::SeqCst);
-    for _ in TEAM.helpers.load(Ordering::SeqCst) + 1..threads {
-        TEAM.helpers.fetch_add(1, Ordering::SeqCst);
-        call(help);
-    }
-    job.work();
-    job.wait();
-    *lock(&TEAM.job) = None;
-    TEAM.is_busy.store(false, Ordering::Release);
-    if let Some(panic) = lock(&job.panic).take() {
-        resume_unwind(panic);
-    }
-}
-
-/// What a helper does.
-fn help() {
-    loop {
-        let number = TEAM.number.load(Ordering::SeqCst);
-        let job = lock(&TEAM.job).clone();
-        if let Some(job) = job {
-            job.work();
+impl Team {
+    /// Runs `f` on ranges that make up `0..total`, on this thread and up to `threads - 1` helpers; `call` has another thread [`Team::help`].
+    /// Alone, where another thread is sharing.
+    ///
+    /// # Panics
+    /// With `f`'s own panic, once every range has ended.
+    fn share(&self, total: usize, threads: usize, f: &(dyn Fn(Range<usize>) + Sync), call: impl Fn()) {
+        if threads == 1 || self.is_busy.swap(true, Ordering::Acquire) {
+            return f(0..total);
         }
-        let is_next = || TEAM.number.load(Ordering::SeqCst) != number;
-        if look(STAY, is_next) {
-            continue;
+        // SAFETY: only the lifetime changes. `work` is called for ranges that are taken, and this function does not return before these
+        // are finished; afterwards none can be taken.
+        let work = unsafe {
+            std::mem::transmute::<
+                *const (dyn Fn(Range<usize>) + Sync + '_),
+                *const (dyn Fn(Range<usize>) + Sync + 'static),
+            >(f)
+        };
+        let job = Arc::new(Job {
+            total,
+            threads,
+            next: AtomicUsize::new(0),
+            finished: AtomicUsize::new(0),
+            work,
+            caller: current(),
+            panic: Mutex::new(None),
+        });
+        *lock(&self.job) = Some(Arc::clone(&job));
+        // A helper that leaves says so before it looks at the number for the last time: it sees this one, or we see it gone.
+        self.number.fetch_add(1, Ordering::SeqCst);
+        for _ in self.helpers.load(Ordering::SeqCst) + 1..threads {
+            self.helpers.fetch_add(1, Ordering::SeqCst);
+            call();
         }
-        TEAM.helpers.fetch_sub(1, Ordering::SeqCst);
-        if !is_next() {
-            return;
+        job.work();
+        job.wait();
+        *lock(&self.job) = None;
+        self.is_busy.store(false, Ordering::Release);
+        if let Some(panic) = lock(&job.panic).take() {
+            resume_unwind(panic);
         }
-        TEAM.helpers.fetch_add(1, Ordering::SeqCst);
     }
-}
 
-/// Whether `is_there` within `time`.
-fn look(time: Duration, is_there: impl Fn() -> bool) -> bool {
-    let start = Instant::now();
-    loop {
-        for _ in 0..LOOKS {
-            if is_there() {
-                return true;
+    /// What a helper does.
+    fn help(&self) {
+        loop {
+            let number = self.number.load(Ordering::SeqCst);
+            let job = lock(&self.job).clone();
+            if let Some(job) = job {
+                job.work();
             }
-            spin_loop();
+            let is_next = || self.number.load(Ordering::SeqCst) != number;
+            if look(STAY, is_next) {
+                continue;
+            }
+            self.helpers.fetch_sub(1, Ordering::SeqCst);
+            if !is_next() {
+                return;
+            }
+            self.helpers.fetch_add(1, Ordering::SeqCst);
         }
-        if start.elapsed() >= time {
-            return false;
-        }
-        thread::yield_now();
     }
 }
 
@@ -176,8 +145,83 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
-#[cfg(test)]
+/// The program's team. A model check makes teams of its own.
+#[cfg(not(loom))]
+mod program {
+    use super::*;
+
+    static TEAM: Team = Team {
+        is_busy: AtomicBool::new(false),
+        job: Mutex::new(None),
+        number: AtomicUsize::new(0),
+        helpers: AtomicUsize::new(0),
+    };
+
+    /// Whether a helper is awake, or about to be.
+    pub(crate) fn has_helpers() -> bool {
+        TEAM.helpers.load(Ordering::Relaxed) > 0
+    }
+
+    /// [`Team::share`], where `call` has the pool run a function.
+    pub(crate) fn share(total: usize, threads: usize, f: &(dyn Fn(Range<usize>) + Sync), call: impl Fn(fn())) {
+        TEAM.share(total, threads, f, || call(|| TEAM.help()));
+    }
+}
+
+#[cfg(not(loom))]
+pub(crate) use program::{has_helpers, share};
+
+#[cfg(not(loom))]
+mod sync {
+    use std::hint::spin_loop;
+    pub use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+    pub use std::sync::{Arc, Mutex, MutexGuard};
+    use std::thread::yield_now;
+    pub use std::thread::{Thread, current, park};
+    use std::time::{Duration, Instant};
+
+    /// Looks between two yields.
+    const LOOKS: usize = 32;
+
+    /// Whether `is_there` within so many microseconds.
+    pub fn look(micros: u64, is_there: impl Fn() -> bool) -> bool {
+        let start = Instant::now();
+        loop {
+            for _ in 0..LOOKS {
+                if is_there() {
+                    return true;
+                }
+                spin_loop();
+            }
+            if start.elapsed() >= Duration::from_micros(micros) {
+                return false;
+            }
+            yield_now();
+        }
+    }
+}
+
+/// The same as loom has it, which tries every order in which threads can run and every value that they can read. It has no clock: whoever
+/// looks looks twice.
+#[cfg(loom)]
+mod sync {
+    pub use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+    pub use loom::sync::{Arc, Mutex, MutexGuard};
+    pub use loom::thread::{Thread, current, park};
+
+    pub fn look(_micros: u64, is_there: impl Fn() -> bool) -> bool {
+        if is_there() {
+            return true;
+        }
+        loom::thread::yield_now();
+        is_there()
+    }
+}
+
+#[cfg(all(test, not(loom)))]
 mod tests {
+    use std::thread;
+
     use super::*;
 
     fn call(f: fn()) {
@@ -229,5 +273,67 @@ mod tests {
         assert_eq!(*panic.downcast::<&str>().unwrap(), "40 fell over");
         assert_eq!(done.into_inner(), 100);
         share(1, 3, &|_| (), call);
+    }
+}
+
+#[cfg(all(test, loom))]
+mod orders {
+    use loom::cell::UnsafeCell;
+    use loom::model::Builder;
+    use loom::thread;
+
+    use super::*;
+
+    fn team() -> Arc<Team> {
+        Arc::new(Team {
+            is_busy: AtomicBool::new(false),
+            job: Mutex::new(None),
+            number: AtomicUsize::new(0),
+            helpers: AtomicUsize::new(0),
+        })
+    }
+
+    /// What a range is computed into: loom ends the check where two threads are in one at once, or where one writes and the other did not
+    /// wait for it.
+    struct Places(Vec<UnsafeCell<usize>>);
+
+    // SAFETY: that every place is one thread's at a time is what is checked.
+    unsafe impl Sync for Places {}
+
+    /// Shares `total` numbers and looks at what came of them as the caller does: at once, and without a lock.
+    fn shared(team: &Arc<Team>, total: usize) {
+        let places = Places((0..total).map(|_| UnsafeCell::new(0)).collect());
+        let count = |range: Range<usize>| {
+            let places = &places;
+            // SAFETY: as above.
+            range.for_each(|i| places.0[i].with_mut(|place| unsafe { *place += 1 }));
+        };
+        team.share(total, 2, &count, || {
+            let team = Arc::clone(team);
+            thread::spawn(move || team.help());
+        });
+        // SAFETY: as above.
+        assert!(places.0.iter().all(|place| place.with(|place| unsafe { *place }) == 1));
+    }
+
+    fn in_every_order(f: impl Fn() + Sync + Send + 'static) {
+        let mut model = Builder::new();
+        // More switches between threads than this find nothing new, in loom's experience, and take hours.
+        model.preemption_bound = Some(3);
+        model.check(f);
+    }
+
+    #[test]
+    fn every_number_is_done_once_and_before_the_caller_goes_on() {
+        in_every_order(|| shared(&team(), 3));
+    }
+
+    #[test]
+    fn a_helper_of_one_job_takes_the_next_or_leaves_and_none_waits_for_ever() {
+        in_every_order(|| {
+            let team = team();
+            shared(&team, 2);
+            shared(&team, 2);
+        });
     }
 }
