@@ -13,51 +13,67 @@ pub fn prepare() {
 /// `values` zeros for a buffer, after [`prepare`] in huge pages on every thread: all but the first have heaps of their own. With small pages
 /// a step of training took 3 to 5 % longer.
 pub(crate) fn zeros(values: usize) -> Vec<f32> {
+    let values = vec![0.0; values];
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
-    glibc::make_room(4 * values);
-    vec![0.0; values]
+    glibc::advise_heap_of(values.as_ptr() as usize);
+    values
 }
 
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 mod glibc {
-    use std::cell::Cell;
+    use std::cell::RefCell;
+    use std::ops::Range;
     use std::sync::atomic::{AtomicBool, Ordering};
 
     const MIB: usize = 1 << 20;
     /// Address space that the heap takes at once; memory follows only where it is used.
     const HEAP: usize = 1024 * MIB;
     const HUGE_PAGE: usize = 2 * MIB;
-    /// What a thread makes room for at once: nearly all of a heap, which grows to 64 MiB and is then followed by another. Less left parts of
-    /// it to small pages, at 3 % of a step.
-    const ROOM: usize = 60 * MIB;
+    /// Size and alignment of the heap of a thread.
+    const THREAD_HEAP: usize = 64 * MIB;
 
     /// Whether the allocator keeps what it is given back: without that, advice would be lost at once.
     static IS_PREPARED: AtomicBool = AtomicBool::new(false);
 
     thread_local! {
-        /// Bytes of the last room that later buffers may still take.
-        static LEFT: Cell<usize> = const { Cell::new(0) };
+        /// Heaps that this thread has looked at. Nothing else of it is as large, so there are few.
+        static SEEN: RefCell<Vec<usize>> = const { RefCell::new(Vec::new()) };
     }
 
-    /// Takes a block for this thread's next buffers, asks for huge pages while it is ours alone, and gives it back to the heap, which
-    /// cuts buffers from it: advice stays with pages. Where other allocations take of it, a part of the buffers lies elsewhere.
-    pub(super) fn make_room(bytes: usize) {
-        if !IS_PREPARED.load(Ordering::Relaxed) {
+    /// Asks for huge pages in the thread's heap that `address`, just allocated, lies in: in the whole of it, for what else the thread
+    /// computes with lies there too, and nowhere else.
+    pub(super) fn advise_heap_of(address: usize) {
+        let start = address / THREAD_HEAP * THREAD_HEAP;
+        let is_seen = |seen: &mut Vec<usize>| seen.contains(&start) || (seen.push(start), false).1;
+        // A thread that is ending has no list any more.
+        if !IS_PREPARED.load(Ordering::Relaxed) || SEEN.try_with(|seen| is_seen(&mut seen.borrow_mut())).unwrap_or(true)
+        {
             return;
         }
-        if LEFT.get() < bytes {
-            let size = ROOM.max(bytes);
-            // SAFETY: the block is as large as asked for or null, and is given back once.
-            unsafe {
-                let block = libc::malloc(size);
-                if !block.is_null() {
-                    advise(block as usize, block as usize + size);
-                }
-                libc::free(block);
-            }
-            LEFT.set(size);
+        let maps = std::fs::read_to_string("/proc/self/maps").unwrap_or_default();
+        if let Some(mapping) = anonymous_mapping_of(address, &maps) {
+            // SAFETY: what the kernel has mapped as one piece with the block, between the bounds of a heap, is the allocator's.
+            unsafe { advise(mapping.start.max(start), mapping.end.min(start + THREAD_HEAP)) };
         }
-        LEFT.set(LEFT.get() - bytes);
+    }
+
+    /// The mapping in which `address` lies, by the text of /proc/self/maps, if it can be written, is private and has neither file nor name;
+    /// and the one behind it, if that waits to become a part of it: a heap reserves what it grows into.
+    fn anonymous_mapping_of(address: usize, maps: &str) -> Option<Range<usize>> {
+        let mut mappings = maps.lines().map(|line| {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            let &[range, access, _, _, "0"] = &words[..] else { return None };
+            let (from, to) = range.split_once('-')?;
+            Some((usize::from_str_radix(from, 16).ok()?..usize::from_str_radix(to, 16).ok()?, access))
+        });
+        let own = |mapping: &Option<(Range<usize>, &str)>| {
+            mapping.as_ref().is_some_and(|(range, access)| *access == "rw-p" && range.contains(&address))
+        };
+        let (range, _) = mappings.find(own)??;
+        match mappings.next() {
+            Some(Some((reserved, "---p"))) if reserved.start == range.end => Some(range.start..reserved.end),
+            _ => Some(range),
+        }
     }
 
     /// Asks for huge pages in `start..end`, as far as whole ones lie inside.
@@ -117,6 +133,19 @@ mod glibc {
         }
 
         #[test]
+        fn the_mapping_of_an_address_is_found_and_files_stacks_and_named_ones_are_not() {
+            let maps = "559d00000000-559d00021000 rw-p 00000000 00:00 0                          [heap]\n\
+                        7f0000000000-7f0004000000 rw-p 00000000 00:00 0 \n\
+                        7f0004000000-7f0008000000 ---p 00000000 00:00 0 \n\
+                        7f0010000000-7f0010001000 rw-p 00000000 fe:01 77                         /lib/libc.so.6\n\
+                        garbage\n";
+            assert_eq!(anonymous_mapping_of(0x7f00_0000_0010, maps), Some(0x7f00_0000_0000..0x7f00_0800_0000));
+            for other in [0x559d_0000_0010, 0x7f00_0400_0000, 0x7f00_1000_0000, 0] {
+                assert_eq!(anonymous_mapping_of(other, maps), None);
+            }
+        }
+
+        #[test]
         fn buffers_of_every_thread_lie_in_advised_pages_and_nothing_else_does() {
             prepare();
             // A kernel without huge pages, or another allocator, as a sanitizer's.
@@ -126,7 +155,6 @@ mod glibc {
                 return;
             }
             std::thread::spawn(|| {
-                // The first buffers may lie in front of the first whole huge page.
                 let buffers: Vec<Vec<f32>> = (0..24).map(|_| super::super::zeros(MIB / 4)).collect();
                 let advised = |values: &Vec<f32>| is_advised(values.as_ptr() as usize + MIB / 2);
                 let seen: Vec<Option<bool>> = buffers.iter().map(advised).collect();
@@ -134,7 +162,7 @@ mod glibc {
                     return;
                 }
                 let n = seen.iter().filter(|&&advised| advised == Some(true)).count();
-                assert!(n >= 12, "{n} of 24 MiB are advised");
+                assert_eq!(n, 24, "of 24 MiB in the heap of a thread");
                 let on_the_stack = 0_u8;
                 assert_eq!(
                     is_advised(&raw const on_the_stack as usize),
