@@ -208,7 +208,7 @@ impl<'a> Left<'a> {
     }
 
     /// Whether these are `rows` rows of `width` values.
-    pub(crate) fn is(self, rows: usize, width: usize) -> bool {
+    pub(crate) fn has_shape(self, rows: usize, width: usize) -> bool {
         match self.index {
             Some(index) => index.len() == rows && self.stored.len().is_multiple_of(self.step(width).max(1)),
             None => self.stored.len() == rows * self.step(width),

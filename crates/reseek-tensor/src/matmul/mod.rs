@@ -77,7 +77,7 @@ pub fn matmul<'m, 'a>(c: impl Into<ViewMut<'m>>, a: impl Into<Left<'a>>, b: &Pac
     let m = c.len().checked_div(n).or(a.rows(k)).unwrap_or(0);
     check_format(a, b.compute());
     assert!(
-        a.is(m, k) && c.len() == m * n,
+        a.has_shape(m, k) && c.len() == m * n,
         "matmul with B [{k}, {n}]: a has {} values, c has {}; rows of both must match (a = m*{k}, c = m*{n})",
         a.len(),
         c.len()
@@ -172,7 +172,7 @@ pub fn matmul_tn_parts<'a, 'b, const PARTS: usize>(
     let t = a.rows(columns).unwrap_or(0);
     [a, b].into_iter().for_each(|operand| check_format(operand, precision));
     assert!(
-        c.iter().all(|c| c.len() == m * n) && a.is(t, columns) && (m == 0 || b.is(t, n)),
+        c.iter().all(|c| c.len() == m * n) && a.has_shape(t, columns) && (m == 0 || b.has_shape(t, n)),
         "matmul_tn with m {m}, n {n}: a has {} values, b has {}, c has {:?} (a = t*{PARTS}*m, b = t*n, c = m*n)",
         a.len(),
         b.len(),
@@ -281,7 +281,7 @@ fn groups(offsets: &[usize]) -> impl Iterator<Item = Range<usize>> {
 fn check_offsets(offsets: &[usize], n_groups: usize, width: usize, operand: Left) {
     let rows = offsets.last().copied().unwrap_or(0);
     assert!(
-        offsets.len() == n_groups + 1 && offsets[0] == 0 && offsets.is_sorted() && operand.is(rows, width),
+        offsets.len() == n_groups + 1 && offsets[0] == 0 && offsets.is_sorted() && operand.has_shape(rows, width),
         "offsets {offsets:?} for {n_groups} groups and {} values in rows of {width} \
          ({} offsets that rise from 0 to the number of rows)",
         operand.len(),
