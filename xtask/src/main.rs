@@ -1,9 +1,10 @@
-//! Checks of the project as a whole: `cargo xtask deps` (what each room reads, and what the model leaves to tensor), `cargo xtask licences` (what the dependencies are
+//! Checks of the project as a whole: `cargo xtask deps` (what each room reads, what the model leaves to tensor, that every file is part of a crate), `cargo xtask licences` (what the dependencies are
 //! and may be), `cargo xtask run DIR` (that a finished run is whole), `cargo xtask recorded DIR` (what the prediction of a run is held against),
 //! `cargo xtask compare …` (speed beside peers).
 
 mod compare;
 mod floats;
+mod orphans;
 mod rooms;
 
 use std::collections::BTreeSet;
@@ -35,7 +36,9 @@ const COMPILE_C: [&str; 4] = ["cc", "cmake", "bindgen", "pkg-config"];
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let result = match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        ["deps"] => metadata().and_then(|m| Ok(format!("{}\n{}", rooms::directions(&m)?, floats::none_in_the_model()?))),
+        ["deps"] => metadata().and_then(|m| {
+            Ok([rooms::directions(&m)?, floats::none_in_the_model()?, orphans::none()?].join("\n"))
+        }),
         ["licences"] => metadata().and_then(|m| licences(&m)),
         ["run", dir] => finished_run(Path::new(dir)),
         ["recorded", dir] => recorded(Path::new(dir)),

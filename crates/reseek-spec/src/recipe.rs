@@ -159,10 +159,14 @@ pub struct PretrainRecipe {
     pub lanes: usize,
 }
 
+/// The sections of the stages of reinforcement learning, which share their keys.
+pub(crate) const RL_SECTIONS: [&str; 4] = ["zero", "r1.rl", "r1.rl_all", "distil.rl"];
+
 impl RecipeSpec {
     /// The stages of reinforcement learning, by the sections of their keys.
     pub fn rl_stages(&self) -> [(&'static str, &RlRecipe); 4] {
-        [("zero", &self.zero), ("r1.rl", &self.r1.rl), ("r1.rl_all", &self.r1.rl_all), ("distil.rl", &self.distil.rl)]
+        let [zero, rl, rl_all, distil] = RL_SECTIONS;
+        [(zero, &self.zero), (rl, &self.r1.rl), (rl_all, &self.r1.rl_all), (distil, &self.distil.rl)]
     }
 }
 

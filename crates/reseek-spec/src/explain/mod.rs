@@ -8,6 +8,7 @@ mod rl;
 
 use toml::{Table, Value};
 
+use crate::recipe::RL_SECTIONS;
 use crate::{Resolved, SpecError};
 
 pub(crate) use names::{mend, no_key};
@@ -50,8 +51,6 @@ const SECTIONS: [Section; 11] = [
     names::NOT_KEYS,
 ];
 
-/// Stages that `{rl}` stands for.
-const RL_STAGES: [&str; 4] = ["zero", "r1.rl", "r1.rl_all", "distil.rl"];
 /// Stages that `{sft}` stands for.
 const SFT_STAGES: [&str; 2] = ["r1.sft", "distil.sft"];
 
@@ -60,7 +59,7 @@ impl Entry {
     fn keys(&self) -> Vec<String> {
         let of = |stages: &[&str], end: &str| stages.iter().map(|stage| format!("{stage}{end}")).collect();
         match (self.key.strip_prefix("{rl}"), self.key.strip_prefix("{sft}")) {
-            (Some(end), _) => of(&RL_STAGES, end),
+            (Some(end), _) => of(&RL_SECTIONS, end),
             (_, Some(end)) => of(&SFT_STAGES, end),
             _ => vec![self.key.to_string()],
         }
