@@ -123,3 +123,50 @@ impl Graded {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use reseek_tasks::{Family, Split, generate, zero_completion};
+
+    use super::*;
+
+    const WEIGHTS: [(&str, f64); 4] = [("accuracy", 1.0), ("format", 0.5), ("language", 0.25), ("preference", 8.0)];
+
+    fn weights() -> BTreeMap<String, f64> {
+        WEIGHTS.into_iter().map(|(name, weight)| (name.to_string(), weight)).collect()
+    }
+
+    fn graded(question: &Question, text: &str, weights: &BTreeMap<String, f64>) -> Rewards {
+        grade(&Answer { question, prompt: &[0], tokens: &[1], text, reward_model: None }, weights)
+    }
+
+    #[test]
+    fn each_reward_counts_by_its_weight_and_an_unjudged_one_stops_the_sum() {
+        let problem = generate(Family::Addition, 1, Language::English, Split::Train, 1, 0);
+        let (right, wrong) = (zero_completion("Count up.", &problem.answer), zero_completion("Count up.", "123456"));
+        let question = Question::Problem(Box::new(problem.clone()));
+        let of_right = graded(&question, &right, &weights());
+        let named = [("accuracy", Some(1.0)), ("format", Some(1.0)), ("language", Some(1.0)), ("preference", None)];
+        assert_eq!((&of_right.named[..], of_right.total, of_right.learned), (&named[..], Some(1.75), false));
+        assert_eq!(graded(&question, &wrong, &weights()).total, Some(0.75));
+        // No weight, no part in the sum; the reward is reported all the same.
+        let none = graded(&question, &right, &BTreeMap::new());
+        assert_eq!((none.total, none.get("accuracy")), (Some(0.0), Some(1.0)));
+        // A gold answer that cannot be read says nothing of the answer.
+        let broken = Question::Problem(Box::new(Problem { answer: "no number".to_string(), ..problem }));
+        let outage = graded(&broken, &right, &weights());
+        assert_eq!((outage.total, outage.get("accuracy"), outage.get("format")), (None, None, Some(1.0)));
+        // A general answer is asked for no form, and without its judge it has no reward.
+        let general = Question::General { prompt: "Name a colour.".to_string(), language: Language::English };
+        let unjudged = graded(&general, "Red is one.", &weights());
+        let named = [("accuracy", None), ("format", None), ("language", Some(1.0)), ("preference", None)];
+        assert_eq!((&unjudged.named[..], unjudged.total), (&named[..], None));
+    }
+
+    #[test]
+    fn names_without_a_reward_are_refused() {
+        assert!(check(&weights()).is_ok());
+        let error = check(&BTreeMap::from([("acuracy".to_string(), 1.0)])).unwrap_err().to_string();
+        assert!(error.contains("no reward is called acuracy. The nearest is accuracy"), "{error}");
+    }
+}
