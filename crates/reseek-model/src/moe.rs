@@ -125,7 +125,8 @@ impl Moe {
             bias_range: weights.layout.range(&bias),
             gate_up: Group::gate_up(weights, prefix, spec.n_routed_experts),
             down: Group::new(weights, prefix, "down_proj", spec.n_routed_experts),
-            shared: (spec.n_shared_experts > 0).then(|| Mlp::new(weights, &format!("{prefix}.shared_experts"))),
+            shared: (spec.shared_expert_intermediate_size > 0)
+                .then(|| Mlp::new(weights, &format!("{prefix}.shared_experts"))),
         }
     }
 
