@@ -91,8 +91,8 @@ impl Experts<'_> {
     fn packed(self, place: Place, weight: impl Fn(usize) -> Result<Buffer, ModelError>) -> Result<Group, ModelError> {
         let (width, in_, compute) = (place.width(), place.in_, place.compute);
         let (mut forward, mut dgrad) = (Vec::with_capacity(self.count), Vec::new());
-        for j in 0..self.count {
-            let w = weight(j)?;
+        for w in (0..self.count).map(weight) {
+            let w = w?;
             forward.push(Packed::from_transposed(w.host(), width, in_, compute));
             if self.source.trains {
                 dgrad.push(Packed::from_rows(w.host(), width, in_, compute));
