@@ -11,7 +11,7 @@ use reseek_spec::{ModelSpec, TensorSpec};
 use reseek_tensor::compute::Compute;
 use reseek_tensor::random::Stream;
 
-use crate::ModelError;
+use crate::{ModelError, ReadError};
 
 /// Where each named tensor lies in the flat buffers.
 #[derive(Debug)]
@@ -140,6 +140,22 @@ impl Weights {
                 return Err(ModelError::MissingTensor { name: tensor.name.clone() });
             }
             weights.draw(i, 0);
+        }
+        Ok(weights)
+    }
+
+    /// Weights of which `read` gives every tensor, one after the other, straight into its place. What it leaves alone is 0.
+    ///
+    /// # Errors
+    /// If the specification is not one that this crate can compute, or `read` fails.
+    pub fn read(
+        spec: ModelSpec,
+        mut read: impl FnMut(&TensorSpec, &mut [f32]) -> Result<(), ReadError>,
+    ) -> Result<Self, ModelError> {
+        let mut weights = Self::zeros(spec)?;
+        for (tensor, range) in &weights.layout.tensors {
+            let target = if tensor.is_trained() { &mut weights.data } else { &mut weights.buffers };
+            read(tensor, &mut target[range.clone()]).map_err(ModelError::Read)?;
         }
         Ok(weights)
     }
