@@ -8,8 +8,10 @@
 //! |---|---|
 //! | [`atomic`] | one file, whole or not at all |
 //! | [`manifest`] | a folder whose files are known by their SHA-256 |
+//! | [`regular`] | files that others made, read only if they are files |
 //! | [`safetensors_io`] | named f32 tensors in a safetensors file |
-//! | [`model_files`] | config.json and weights as Hugging Face lays them out, from anyone |
+//! | [`model_source`] | a model of anyone's, opened: a Hugging Face folder or a GGUF file, tensor by tensor |
+//! | [`model_files`] | a model of ours as Hugging Face lays it out |
 //! | [`checkpoint`] | a complete model folder of ours |
 //! | [`train_state`] | what a stage needs to go on after a kill |
 //! | [`run_dir`], [`stage`] | a run, its lock, its stages and what they were made from; its copy |
@@ -33,13 +35,21 @@ pub mod atomic;
 pub mod checkpoint;
 mod copy;
 mod error;
+mod fp8;
 mod gguf;
 pub mod machine;
 pub mod manifest;
 pub mod metrics;
+mod model_config;
 pub mod model_files;
+mod model_folder;
+mod model_names;
+pub mod model_source;
+pub mod regular;
 pub mod run_dir;
+mod safetensors_header;
 pub mod safetensors_io;
+mod shards;
 pub mod stage;
 pub mod summary;
 pub mod train_state;
@@ -53,6 +63,7 @@ pub use machine::{Machine, peak_memory_bytes};
 pub use manifest::{DirWriter, Manifest, Verified, verify_dir};
 pub use metrics::{StepLog, read_metrics};
 pub use model_files::{NamedTensor, load_model};
+pub use model_source::{ModelSource, TensorEntry};
 pub use run_dir::{REDO, RunDir, RunInfo};
 pub use stage::{PROFILE, StageDir, StageFacts, chain_hash};
 pub use summary::Summary;

@@ -4,11 +4,13 @@ mod common;
 
 mod atomic;
 mod checkpoint;
+mod hostile;
 mod kill;
 mod limits;
 mod manifest;
 mod metrics;
 mod model_files;
+mod model_source;
 mod run;
 mod safetensors_io;
 mod state;
