@@ -12,6 +12,8 @@
 //! | [`safetensors_io`] | named f32 tensors in a safetensors file |
 //! | [`model_source`] | a model of anyone's, opened: a Hugging Face folder or a GGUF file, tensor by tensor |
 //! | [`model_files`] | a model of ours as Hugging Face lays it out |
+//! | [`write_folder`] | a model for others: sharded, in f32, bf16 or DeepSeek's FP8 |
+//! | [`generation_config`] | how a model is meant to be sampled |
 //! | [`checkpoint`] | a complete model folder of ours |
 //! | [`train_state`] | what a stage needs to go on after a kill |
 //! | [`run_dir`], [`stage`] | a run, its lock, its stages and what they were made from; its copy |
@@ -36,6 +38,7 @@ pub mod checkpoint;
 mod copy;
 mod error;
 mod fp8;
+pub mod generation_config;
 mod gguf;
 pub mod machine;
 pub mod manifest;
@@ -53,11 +56,13 @@ mod shards;
 pub mod stage;
 pub mod summary;
 pub mod train_state;
+pub mod write_folder;
 
 pub use atomic::{AtomicFile, FileEntry, sha256_file, sha256_hex, sweep_temporaries, write_atomic};
 pub use checkpoint::{Sidecars, save_checkpoint};
 pub use copy::Copied;
 pub use error::StoreError;
+pub use generation_config::GenerationConfig;
 pub use gguf::{BlockKind, GgufModel, GgufTokenizer, QuantisedTensor, is_gguf, load_gguf};
 pub use machine::{Machine, peak_memory_bytes};
 pub use manifest::{DirWriter, Manifest, Verified, verify_dir};
@@ -68,3 +73,4 @@ pub use run_dir::{REDO, RunDir, RunInfo};
 pub use stage::{PROFILE, StageDir, StageFacts, chain_hash};
 pub use summary::Summary;
 pub use train_state::{LoadedState, Moment, StateDir, TrainState};
+pub use write_folder::{FolderOptions, SHARD_BYTES_MAX, WeightFormat, write_folder};

@@ -4,6 +4,7 @@ mod common;
 
 mod atomic;
 mod checkpoint;
+mod generation_config;
 mod hostile;
 mod kill;
 mod limits;
@@ -15,3 +16,4 @@ mod run;
 mod safetensors_io;
 mod state;
 mod summary;
+mod write_folder;
