@@ -22,6 +22,7 @@ mod attend;
 mod block;
 mod cache;
 mod dispatch;
+mod experts;
 mod gqa;
 mod mla;
 mod moe;
@@ -29,12 +30,14 @@ mod mtp;
 mod part;
 mod pending;
 mod rows;
+mod source;
 mod transformer;
 mod weights;
 
 pub use cache::{CacheMode, KvCache};
 pub use pending::Pending;
 pub use rows::Rows;
+pub use source::{ReadError, Tensors};
 pub use transformer::{Activations, Model, OutputGradients};
 pub use weights::{Layout, Weights};
 
@@ -78,6 +81,9 @@ pub enum ModelError {
         /// The shape given.
         found: Vec<usize>,
     },
+    /// A tensor could not be read.
+    #[error(transparent)]
+    Read(ReadError),
 }
 
 /// Whether this crate computes the model that `spec` describes.

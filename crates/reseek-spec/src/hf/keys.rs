@@ -178,7 +178,10 @@ const QWEN: &[(&str, Rule)] = &[
 ];
 const QWEN3: &[(&str, Rule)] = &[("max_window_layers", Idle("there is no window, or layer_types says where"))];
 const SMOLLM3: &[(&str, Rule)] = &[("max_window_layers", Idle("layer_types or the layers without rotation say it"))];
-const MIXTRAL: &[(&str, Rule)] = &[("router_jitter_noise", Idle("it is noise of training, and passes are without"))];
+const MIXTRAL: &[(&str, Rule)] = &[
+    ("router_jitter_noise", Idle("it is noise of training, and passes are without")),
+    ("moe_intermediate_size", Idle("Mixtral's experts are as wide as intermediate_size says")),
+];
 const GEMMA: &[(&str, Rule)] = &[
     ("hidden_act", Idle("hidden_activation says it")),
     ("sliding_window_pattern", Idle("there is no window, or layer_types says where")),

@@ -4,12 +4,16 @@ mod common;
 
 mod atomic;
 mod checkpoint;
+mod generation_config;
+mod hostile;
 mod kill;
 mod limits;
 mod manifest;
 mod metrics;
 mod model_files;
+mod model_source;
 mod run;
 mod safetensors_io;
 mod state;
 mod summary;
+mod write_folder;
