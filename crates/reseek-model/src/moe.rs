@@ -14,7 +14,7 @@ use reseek_tensor::dtype::Dtype;
 use reseek_tensor::matmul::{Accumulate, Packed, grouped_matmul};
 use reseek_tensor::operand::Operand;
 use reseek_tensor::routing::{
-    Gate, Routing, balance_loss, balance_loss_backward, expert_counts, route, route_backward,
+    Gate, GroupScore, Routing, Scoring, balance_loss, balance_loss_backward, expert_counts, route, route_backward,
 };
 use reseek_tensor::swiglu::{RowWeights, SwiGluBackward, swiglu_backward, swiglu_forward};
 
@@ -114,8 +114,10 @@ impl Moe {
             gate: Gate {
                 experts: spec.n_routed_experts,
                 experts_per_token: spec.num_experts_per_tok,
+                scoring: Scoring::Sigmoid,
                 groups: spec.n_group,
                 groups_kept: spec.topk_group,
+                group_score: GroupScore::TwoBest,
                 normalised: spec.norm_topk_prob,
                 scale: spec.routed_scaling_factor as f32,
             },
