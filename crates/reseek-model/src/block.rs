@@ -15,7 +15,7 @@ use crate::gqa::{Gqa, GqaSaved};
 use crate::mla::{Mla, MlaSaved};
 use crate::mlp::{Mlp, MlpSaved};
 use crate::moe::{Moe, MoeSaved};
-use crate::part::Norm;
+use crate::norm::Norm;
 use crate::pending::Backward;
 use crate::rows::Pass;
 use crate::source::Source;

@@ -28,6 +28,7 @@ mod mla;
 mod mlp;
 mod moe;
 mod mtp;
+mod norm;
 mod part;
 mod pending;
 mod rows;
