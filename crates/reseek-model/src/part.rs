@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use reseek_tensor::buffer::Buffer;
 use reseek_tensor::compute::Compute;
-use reseek_tensor::dtype::Dtype;
+use reseek_tensor::dtype::{Dtype, bf16};
 use reseek_tensor::elementwise::{add_bias, scale};
 use reseek_tensor::embedding::embedding_forward;
 use reseek_tensor::linear::{Linear, linear_dgrad, linear_forward};
@@ -323,6 +323,8 @@ impl Embedding {
     pub fn new(source: Source) -> Result<Self, ModelError> {
         let table = source.get(Self::NAME)?.into_owned();
         let (scale, d) = (source.spec.embedding_scale(), source.spec.hidden_size);
+        // Transformers has the factor in the format in which the model computes.
+        let scale = if source.compute.dtype() == Dtype::Bf16 { bf16::from_f32(scale).to_f32() } else { scale };
         Ok(Self { table, scale, d, range: source.layout.range(Self::NAME) })
     }
 
