@@ -81,7 +81,7 @@ impl Block {
         };
         let mlp = format!("{prefix}.mlp");
         let ffn = match &spec.moe {
-            Some(moe) if index >= moe.first_k_dense_replace => Ffn::Moe(Box::new(Moe::new(source, &mlp, moe)?)),
+            Some(moe) if moe.is_in(index) => Ffn::Moe(Box::new(Moe::new(source, &mlp, moe)?)),
             _ => Ffn::Dense(Box::new(Mlp::new(source, &mlp)?)),
         };
         Ok(Self {

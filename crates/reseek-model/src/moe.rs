@@ -121,7 +121,7 @@ impl Moe {
             bias_range: source.layout.range(&bias),
             gate_up,
             down,
-            shared: match spec.n_shared_experts {
+            shared: match spec.shared_expert_intermediate_size {
                 0 => None,
                 _ => Some(Mlp::new(source, &format!("{prefix}.shared_experts"))?),
             },
