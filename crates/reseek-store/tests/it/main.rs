@@ -4,6 +4,7 @@ mod common;
 
 mod atomic;
 mod checkpoint;
+mod gguf;
 mod kill;
 mod limits;
 mod manifest;
