@@ -335,7 +335,7 @@ impl ModelFolder {
 const OF_OTHERS: &str = "weights and config.json belong to different models, take both from the same folder";
 /// Of the `layers` layers those with a mixture of experts.
 fn mixture_layers(spec: &ModelSpec, layers: usize) -> usize {
-    spec.moe.as_ref().map_or(0, |moe| layers.saturating_sub(moe.first_k_dense_replace))
+    (0..layers).filter(|&layer| spec.is_mixture(layer)).count()
 }
 
 fn experts_of(spec: &ModelSpec) -> usize {

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::config::Config;
 use crate::error::TextError;
 use crate::tokenizer::Tokenizer;
 
@@ -68,7 +69,7 @@ impl Tokenizer {
             },
         });
         let control = [parts.bos, parts.eos, parts.pad].map(|id| id.map(|id| parts.tokens[id].clone()));
-        Ok(Self::from_bytes(json.to_string().as_bytes(), place)?.with_control(control))
+        Self::with_config(json.to_string().as_bytes(), Config::named(control), place)
     }
 }
 

@@ -6,9 +6,10 @@ use std::path::Path;
 use minijinja::{Environment, Error, ErrorKind, Value, context};
 use serde::{Deserialize, Serialize};
 
+use crate::config::read_json;
 use crate::error::TextError;
 use crate::special::Special;
-use crate::tokenizer::{Tokenizer, read_config};
+use crate::tokenizer::Tokenizer;
 
 /// DeepSeek-R1's template, without tool calls.
 const DEEPSEEK_R1: &str = include_str!("../templates/deepseek_r1.jinja");
@@ -103,8 +104,8 @@ impl ChatTemplate {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
             Err(source) => return Err(TextError::Read { path, source }),
         }
-        let config = read_config(folder)?;
-        let source = config.as_ref().and_then(|config| config["chat_template"].as_str());
+        let config = read_json(folder, "tokenizer_config.json")?;
+        let source = config.as_ref().and_then(|config| config.get("chat_template")?.as_str());
         source.map(Self::new).transpose()
     }
 

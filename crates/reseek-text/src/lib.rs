@@ -18,16 +18,23 @@
 
 #![deny(missing_docs)]
 
+mod added;
+mod bounds;
 mod bpe;
 mod byte_pairs;
 mod bytes;
+mod charsmap;
 mod chat;
+mod config;
+mod decode;
+mod encode;
 mod error;
-mod guard;
+mod file;
 mod layout;
 mod special;
 mod stream;
 mod tokenizer;
+mod train;
 
 pub use byte_pairs::BytePairs;
 pub use chat::{ChatTemplate, GenerationPrompt, Message};

@@ -1,9 +1,11 @@
 //! Model folders: weights with their tokenizer and chat template, in and out.
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use reseek_model::{Model, Weights};
+use reseek_model::{Model, ReadError, Tensors, Weights};
 use reseek_spec::ModelSpec;
 use reseek_store::{
     BlockKind, GgufTokenizer, QuantisedTensor, Sidecars, is_gguf, load_gguf, load_model, save_checkpoint,
@@ -39,13 +41,32 @@ pub fn load(path: &Path, dtype: Option<Compute>) -> Outcome<Loaded> {
 
 fn load_file(path: &Path, dtype: Option<Compute>) -> Outcome<Loaded> {
     let file = load_gguf(path)?;
-    let mut weights = Weights::from_tensors(file.spec, file.tensors)?.computing_in(dtype.unwrap_or_default());
-    if dtype.is_none() {
-        weights.quantised = file.quantised.iter().map(|tensor| (tensor.name.clone(), quantised(tensor))).collect();
-    }
+    let spec = file.spec.clone();
+    let blocks = if dtype.is_none() { file.quantised } else { Vec::new() };
+    let tensors = Sampled {
+        weights: Weights::from_tensors(file.spec, file.tensors)?,
+        blocks: blocks.into_iter().map(|tensor| (tensor.name.clone(), tensor)).collect(),
+    };
     let tokenizer = Arc::new(tokenizer_of(&file.tokenizer, path)?);
     let template = file.chat_template.as_deref().map(ChatTemplate::new).transpose()?;
-    Ok(Loaded { model: Model::forward_only(&weights), tokenizer, template })
+    let model = Model::open(spec, &tensors, dtype.unwrap_or_default())?;
+    Ok(Loaded { model, tokenizer, template })
+}
+
+/// Tensors of a file of which some are quantised.
+struct Sampled {
+    weights: Weights,
+    blocks: BTreeMap<String, QuantisedTensor>,
+}
+
+impl Tensors for Sampled {
+    fn values(&self, name: &str) -> Result<Cow<'_, [f32]>, ReadError> {
+        self.weights.values(name)
+    }
+
+    fn quantised(&self, name: &str) -> Result<Option<Quantised>, ReadError> {
+        Ok(self.blocks.get(name).map(quantised))
+    }
 }
 
 fn tokenizer_of(parts: &GgufTokenizer, path: &Path) -> Outcome<Tokenizer> {

@@ -80,8 +80,9 @@ fn damaged_files_are_refused() {
     let whole = TOKENIZER.to_json();
     check(&whole[..whole.len() / 2], ". ");
     let mut json: serde_json::Value = serde_json::from_slice(whole).unwrap();
-    json["decoder"] = serde_json::json!({"type": "WordPiece", "prefix": "##", "cleanup": true});
-    check(json.to_string().as_bytes(), "byte-level BPE");
+    json["decoder"] =
+        serde_json::json!({"type": "CTC", "pad_token": "<pad>", "word_delimiter_token": "|", "cleanup": true});
+    check(json.to_string().as_bytes(), "the decoder has a step CTC");
     let mut json: serde_json::Value = serde_json::from_slice(whole).unwrap();
     json["model"]["vocab"]["Ġthe"] = serde_json::json!(4_000_000_000_u32);
     check(json.to_string().as_bytes(), ". ");

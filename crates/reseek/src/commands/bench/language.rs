@@ -1,10 +1,11 @@
 //! Benchmarks of a real model's size: decoding and GRPO with SmolLM2-135M, from its file or, without one, with random values.
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::time::Instant;
 
 use reseek_engine::{Completion, GenerateOptions, Request, Sampling, StreamName, generate};
-use reseek_model::{Model, Weights};
+use reseek_model::{Model, ReadError, Tensors, Weights};
 use reseek_rl::{Rewards, StepName, UpdateSettings, rollout, update};
 use reseek_spec::{RlRecipe, Scale, resolve};
 use reseek_store::peak_memory_bytes;
@@ -25,7 +26,10 @@ use crate::folder;
 pub fn decode(setting: &Setting) -> Outcome<Value> {
     let model = match setting.model {
         Some(path) => folder::load(path, setting.asked_dtype)?.model,
-        None => Model::new(&random_weights(true)?),
+        None => {
+            let weights = random_weights()?;
+            Model::open(shapes::smollm2()?, &RandomBlocks(weights), Dtype::F32)?
+        }
     };
     match setting.batch.unwrap_or(1) {
         1 => decode_one(&model, setting),
@@ -87,7 +91,7 @@ fn sample(model: &Model, requests: &[Request], sampling: &Sampling) -> Outcome<(
 pub fn grpo(setting: &Setting) -> Outcome<Value> {
     let (weights, tokenizer) = match setting.model {
         Some(path) => folder::load_to_train(path)?,
-        None => (random_weights(false)?, None),
+        None => (random_weights()?, None),
     };
     let weights = weights.computing_in(setting.dtype);
     let vocab = weights.spec.vocab_size;
@@ -162,27 +166,30 @@ fn questions(n: usize, step: u64, tokenizer: Option<&Tokenizer>, vocab: usize) -
     (0..n).map(one).collect()
 }
 
-/// SmolLM2-135M's shape with random values, and quantised as its file is.
-fn random_weights(quantised: bool) -> Outcome<Weights> {
+/// SmolLM2-135M's shape with random values.
+fn random_weights() -> Outcome<Weights> {
     let start = Instant::now();
-    let mut weights = Weights::init(shapes::smollm2()?, 1)?;
-    if quantised {
-        let tensors = weights.spec.tensors().into_iter();
-        weights.quantised = tensors
-            .filter_map(|tensor| match tensor.shape[..] {
-                [n, k] => {
-                    let bits = if tensor.name == "model.embed_tokens.weight" { Bits::Eight } else { Bits::Four };
-                    Some((tensor.name, random_blocks(bits, n, k)))
-                }
-                _ => None,
-            })
-            .collect();
-    }
+    let weights = Weights::init(shapes::smollm2()?, 1)?;
     eprintln!(
         "random weights of SmolLM2-135M's shape in {:.1} s; --model FILE measures its own",
         start.elapsed().as_secs_f64()
     );
     Ok(weights)
+}
+
+/// Random values, and random blocks where SmolLM2's file is quantised.
+struct RandomBlocks(Weights);
+
+impl Tensors for RandomBlocks {
+    fn values(&self, name: &str) -> Result<Cow<'_, [f32]>, ReadError> {
+        self.0.values(name)
+    }
+
+    fn quantised(&self, name: &str) -> Result<Option<Quantised>, ReadError> {
+        let Some(&[n, k]) = self.0.layout.shape(name) else { return Ok(None) };
+        let bits = if name == "model.embed_tokens.weight" { Bits::Eight } else { Bits::Four };
+        Ok(Some(random_blocks(bits, n, k)))
+    }
 }
 
 fn random_blocks(bits: Bits, n: usize, k: usize) -> Quantised {
