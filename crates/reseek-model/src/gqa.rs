@@ -56,6 +56,7 @@ impl Gqa {
                 d_qk: spec.head_dim,
                 d_v: spec.head_dim,
                 scale: spec.softmax_scale() as f32,
+                window: None,
                 dtype: source.compute.dtype(),
             },
         })

@@ -188,6 +188,7 @@ impl Mla {
             d_qk: self.heads.query(),
             d_v: self.heads.value,
             scale: self.scale,
+            window: None,
             dtype: self.kv_b.linear.dtype(),
         }
     }
@@ -199,6 +200,7 @@ impl Mla {
             d_qk: self.latent + self.heads.rope,
             d_v: self.latent,
             scale: self.scale,
+            window: None,
             dtype: self.kv_b.linear.dtype(),
         }
     }

@@ -11,12 +11,12 @@ use std::ops::Range;
 use reseek_spec::MoeSpec;
 use reseek_tensor::buffer::Buffer;
 use reseek_tensor::dtype::Dtype;
+use reseek_tensor::glu::{Activation, GluBackward, RowWeights, glu_backward, glu_forward};
 use reseek_tensor::matmul::Accumulate;
 use reseek_tensor::operand::Operand;
 use reseek_tensor::routing::{
-    Gate, Routing, balance_loss, balance_loss_backward, expert_counts, route, route_backward,
+    Gate, GroupScore, Routing, Scoring, balance_loss, balance_loss_backward, expert_counts, route, route_backward,
 };
-use reseek_tensor::swiglu::{RowWeights, SwiGluBackward, swiglu_backward, swiglu_forward};
 
 use crate::dispatch::Dispatcher;
 use crate::experts::{Experts, Group};
@@ -56,7 +56,7 @@ impl Mlp {
 
     pub fn forward(&self, x: &Operand, n: usize) -> (Buffer, MlpSaved) {
         let gate_up = self.gate_up.forward(x, n);
-        let act = swiglu_forward(&gate_up, self.gate_up.out, self.down.dtype());
+        let act = glu_forward(&gate_up, self.gate_up.out, Activation::Silu, self.down.dtype());
         (self.down.forward(&act, n), MlpSaved { gate_up })
     }
 
@@ -72,7 +72,8 @@ impl Mlp {
         let (width, dtype) = (self.gate_up.out, self.dtype());
         let mut dact = Buffer::uncleared(saved.gate_up.len() / 2);
         self.down.dgrad(&mut dact, dy, Accumulate::Set);
-        let SwiGluBackward { y: act, dgate_up } = swiglu_backward(&dact, &saved.gate_up, width, dtype, None);
+        let GluBackward { y: act, dgate_up } =
+            glu_backward(&dact, &saved.gate_up, width, Activation::Silu, dtype, None);
         self.down.wgrad(dy.clone(), &act, back);
         self.gate_up.backward(dx, dgate_up, x, back);
     }
@@ -107,8 +108,10 @@ impl Moe {
             gate: Gate {
                 experts: spec.n_routed_experts,
                 experts_per_token: spec.num_experts_per_tok,
+                scoring: Scoring::Sigmoid,
                 groups: spec.n_group,
                 groups_kept: spec.topk_group,
+                group_score: GroupScore::TwoBest,
                 normalised: spec.norm_topk_prob,
                 scale: spec.routed_scaling_factor as f32,
             },
@@ -141,7 +144,7 @@ impl Moe {
         let dispatcher = Dispatcher::new(&routing, self.gate);
         let x = Operand::of(x, d, self.dtype());
         let gate_up = self.gate_up.forward(&dispatcher.dispatch(&x));
-        let act = swiglu_forward(&gate_up, self.down.place.in_, self.dtype());
+        let act = glu_forward(&gate_up, self.down.place.in_, Activation::Silu, self.dtype());
         let y_slots = self.down.forward(&dispatcher.at_experts(act));
         let (mut y, shared) = match &self.shared {
             Some(shared) => {
@@ -177,7 +180,7 @@ impl Moe {
         let weights = dispatcher.weights(&routing.weights);
         let mut of_slots = Buffer::uncleared(weights.len());
         let rows = RowWeights { weights: (&weights).into(), dweights: (&mut of_slots).into() };
-        let SwiGluBackward { y: act, dgate_up } = swiglu_backward(&dact, gate_up, width, dtype, Some(rows));
+        let GluBackward { y: act, dgate_up } = glu_backward(&dact, gate_up, width, Activation::Silu, dtype, Some(rows));
         let dweights = dispatcher.combine_weights(&of_slots);
         self.down.wgrad(dy_slots, act, back);
         let dgate_up = dispatcher.at_experts(dgate_up);

@@ -63,7 +63,10 @@ pub use checkpoint::{Sidecars, save_checkpoint};
 pub use copy::Copied;
 pub use error::StoreError;
 pub use generation_config::GenerationConfig;
-pub use gguf::{BlockKind, GgufModel, GgufTokenizer, QuantisedTensor, is_gguf, load_gguf};
+pub use gguf::{
+    BlockKind, GgufContents, GgufEntry, GgufFile, GgufModel, GgufSource, GgufTemplates, GgufTokenizer, GgufWritten,
+    QuantisedTensor, TokenKind, TokenizerModel, is_gguf, load_gguf, write_gguf,
+};
 pub use machine::{Machine, peak_memory_bytes};
 pub use manifest::{DirWriter, Manifest, Verified, verify_dir};
 pub use metrics::{StepLog, read_metrics};

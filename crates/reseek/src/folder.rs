@@ -8,14 +8,15 @@ use std::sync::Arc;
 use reseek_model::{Model, ReadError, Tensors, Weights};
 use reseek_spec::ModelSpec;
 use reseek_store::{
-    BlockKind, GgufTokenizer, QuantisedTensor, Sidecars, is_gguf, load_gguf, load_model, save_checkpoint,
+    BlockKind, GgufTokenizer, QuantisedTensor, Sidecars, TokenizerModel, is_gguf, load_gguf, load_model,
+    save_checkpoint,
 };
 use reseek_tensor::compute::Compute;
 use reseek_tensor::quantised::{Bits, Block, Quantised};
 use reseek_text::{BytePairs, ChatTemplate, Special, Tokenizer};
 use serde_json::{Value, json};
 
-use crate::error::Outcome;
+use crate::error::{Outcome, fail};
 use crate::inside::refuse_run;
 use crate::style::{Style, template};
 
@@ -70,7 +71,10 @@ impl Tensors for Sampled {
 }
 
 fn tokenizer_of(parts: &GgufTokenizer, path: &Path) -> Outcome<Tokenizer> {
-    let GgufTokenizer { tokens, control, merges, pre, bos, eos, pad, add_bos, add_eos } = parts;
+    if parts.model != TokenizerModel::BytePairs {
+        return fail(format!("{}: a tokenizer of SentencePiece is not read. Take the folder.", path.display()));
+    }
+    let GgufTokenizer { tokens, control, merges, pre, bos, eos, pad, add_bos, add_eos, .. } = parts;
     let (bos, eos, pad, add_bos, add_eos) = (*bos, *eos, *pad, *add_bos, *add_eos);
     let parts = BytePairs { tokens, control, merges, pre, bos, eos, pad, add_bos, add_eos };
     Ok(Tokenizer::from_byte_pairs(&parts, &path.display().to_string())?)

@@ -4,6 +4,7 @@ mod common;
 
 mod atomic;
 mod checkpoint;
+mod gguf;
 mod generation_config;
 mod hostile;
 mod kill;

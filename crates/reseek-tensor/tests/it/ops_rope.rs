@@ -75,6 +75,26 @@ fn agrees_with_the_reference_and_its_differences() {
     }
 }
 
+/// As GLM-4.5 turns the first half of each head (`partial_rotary_factor`).
+#[test]
+fn the_leading_part_of_a_head_is_turned_and_the_rest_stays() {
+    for style in STYLES {
+        for (head, part) in [(8, 2), (64, 32), (48, 48)] {
+            let layout = Layout { rope_dim: part, style, mscale: 1.0 };
+            let table = RopeTable::new(&layout.inv_freq(), 100, 1.0);
+            let x = normal(2 * 3 * head, "x");
+            let mut y = x.clone();
+            rope(&mut y, &[7, 99], &table, Heads::whole(3, head).part(0, part), style, RopeDirection::Forward);
+            for (i, (x, y)) in x.chunks_exact(head).zip(y.chunks_exact(head)).enumerate() {
+                let mut alone = x[..part].to_vec();
+                rope(&mut alone, &[[7, 99][i / 3]], &table, Heads::whole(1, part), style, RopeDirection::Forward);
+                assert_same_bits("what is turned", &y[..part], &alone, &[part]);
+                assert_same_bits("the rest", &y[part..], &x[part..], &[head - part]);
+            }
+        }
+    }
+}
+
 #[test]
 fn turning_back_gives_the_input() {
     for style in STYLES {
