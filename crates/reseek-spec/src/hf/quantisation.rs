@@ -53,13 +53,13 @@ pub(super) fn read(config: &Config) -> Result<Option<Fp8Blocks>, SpecError> {
     }
     only("fmt", "e4m3")?;
     only("activation_scheme", "dynamic")?;
-    let Some(list) = form.list("weight_block_size")? else {
-        return Err(SpecError::Missing { key: form.name("weight_block_size") });
-    };
-    let sides: Vec<usize> = list.iter().take(3).filter_map(super::config::whole).collect();
+    let list = form.list("weight_block_size")?;
     // Factors are powers of two in some files (`scale_fmt`), and some matrices may be whole: the files themselves show both.
     let family = config.family().unwrap_or(Family::DeepseekV3);
     form.only(&["scale_fmt", "modules_to_not_convert", "ignored_layers", "dequantize"], family)?;
+    // Transformers' own default is V3's.
+    let Some(list) = list else { return Ok(Some(Fp8Blocks::V3)) };
+    let sides: Vec<usize> = list.iter().take(3).filter_map(super::config::whole).collect();
     match sides.as_slice() {
         &[rows, columns] if (1..=1 << 16).contains(&rows) && (1..=1 << 16).contains(&columns) => {
             Ok(Some(Fp8Blocks { weight_block_size: [rows, columns] }))

@@ -359,9 +359,10 @@ fn formats_of_tensors_are_known_or_refused() {
     assert_eq!(read(&fp8), ModelSpec::ladder(Scale::Smoke, 512));
     assert_eq!(Fp8Blocks::from_hf_json(&fp8.to_string()).unwrap(), Some(Fp8Blocks::V3));
     assert_eq!(Fp8Blocks::from_hf_json(&with(Value::Null).to_string()).unwrap(), None);
+    let bare = with(json!({"quant_method": "fp8"})).to_string();
+    assert_eq!(Fp8Blocks::from_hf_json(&bare).unwrap(), Some(Fp8Blocks::V3));
     for (form, part) in [
         (json!({"quant_method": "gptq", "bits": 4}), "quant_method = gptq"),
-        (json!({"quant_method": "fp8"}), "quantization_config.weight_block_size"),
         (json!({"quant_method": "fp8", "weight_block_size": [128]}), "[128]"),
         (json!({"quant_method": "fp8", "weight_block_size": [128, 128], "fmt": "e5m2"}), "fmt = e5m2"),
         (json!({"quant_method": "fp8", "weight_block_size": [128, 128], "zero": 1}), "zero = 1"),

@@ -286,6 +286,19 @@ fn what_is_there_and_the_source_are_left_alone() {
 }
 
 #[test]
+fn what_a_kill_left_is_removed_by_the_next_attempt() {
+    let scratch = Scratch::new();
+    let spec = spec(LLAMA);
+    fs::create_dir_all(scratch.join(".m.reseek-tmp/sub")).unwrap();
+    fs::write(scratch.join(".m.reseek-tmp/model.safetensors"), b"half").unwrap();
+    write(&scratch.join("m"), &spec, &tensors(&spec), &options(WeightFormat::Bf16)).unwrap();
+    assert_eq!(
+        tree(scratch.path()).keys().collect::<Vec<_>>(),
+        ["m/config.json", "m/manifest.json", "m/model.safetensors"]
+    );
+}
+
+#[test]
 fn a_matrix_without_multiples_of_four_is_refused_in_fp8_alone() {
     let scratch = Scratch::new();
     let spec = spec(&LLAMA.replace("\"hidden_size\": 16", "\"hidden_size\": 17").replace("size\": 24", "size\": 25"));
