@@ -3,8 +3,10 @@
 //!
 //! The kernels' FP8 is reseek-tensor's, this is a file's: rows along the blocks' first side, blocks at the edges cut off.
 
-/// Rows and columns of a block.
-pub(crate) const BLOCK: [usize; 2] = [128, 128];
+use reseek_spec::Fp8Blocks;
+
+/// Rows and columns of a block that is written.
+pub(crate) const BLOCK: [usize; 2] = Fp8Blocks::V3.weight_block_size;
 /// E4M3's greatest value.
 const GREATEST: f32 = 448.0;
 

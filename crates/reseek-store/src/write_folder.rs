@@ -9,7 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use half::bf16;
-use reseek_spec::{ModelSpec, Role, TensorSpec};
+use reseek_spec::{Fp8Blocks, ModelSpec, Role, TensorSpec};
 use safetensors::tensor::Dtype;
 use serde_json::{Map, Value, json};
 
@@ -299,9 +299,7 @@ fn config_of(dir: &Path, spec: &ModelSpec, pieces: &[Piece], options: &FolderOpt
 
 /// As DeepSeek-V3's config.json has it. Linear layers that it has not, and that stay bf16, are named.
 fn quantisation_of(pieces: &[Piece]) -> Value {
-    let mut out = json!({
-        "activation_scheme": "dynamic", "fmt": "e4m3", "quant_method": "fp8", "weight_block_size": fp8::BLOCK,
-    });
+    let mut out = Fp8Blocks::V3.to_hf_json();
     let gates = pieces.iter().filter_map(|piece| piece.tensor.name.strip_suffix(".weight"));
     let gates: Vec<&str> = gates.filter(|name| name.ends_with(".shared_expert_gate")).collect();
     if !gates.is_empty() {

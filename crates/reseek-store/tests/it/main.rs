@@ -4,8 +4,8 @@ mod common;
 
 mod atomic;
 mod checkpoint;
-mod gguf;
 mod generation_config;
+mod gguf;
 mod hostile;
 mod kill;
 mod limits;
