@@ -5,6 +5,7 @@ use serde_json::{Map, Value as Json, json};
 
 use super::architecture::Architecture;
 use super::file::Tensors;
+use super::fits::gemma_scalar_of;
 use super::metadata::Metadata;
 use super::rope;
 use super::tokenizer::GgufTokenizer;
@@ -119,10 +120,17 @@ fn common(
         }
         _ => map.insert("hidden_act".into(), json!(hidden_act)),
     };
-    for (key, id) in [("bos_token_id", tokenizer.bos), ("eos_token_id", tokenizer.eos)] {
-        if let Some(id) = id {
-            map.insert(key.into(), json!(id));
-        }
+    if let Some(id) = tokenizer.bos {
+        map.insert("bos_token_id".into(), json!(id));
+    }
+    // All that end a text are stops, that with the name first.
+    let ends: Vec<usize> = tokenizer
+        .eos
+        .into_iter()
+        .chain(tokenizer.eog.iter().copied().filter(|&id| Some(id) != tokenizer.eos))
+        .collect();
+    if !ends.is_empty() {
+        map.insert("eos_token_id".into(), json!(ends));
     }
     let rotary = if keys.architecture == Architecture::Deepseek2 {
         keys.count("rope.dimension_count")?
@@ -218,6 +226,7 @@ fn qwen_moe(
     config.insert("decoder_sparse_step".into(), json!(1));
     config.insert("mlp_only_layers".into(), json!([]));
     if !is_third {
+        config.insert("qkv_bias".into(), config["attention_bias"].clone());
         let shared = tensors.get("blk.0.ffn_gate_shexp.weight")?.shape[0];
         keys.must_be("expert_shared_feed_forward_length", shared, "the width of the shared expert's tensor")?;
         config.insert("shared_expert_intermediate_size".into(), json!(shared));
@@ -296,14 +305,9 @@ fn latents(keys: &Keys<'_>, tensors: &Tensors, config: &mut Map<String, Json>) -
 
 /// Gemma 3: five layers with a window, then one without, unless the file says otherwise.
 fn gemma(keys: &Keys<'_>, layers: usize, config: &mut Map<String, Json>) -> Result<(), StoreError> {
-    /// Layers of the largest model, whose scores are scaled by another width than a head's.
-    const LAYERS_27B: usize = 62;
     name(config, "gemma3_text", "Gemma3ForCausalLM");
-    let size = |key: &str| config[key].as_u64().unwrap_or(0);
-    let scalar = match layers {
-        LAYERS_27B => size("hidden_size") / size("num_attention_heads").max(1),
-        _ => size("head_dim"),
-    };
+    let size = |key: &str| config[key].as_u64().unwrap_or(0) as usize;
+    let scalar = gemma_scalar_of(layers, size("hidden_size"), size("num_attention_heads"), size("head_dim"));
     config.insert("query_pre_attn_scalar".into(), json!(scalar));
     config.insert("hidden_activation".into(), config["hidden_act"].clone());
     let pattern_key = keys.key("attention.sliding_window_pattern");
@@ -322,8 +326,6 @@ fn gemma(keys: &Keys<'_>, layers: usize, config: &mut Map<String, Json>) -> Resu
     let window = keys.optional_count("attention.sliding_window")?.filter(|&window| window > 0);
     let kind = |is_local: &bool| if *is_local && window.is_some() { "sliding_attention" } else { "full_attention" };
     config.insert("layer_types".into(), pattern.iter().map(kind).collect());
-    if let Some(window) = window {
-        config.insert("sliding_window".into(), json!(window));
-    }
+    config.insert("sliding_window".into(), json!(window));
     Ok(())
 }

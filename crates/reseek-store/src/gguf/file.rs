@@ -1,6 +1,6 @@
 //! An open GGUF file, from which tensors are read one by one.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use reseek_spec::{ModelSpec, TensorSpec};
@@ -206,6 +206,12 @@ impl GgufFile {
     /// Where the file is.
     pub fn path(&self) -> &Path {
         &self.tensors.path
+    }
+
+    /// The files that the weights lie in, one or the parts, with their lengths in bytes.
+    pub fn files(&self) -> Vec<(PathBuf, u64)> {
+        let files: BTreeMap<PathBuf, u64> = self.tensors.by_name.values().map(TensorInfo::file).collect();
+        files.into_iter().collect()
     }
 
     /// The model.

@@ -1,7 +1,7 @@
 //! What stands before the values of a GGUF file: metadata and the list of tensors (version 2 and 3, little-endian).
 
 use std::collections::{BTreeMap, HashMap};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::metadata::{Metadata, Value};
@@ -35,6 +35,11 @@ impl TensorInfo {
     pub fn read_rows(&self, from: usize, to: usize) -> Result<Vec<u8>, StoreError> {
         let row = self.row_bytes();
         self.place.read(self.at + from as u64 * row, (to - from) * row as usize)
+    }
+
+    /// The file that it lies in, with its length.
+    pub fn file(&self) -> (PathBuf, u64) {
+        (self.place.path.clone(), self.place.len)
     }
 
     /// Bytes of a row.
@@ -197,7 +202,7 @@ fn add(tensors: &mut HashMap<String, TensorInfo>, more: Vec<TensorInfo>) -> Resu
 }
 
 /// The path of another part: `name-00001-of-00003.gguf` has its number counted on.
-fn sibling(path: &Path, part: usize, count: usize) -> Result<std::path::PathBuf, StoreError> {
+fn sibling(path: &Path, part: usize, count: usize) -> Result<PathBuf, StoreError> {
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     match name.strip_suffix(&format!("-00001-of-{count:05}.gguf")) {
         Some(stem) => Ok(path.with_file_name(format!("{stem}-{:05}-of-{count:05}.gguf", part + 1))),

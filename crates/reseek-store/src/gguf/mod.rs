@@ -17,6 +17,7 @@ mod blocks;
 mod config;
 mod encode;
 mod file;
+mod fits;
 mod header;
 mod metadata;
 mod names;

@@ -1,11 +1,12 @@
 //! A regular file read at places, and its beginning read in order with what is left of it always known.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use super::damaged;
 use crate::StoreError;
+use crate::regular::{open_regular, read_exact_at};
 
 /// An open file of known length.
 #[derive(Debug)]
@@ -17,17 +18,10 @@ pub(super) struct Place {
 
 impl Place {
     /// # Errors
-    /// If the path is no regular file: opening a pipe would wait for its writer, and a device has no end.
+    /// If the path is no regular file.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
-        let regular = |is_file: bool| {
-            let mend = "name a GGUF file, not a folder, a pipe or a device";
-            if is_file { Ok(()) } else { Err(StoreError::malformed(path, "this is no regular file", mend)) }
-        };
-        regular(fs::metadata(path).map_err(StoreError::io("open", path))?.is_file())?;
-        let file = File::open(path).map_err(StoreError::io("open", path))?;
-        let facts = file.metadata().map_err(StoreError::io("inspect", path))?;
-        regular(facts.is_file())?;
-        Ok(Self { path: path.to_path_buf(), len: facts.len(), file })
+        let (file, len) = open_regular(path)?;
+        Ok(Self { path: path.to_path_buf(), len, file })
     }
 
     /// `count` bytes from `at`, which the caller has held against [`Place::len`].
@@ -39,36 +33,23 @@ impl Place {
 
     /// The file from `at` on, in order.
     pub fn from(&self, at: u64) -> Source<'_> {
-        let reader = BufReader::with_capacity(1 << 16, ReadAt { file: &self.file, at });
+        let reader = BufReader::with_capacity(1 << 16, ReadAt { place: self, at });
         Source { reader, path: &self.path, at, len: self.len }
     }
 }
 
-#[cfg(unix)]
-fn read_exact_at(file: &File, bytes: &mut [u8], at: u64) -> std::io::Result<()> {
-    std::os::unix::fs::FileExt::read_exact_at(file, bytes, at)
-}
-
-#[cfg(windows)]
-fn read_exact_at(file: &File, bytes: &mut [u8], at: u64) -> std::io::Result<()> {
-    let mut reader = ReadAt { file, at };
-    reader.read_exact(bytes)
-}
-
 /// A reader with a place of its own, so that readers of one file do not disturb each other.
 struct ReadAt<'a> {
-    file: &'a File,
+    place: &'a Place,
     at: u64,
 }
 
 impl Read for ReadAt<'_> {
     fn read(&mut self, bytes: &mut [u8]) -> std::io::Result<usize> {
-        #[cfg(unix)]
-        let n = std::os::unix::fs::FileExt::read_at(self.file, bytes, self.at)?;
-        #[cfg(windows)]
-        let n = std::os::windows::fs::FileExt::seek_read(self.file, bytes, self.at)?;
-        self.at += n as u64;
-        Ok(n)
+        let count = (bytes.len() as u64).min(self.place.len.saturating_sub(self.at)) as usize;
+        read_exact_at(&self.place.file, &mut bytes[..count], self.at)?;
+        self.at += count as u64;
+        Ok(count)
     }
 }
 

@@ -128,6 +128,11 @@ const ENDS: [&str; 21] = [
     "<｜end▁of▁sentence｜>",
 ];
 
+/// Whether a spelling alone makes a token one that ends a text.
+pub(super) fn is_end(token: &str) -> bool {
+    ENDS.contains(&token)
+}
+
 /// Pre-tokenizers whose models begin texts with the begin token unless the file says otherwise (llama-vocab.cpp).
 const BEGIN: [&str; 11] = [
     "llama3",
@@ -186,7 +191,7 @@ impl GgufTokenizer {
         let (bos, eos, unk) = (or(id("bos")?, 1), or(id("eos")?, 2), or(id("unknown")?, 0));
         let (eot, eom, pad) = (id("eot")?, id("eom")?, id("padding")?);
         let pre = meta.optional_text("tokenizer.ggml.pre")?.unwrap_or("default").to_owned();
-        let spelled = tokens.iter().enumerate().filter(|(_, token)| ENDS.contains(&token.as_str())).map(|(id, _)| id);
+        let spelled = tokens.iter().enumerate().filter(|(_, token)| is_end(token)).map(|(id, _)| id);
         let mut eog: Vec<usize> = spelled.chain([eos, eot, eom].into_iter().flatten()).collect();
         eog.sort_unstable();
         eog.dedup();

@@ -3,14 +3,15 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use reseek_spec::{ModelSpec, TensorSpec};
+use reseek_spec::{Family, LATENT_NORM_EPS, ModelSpec, TensorSpec};
 
 use super::architecture::Architecture;
 use super::encode::{encode, is_written};
+use super::fits::architecture_of;
 use super::header::ALIGNMENT;
 use super::names::{Part, halves_in_turn, site};
 use super::tokenizer::{GgufTemplates, GgufTokenizer};
-use super::write_keys::{FACTORS, architecture_of, factors_of, keys_of, put_text};
+use super::write_keys::{FACTORS, factors_of, keys_of, put_text};
 use super::{BlockKind, GgufFile, QuantisedTensor};
 use crate::StoreError;
 use crate::atomic::{AtomicFile, FileEntry};
@@ -121,7 +122,13 @@ fn notes(spec: &ModelSpec) -> Vec<String> {
     if spec.num_nextn_predict_layers > 0 {
         notes.push("The layer of multi-token prediction is left out.".to_owned());
     }
-    if let Some(window) = &spec.sliding_window {
+    if spec.mla.is_some() && spec.rms_norm_eps != LATENT_NORM_EPS {
+        let eps = spec.rms_norm_eps;
+        notes.push(format!(
+            "llama.cpp's norms of latents add {eps} to the mean square, the model's add {LATENT_NORM_EPS}."
+        ));
+    }
+    if let Some(window) = spec.sliding_window.as_ref().filter(|_| spec.family == Family::Mistral) {
         let tokens = window.tokens;
         notes.push(format!(
             "llama.cpp does not obey the window of {tokens} tokens, so longer texts go other ways there."

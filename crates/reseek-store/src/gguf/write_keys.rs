@@ -3,11 +3,11 @@
 use std::collections::HashSet;
 use std::path::Path;
 
-use reseek_spec::{Family, MlaSpec, ModelSpec, MoeSpec, RopeScaling, Scoring};
+use reseek_spec::{MlaSpec, ModelSpec, MoeSpec, RopeScaling, Scoring, SlidingWindow};
 
 use super::architecture::Architecture;
 use super::rope::Llama3;
-use super::tokenizer::{GgufTokenizer, TokenKind, TokenizerModel};
+use super::tokenizer::{GgufTokenizer, TokenKind, TokenizerModel, is_end};
 use super::write::GgufContents;
 use super::{BlockKind, rope};
 use crate::StoreError;
@@ -64,86 +64,6 @@ pub(super) fn put_text(bytes: &mut Vec<u8>, text: &str) {
     bytes.extend(text.as_bytes());
 }
 
-/// The architecture whose graph computes the model.
-///
-/// # Errors
-/// If llama.cpp has none, or its loader cannot be told what is special about this one.
-pub(super) fn architecture_of(path: &Path, spec: &ModelSpec) -> Result<Architecture, StoreError> {
-    let refused = |what: String| {
-        let mend = "write a Hugging Face folder instead";
-        StoreError::malformed(path, format!("llama.cpp cannot compute {what}"), mend)
-    };
-    let refuse = |what: String| Err(refused(what));
-    let family = spec.family.names().1;
-    let architecture = match spec.family {
-        Family::Llama | Family::Mistral | Family::Mixtral => Architecture::Llama,
-        Family::Qwen2 => Architecture::Qwen2,
-        Family::Qwen2Moe => Architecture::Qwen2Moe,
-        Family::Qwen3 => Architecture::Qwen3,
-        Family::Qwen3Moe => Architecture::Qwen3Moe,
-        Family::DeepseekV2 | Family::DeepseekV3 => Architecture::Deepseek2,
-        _ => return refuse(format!("{family} by any of the architectures that are written here")),
-    };
-    if spec.sliding_window.is_some() && architecture != Architecture::Llama {
-        return refuse(format!("{family} with a sliding window"));
-    }
-    if let Some(moe) = &spec.moe {
-        let norms = match spec.family {
-            Family::Mixtral | Family::Qwen3Moe => true,
-            Family::Qwen2Moe => false,
-            _ => moe.norm_topk_prob,
-        };
-        if norms != moe.norm_topk_prob {
-            return refuse(format!("{family} with norm_topk_prob = {}", moe.norm_topk_prob));
-        }
-    }
-    if let Some(mla) = &spec.mla {
-        check_latent(spec, mla).map_err(refused)?;
-    }
-    check_rope(spec).map_err(refused)?;
-    if spec.family == Family::Qwen2Moe && spec.tie_word_embeddings {
-        return refuse("qwen2_moe with tied embeddings".to_owned());
-    }
-    Ok(architecture)
-}
-
-/// What llama.cpp has built into its `deepseek2`.
-fn check_latent(spec: &ModelSpec, mla: &MlaSpec) -> Result<(), String> {
-    /// Depths whose models are taken to have no latent of queries.
-    const LITE: [usize; 2] = [26, 27];
-    if !mla.rope_interleave {
-        return Err("MLA whose rotary pairs are halves (rope_interleave = false)".to_owned());
-    }
-    if mla.q_lora_rank.is_some() && LITE.contains(&spec.num_hidden_layers) {
-        return Err(format!("{} layers with q_lora_rank, which it takes for a lite model", spec.num_hidden_layers));
-    }
-    match &spec.moe {
-        Some(moe) if moe.n_shared_experts > 0 => Ok(()),
-        _ => Err("MLA without shared experts".to_owned()),
-    }
-}
-
-fn check_rope(spec: &ModelSpec) -> Result<(), String> {
-    match &spec.rope_scaling {
-        RopeScaling::Yarn { beta_fast, beta_slow, mscale, mscale_all_dim, .. } => {
-            if (*beta_fast, *beta_slow) != (32.0, 1.0) {
-                return Err(format!(
-                    "YaRN with beta_fast = {beta_fast} and beta_slow = {beta_slow}, only with 32 and 1"
-                ));
-            }
-            let is_one = mscale == mscale_all_dim && *mscale != 0.0;
-            match spec.mla.is_some() && !is_one {
-                true => Err(format!("MLA under YaRN with mscale = {mscale} and mscale_all_dim = {mscale_all_dim}")),
-                false => Ok(()),
-            }
-        }
-        RopeScaling::Llama3 { .. } if spec.family != Family::Llama => {
-            Err(format!("{} with Llama 3's rotary frequencies", spec.family.names().1))
-        }
-        _ => Ok(()),
-    }
-}
-
 /// All keys of a file.
 pub(super) fn keys_of(
     path: &Path,
@@ -162,7 +82,7 @@ pub(super) fn keys_of(
         keys.count("general.file_type", number);
     }
     put_model(&mut keys, architecture, contents.spec);
-    put_tokenizer(&mut keys, path, contents.tokenizer, contents.spec.vocab_size)?;
+    put_tokenizer(&mut keys, path, contents.tokenizer, contents.spec)?;
     let templates = contents.templates;
     if let Some(template) = &templates.plain {
         keys.text("tokenizer.chat_template", template);
@@ -207,12 +127,34 @@ fn put_model(keys: &mut KeyValues, architecture: Architecture, spec: &ModelSpec)
         }
     }
     if let Some(window) = &spec.sliding_window {
-        keys.count(&key("attention.sliding_window"), window.tokens);
+        put_window(keys, &key, architecture, spec, window);
     }
     if let Some(moe) = &spec.moe {
         put_mixture(keys, &key, architecture, moe);
     }
     put_rope(keys, &key, spec);
+}
+
+/// A window, and where it is not in five of six layers as in Gemma, in which.
+fn put_window(
+    keys: &mut KeyValues,
+    key: &impl Fn(&str) -> String,
+    architecture: Architecture,
+    spec: &ModelSpec,
+    window: &SlidingWindow,
+) {
+    keys.count(&key("attention.sliding_window"), window.tokens);
+    if architecture != Architecture::Gemma3 {
+        return;
+    }
+    if let Some(rope) = &spec.local_rope {
+        keys.number(&key("rope.freq_base_swa"), rope.theta);
+    }
+    if *window != SlidingWindow::but_every(6, window.tokens, spec.num_hidden_layers) {
+        let layers = 0..spec.num_hidden_layers;
+        keys.list(&key("attention.sliding_window_pattern"), 7, layers.len());
+        keys.bytes.extend(layers.map(|layer| u8::from(spec.window_of(layer).is_some())));
+    }
 }
 
 /// MLA as llama.cpp computes it: all heads' keys are absorbed into queries, which leaves one key of the latent's and the rotary width.
@@ -232,10 +174,11 @@ fn put_mixture(keys: &mut KeyValues, key: &impl Fn(&str) -> String, architecture
     keys.count(&key("expert_feed_forward_length"), moe.moe_intermediate_size);
     match architecture {
         Architecture::Qwen2Moe => {
-            keys.count(&key("expert_shared_feed_forward_length"), moe.n_shared_experts * moe.moe_intermediate_size);
+            keys.count(&key("expert_shared_feed_forward_length"), moe.shared_expert_intermediate_size);
         }
         Architecture::Deepseek2 => {
-            keys.count(&key("expert_shared_count"), moe.n_shared_experts);
+            let shared = moe.shared_expert_intermediate_size / moe.moe_intermediate_size;
+            keys.count(&key("expert_shared_count"), shared);
             keys.count(&key("leading_dense_block_count"), moe.first_k_dense_replace);
             keys.number(&key("expert_weights_scale"), moe.routed_scaling_factor);
             keys.flag(&key("expert_weights_norm"), moe.norm_topk_prob);
@@ -251,19 +194,27 @@ fn put_mixture(keys: &mut KeyValues, key: &impl Fn(&str) -> String, architecture
 }
 
 fn put_rope(keys: &mut KeyValues, key: &impl Fn(&str) -> String, spec: &ModelSpec) {
-    if let RopeScaling::Yarn { factor, original_max_position_embeddings, mscale_all_dim, .. } = &spec.rope_scaling {
-        keys.text(&key("rope.scaling.type"), "yarn");
-        keys.number(&key("rope.scaling.factor"), *factor);
-        keys.count(&key("rope.scaling.original_context_length"), *original_max_position_embeddings);
-        if spec.mla.is_some() {
-            keys.number(&key("rope.scaling.yarn_log_multiplier"), 0.1 * mscale_all_dim);
-            return;
+    match &spec.rope_scaling {
+        RopeScaling::Linear { factor } => {
+            keys.text(&key("rope.scaling.type"), "linear");
+            keys.number(&key("rope.scaling.factor"), *factor);
         }
-        // llama.cpp multiplies by what follows from the factor, and by this.
-        let further = spec.attention_mscale() / (0.1 * factor.ln() + 1.0);
-        if (further - 1.0).abs() > 1e-9 {
-            keys.number(&key("rope.scaling.attn_factor"), further);
+        RopeScaling::Yarn { factor, original_max_position_embeddings, mscale_all_dim, .. } => {
+            keys.text(&key("rope.scaling.type"), "yarn");
+            keys.number(&key("rope.scaling.factor"), *factor);
+            keys.count(&key("rope.scaling.original_context_length"), *original_max_position_embeddings);
+            if spec.mla.is_some() {
+                keys.number(&key("rope.scaling.yarn_log_multiplier"), 0.1 * mscale_all_dim);
+                return;
+            }
+            // llama.cpp multiplies by what follows from the factor, and by this.
+            let further = spec.rope().mscale() / (0.1 * factor.ln() + 1.0);
+            if (further - 1.0).abs() > 1e-9 {
+                keys.number(&key("rope.scaling.attn_factor"), further);
+            }
         }
+        // Llama 3's are a tensor, and dynamic ones are none up to the context.
+        RopeScaling::None | RopeScaling::Llama3 { .. } | RopeScaling::Dynamic { .. } => {}
     }
 }
 
@@ -284,8 +235,9 @@ fn put_tokenizer(
     keys: &mut KeyValues,
     path: &Path,
     tokenizer: &GgufTokenizer,
-    vocab_size: usize,
+    spec: &ModelSpec,
 ) -> Result<(), StoreError> {
+    let vocab_size = spec.vocab_size;
     let n = tokenizer.tokens.len();
     let refuse =
         |reason: String| Err(StoreError::malformed(path, reason, "take model and tokenizer from the same folder"));
@@ -319,10 +271,14 @@ fn put_tokenizer(
             return refuse(format!("{} scores for {n} tokens", tokenizer.scores.len()));
         }
     }
+    // Further ends have two keys, but for those that llama.cpp knows by their spelling.
+    let others = spec.other_eos_token_ids.iter().map(|&id| id as usize);
+    let mut others = others.filter(|&id| tokenizer.tokens.get(id).is_some_and(|token| !is_end(token)));
     let ids = [
         ("bos", tokenizer.bos),
         ("eos", tokenizer.eos),
-        ("eot", tokenizer.eot),
+        ("eot", tokenizer.eot.or_else(|| others.next())),
+        ("eom", others.find(|&id| Some(id) != tokenizer.eot)),
         ("unknown", tokenizer.unk),
         ("padding", tokenizer.pad),
     ];
