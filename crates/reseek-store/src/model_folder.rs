@@ -26,7 +26,7 @@ use serde_json::Value;
 use crate::StoreError;
 use crate::fp8;
 use crate::manifest::{self, MANIFEST};
-use crate::model_config::{self, CONFIG};
+use crate::model_config::{CONFIG, Config};
 use crate::model_names::{EMBEDDING, HEAD, Part, SCALE, converted, fused, layer_of, scale_name};
 use crate::model_source::TensorEntry;
 use crate::safetensors_header::Stored;
@@ -66,8 +66,7 @@ impl ModelFolder {
         if dir.join(MANIFEST).exists() {
             check_vouched(dir, verify)?;
         }
-        let (spec, config) = model_config::read(dir)?;
-        let block = model_config::weight_block(&dir.join(CONFIG), &config)?;
+        let Config { spec, block, json: config } = Config::read(dir)?;
         let shards = Shards::open(dir, header_bytes_max(&spec))?;
         let (places, left_out, remarks) = Default::default();
         let mut folder = Self { spec, config, remarks, shards, places, left_out, block };

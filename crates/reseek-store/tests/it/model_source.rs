@@ -179,10 +179,10 @@ fn fp8_without_its_scales_is_refused() {
         |raw: &mut Vec<Raw>| raw.push(Raw::of(&("lm_head.weight_scale_inv".into(), vec![1, 1], vec![1.0]), "F32"));
     assert_names(&refused(DEEPSEEK_V3, &of_bf16), &["lm_head.weight_scale_inv", "not part of the model"]);
     for (quantisation, parts) in [
-        (json!({"quant_method": "awq"}), ["quant_method is \"awq\"", "BF16 form"]),
-        (json!({}), ["quant_method is null", "BF16 form"]),
-        (json!({"quant_method": "fp8", "weight_block_size": [0, 128]}), ["[0,128]", "[128, 128]"]),
-        (json!({"quant_method": "fp8", "weight_block_size": 128}), ["128", "two sizes"]),
+        (json!({"quant_method": "awq"}), ["quantization_config.quant_method = awq", "fp8"]),
+        (json!({}), ["config.json", "quantization_config.quant_method"]),
+        (json!({"quant_method": "fp8", "weight_block_size": [0, 128]}), ["weight_block_size", "[128, 128]"]),
+        (json!({"quant_method": "fp8", "weight_block_size": 128}), ["weight_block_size", "128"]),
     ] {
         assert_names(&refused(&with_quantisation(quantisation), &|_| ()), &parts);
     }
