@@ -71,7 +71,7 @@ pub use machine::{Machine, peak_memory_bytes};
 pub use manifest::{DirWriter, Manifest, Verified, verify_dir};
 pub use metrics::{StepLog, read_metrics};
 pub use model_files::{NamedTensor, load_model};
-pub use model_source::{ModelSource, TensorEntry};
+pub use model_source::{ModelSource, TensorEntry, is_gguf_name};
 pub use run_dir::{REDO, RunDir, RunInfo};
 pub use stage::{PROFILE, StageDir, StageFacts, chain_hash};
 pub use summary::Summary;
