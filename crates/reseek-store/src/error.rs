@@ -174,6 +174,7 @@ fn io_hint(error: &io::Error) -> &'static str {
             "a file stands where a folder is needed: name the folder itself, or move the file away"
         }
         Kind::NotFound => "check the path for a typing error",
+        Kind::UnexpectedEof => "the file is shorter than when it was opened: make or fetch it again",
         _ => "check the disk, then run the same command again, nothing finished is lost",
     }
 }

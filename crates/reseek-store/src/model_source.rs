@@ -9,7 +9,7 @@ use reseek_spec::ModelSpec;
 use serde_json::Value;
 
 use crate::StoreError;
-use crate::gguf::{self, GgufModel, QuantisedTensor};
+use crate::gguf::{BlockKind, GgufEntry, GgufFile, GgufSource, QuantisedTensor};
 use crate::model_folder::ModelFolder;
 use crate::regular::{open_regular, read_exact_at};
 
@@ -23,7 +23,7 @@ pub struct ModelSource {
 #[derive(Debug)]
 enum Form {
     Folder(Box<ModelFolder>),
-    Gguf(Box<GgufModel>),
+    Gguf(Box<GgufFile>),
 }
 
 /// A tensor in a model's files.
@@ -77,7 +77,7 @@ impl ModelSource {
     pub fn spec(&self) -> &ModelSpec {
         match &self.form {
             Form::Folder(folder) => &folder.spec,
-            Form::Gguf(file) => &file.spec,
+            Form::Gguf(file) => file.spec(),
         }
     }
 
@@ -86,6 +86,14 @@ impl ModelSource {
         match &self.form {
             Form::Folder(folder) => Some(&folder.config),
             Form::Gguf(_) => None,
+        }
+    }
+
+    /// The GGUF file, of a model that is one: it has its tokenizer and its templates in it.
+    pub fn gguf(&self) -> Option<&GgufFile> {
+        match &self.form {
+            Form::Folder(_) => None,
+            Form::Gguf(file) => Some(file),
         }
     }
 
@@ -102,7 +110,7 @@ impl ModelSource {
     pub fn has(&self, name: &str) -> bool {
         match &self.form {
             Form::Folder(folder) => folder.has(name),
-            Form::Gguf(file) => file.tensors.iter().any(|tensor| tensor.0 == name),
+            Form::Gguf(file) => file.kind(name).is_some(),
         }
     }
 
@@ -117,12 +125,8 @@ impl ModelSource {
                 folder.read_into(name, &mut values)?;
                 Ok(values)
             }
-            Form::Gguf(file) => file
-                .tensors
-                .iter()
-                .find(|tensor| tensor.0 == name)
-                .map(|tensor| tensor.2.clone())
-                .ok_or_else(|| self.unknown(name)),
+            Form::Gguf(file) if file.kind(name).is_some() => file.values(name),
+            Form::Gguf(_) => self.zeros(name),
         }
     }
 
@@ -154,7 +158,8 @@ impl ModelSource {
     pub fn blocks(&self, name: &str) -> Result<Option<QuantisedTensor>, StoreError> {
         match &self.form {
             Form::Folder(_) => Ok(None),
-            Form::Gguf(file) => Ok(file.quantised.iter().find(|tensor| tensor.name == name).cloned()),
+            Form::Gguf(file) if file.kind(name).is_some() => file.blocks(name),
+            Form::Gguf(_) => Ok(None),
         }
     }
 
@@ -162,7 +167,7 @@ impl ModelSource {
     pub fn files(&self) -> Vec<(PathBuf, u64)> {
         match &self.form {
             Form::Folder(folder) => folder.files(),
-            Form::Gguf(_) => vec![(self.path.clone(), std::fs::metadata(&self.path).map_or(0, |file| file.len()))],
+            Form::Gguf(file) => file.files(),
         }
     }
 
@@ -170,8 +175,15 @@ impl ModelSource {
     pub fn entries(&self) -> Vec<TensorEntry> {
         match &self.form {
             Form::Folder(folder) => folder.entries(),
-            Form::Gguf(file) => file.tensors.iter().map(|tensor| entry(file, &tensor.0, &tensor.1)).collect(),
+            Form::Gguf(file) => file.entries().map(entry).collect(),
         }
+    }
+
+    /// A correction bias that a GGUF file does not have.
+    fn zeros(&self, name: &str) -> Result<Vec<f32>, StoreError> {
+        let tensor = self.spec().tensors().into_iter().find(|tensor| tensor.name == name && !tensor.is_trained());
+        let tensor = tensor.ok_or_else(|| self.unknown(name))?;
+        Ok(vec![0.0; tensor.shape.iter().product()])
     }
 
     fn unknown(&self, name: &str) -> StoreError {
@@ -179,8 +191,13 @@ impl ModelSource {
     }
 }
 
+/// Whether a model that is written to `path` becomes a GGUF file: by the name's ending.
+pub fn is_gguf_name(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gguf"))
+}
+
 /// A file that is a model is in GGUF, whatever its name.
-fn open_file(path: &Path) -> Result<GgufModel, StoreError> {
+fn open_file(path: &Path) -> Result<GgufFile, StoreError> {
     let (file, bytes) = open_regular(path)?;
     let mut magic = [0; 4];
     if bytes >= 4 {
@@ -190,14 +207,31 @@ fn open_file(path: &Path) -> Result<GgufModel, StoreError> {
         let mend = "name a folder with config.json and safetensors, or a GGUF file";
         return Err(StoreError::malformed(path, "the file is no model: it does not begin with GGUF", mend));
     }
-    gguf::load_gguf(path)
+    GgufFile::open(path)
 }
 
-fn entry(file: &GgufModel, name: &str, shape: &[usize]) -> TensorEntry {
-    let quantised = file.quantised.iter().find(|tensor| tensor.name == name);
-    let (format, bytes) = match quantised {
-        Some(tensor) => (format!("{:?}", tensor.kind), tensor.bytes.len()),
-        None => ("F32".to_owned(), 4 * shape.iter().product::<usize>()),
-    };
-    TensorEntry { name: name.to_owned(), shape: shape.to_vec(), format, bytes: bytes as u64, left_out: None }
+fn entry(entry: GgufEntry) -> TensorEntry {
+    let GgufEntry { name, shape, kind, bytes, .. } = entry;
+    TensorEntry { name, shape, format: format!("{kind:?}"), bytes, left_out: None }
+}
+
+impl GgufSource for ModelSource {
+    fn values(&self, name: &str) -> Result<Vec<f32>, StoreError> {
+        ModelSource::values(self, name)
+    }
+
+    fn blocks(&self, name: &str) -> Result<Option<QuantisedTensor>, StoreError> {
+        ModelSource::blocks(self, name)
+    }
+
+    fn kind(&self, name: &str) -> Option<BlockKind> {
+        match &self.form {
+            Form::Folder(folder) => folder.kind(name),
+            Form::Gguf(file) => file.kind(name),
+        }
+    }
+
+    fn has(&self, name: &str) -> bool {
+        ModelSource::has(self, name)
+    }
 }

@@ -32,6 +32,17 @@ impl BlockKind {
         }
     }
 
+    /// The number that the file has of it.
+    pub(super) fn number(self) -> u32 {
+        match self {
+            Self::F32 => 0,
+            Self::F16 => 1,
+            Self::Q4_0 => 2,
+            Self::Q4_1 => 3,
+            Self::Q8_0 => 8,
+        }
+    }
+
     /// Whether values share a scale.
     pub fn is_quantised(self) -> bool {
         !matches!(self, Self::F32 | Self::F16)

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use reseek_store::{ModelSource, NamedTensor, StoreError};
 
-use crate::common::{LLAMA, Scratch, assert_names, foreign, spec, tensors, write_index};
+use crate::common::{LLAMA, Scratch, SplitMix, assert_names, foreign, spec, tensors, write_index};
 
 const ONE: &str = "model-00001-of-00002.safetensors";
 const TWO: &str = "model-00002-of-00002.safetensors";
@@ -99,6 +99,50 @@ fn weights_of_the_old_kind_are_not_opened() {
     fs::write(scratch.join("config.json"), LLAMA).unwrap();
     fs::write(scratch.join("pytorch_model.bin"), b"\x80\x02").unwrap();
     assert_names(&error(scratch.path()), &["model.safetensors", "only pytorch_model.bin", "save_pretrained"]);
+}
+
+#[test]
+fn a_file_that_becomes_shorter_while_it_is_open_is_an_error() {
+    let scratch = Scratch::new();
+    let tensors = in_shards(scratch.path());
+    let source = ModelSource::open(scratch.path()).unwrap();
+    File::options().write(true).open(scratch.join(TWO)).unwrap().set_len(2000).unwrap();
+    let error = source.values(&tensors.last().unwrap().0).unwrap_err();
+    assert_names(&error, &[TWO, "shorter than when it was opened"]);
+    assert_eq!(source.values(&tensors[0].0).unwrap(), tensors[0].2);
+}
+
+/// Bytes changed, taken out and put in where the files say what they are; what opens is read whole.
+#[test]
+fn altered_headers_and_indexes_are_errors_or_models_but_never_a_panic() {
+    let scratch = Scratch::new();
+    in_shards(scratch.path());
+    let mut random = SplitMix(17);
+    for name in ["config.json", "model.safetensors.index.json", ONE, TWO] {
+        let whole = fs::read(scratch.join(name)).unwrap();
+        let told = if name.ends_with(".json") { whole.len() } else { whole.len().min(1200) };
+        for _ in 0..250 {
+            let mut other = whole.clone();
+            for _ in 0..=random.below(3) {
+                let at = random.below(told.min(other.len()));
+                match random.below(4) {
+                    0 => other[at] = random.next() as u8,
+                    1 => other[at] = b"0123456789[]{}\",:-"[random.below(18)],
+                    2 => drop(other.splice(at..(at + random.below(20)).min(other.len()), [])),
+                    _ => other.insert(at, b'9'),
+                }
+            }
+            fs::write(scratch.join(name), other).unwrap();
+            if let Ok(source) = ModelSource::open(scratch.path()) {
+                for tensor in source.spec().tensors() {
+                    assert_eq!(source.values(&tensor.name).unwrap().len(), tensor.shape.iter().product::<usize>());
+                }
+                assert!(!source.entries().is_empty());
+            }
+        }
+        fs::write(scratch.join(name), whole).unwrap();
+    }
+    assert!(ModelSource::open(scratch.path()).is_ok());
 }
 
 #[cfg(unix)]

@@ -5,6 +5,7 @@ mod common;
 mod atomic;
 mod checkpoint;
 mod generation_config;
+mod gguf;
 mod hostile;
 mod kill;
 mod limits;

@@ -20,12 +20,12 @@ use serde_json::{Value, json};
 
 use super::{Setting, shapes, timed, with_profile};
 use crate::error::Outcome;
-use crate::folder;
+use crate::opened::Opened;
 
 /// Decoding with weights of 4 bits (the head of 8): one sequence alone, or several at once.
 pub fn decode(setting: &Setting) -> Outcome<Value> {
     let model = match setting.model {
-        Some(path) => folder::load(path, setting.asked_dtype)?.model,
+        Some(path) => Opened::new(path)?.model(setting.asked_dtype)?,
         None => {
             let weights = random_weights()?;
             Model::open(shapes::smollm2()?, &RandomBlocks(weights), Dtype::F32)?
@@ -90,7 +90,10 @@ fn sample(model: &Model, requests: &[Request], sampling: &Sampling) -> Outcome<(
 /// AdamW's moments are in f32. As many lanes as threads. With a tokenizer the prompts ask for sums; without one they are noise.
 pub fn grpo(setting: &Setting) -> Outcome<Value> {
     let (weights, tokenizer) = match setting.model {
-        Some(path) => folder::load_to_train(path)?,
+        Some(path) => {
+            let opened = Opened::new(path)?;
+            (opened.weights()?, opened.tokenizer()?)
+        }
         None => (random_weights()?, None),
     };
     let weights = weights.computing_in(setting.dtype);
