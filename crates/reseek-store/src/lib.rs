@@ -48,7 +48,9 @@ pub use atomic::{AtomicFile, FileEntry, sha256_file, sha256_hex, sweep_temporari
 pub use checkpoint::{Sidecars, save_checkpoint};
 pub use copy::Copied;
 pub use error::StoreError;
-pub use gguf::{BlockKind, GgufModel, GgufTokenizer, QuantisedTensor, is_gguf, load_gguf};
+pub use gguf::{
+    BlockKind, CodeBlock, CodeForm, GgufModel, GgufTokenizer, QuantisedTensor, ScaleForm, is_gguf, load_gguf,
+};
 pub use machine::{Machine, peak_memory_bytes};
 pub use manifest::{DirWriter, Manifest, Verified, verify_dir};
 pub use metrics::{StepLog, read_metrics};

@@ -1,15 +1,17 @@
 //! Model folders: weights with their tokenizer and chat template, in and out.
 
+use std::convert::Infallible;
 use std::path::Path;
 use std::sync::Arc;
 
 use reseek_model::{Model, Weights};
 use reseek_spec::ModelSpec;
 use reseek_store::{
-    BlockKind, GgufTokenizer, QuantisedTensor, Sidecars, is_gguf, load_gguf, load_model, save_checkpoint,
+    BlockKind, CodeBlock, GgufTokenizer, QuantisedTensor, ScaleForm, Sidecars, is_gguf, load_gguf, load_model,
+    save_checkpoint,
 };
 use reseek_tensor::compute::Compute;
-use reseek_tensor::quantised::{Bits, Block, Quantised};
+use reseek_tensor::quantised::{Bits, Block, Form, Quantised, Scales};
 use reseek_text::{BytePairs, ChatTemplate, Special, Tokenizer};
 use serde_json::{Value, json};
 
@@ -55,13 +57,29 @@ fn tokenizer_of(parts: &GgufTokenizer, path: &Path) -> Outcome<Tokenizer> {
     Ok(Tokenizer::from_byte_pairs(&parts, &path.display().to_string())?)
 }
 
+/// How products hold the values of a kind, if these are quantised.
+pub fn form_of(kind: BlockKind) -> Option<Form> {
+    let of = kind.code_form()?;
+    let bits = Bits::of_count(of.bits)?;
+    let scales = match of.scales {
+        ScaleForm::Halves => Scales::Halves,
+        ScaleForm::Bytes => Scales::Bytes,
+        ScaleForm::Nibbles => Scales::Nibbles,
+    };
+    Some(Form { bits, group: of.group, scales, has_least: of.has_least, zero: of.zero, table: of.table })
+}
+
+/// The file's blocks in the order in which products read them.
 fn quantised(tensor: &QuantisedTensor) -> Quantised {
-    let bits = if tensor.kind == BlockKind::Q8_0 { Bits::Eight } else { Bits::Four };
+    let block = |CodeBlock { codes, scale, least, scales, leasts }| Block { codes, scale, least, scales, leasts };
+    let form = form_of(tensor.kind).expect("a tensor in blocks has codes");
     let [n, k] = tensor.shape;
-    Quantised::pack(bits, n, k, |row, index| {
-        let (scale, least, q) = tensor.block(row, index);
-        Block { scale, least, q }
-    })
+    let packed = Quantised::pack(form, n, k, |panel| {
+        panel.rows().for_each(|row| panel.set_row(row, tensor.row(row).map(block)));
+        Ok::<(), Infallible>(())
+    });
+    let Ok(packed) = packed;
+    packed
 }
 
 /// The weights of a folder, or of a GGUF file, dequantised.

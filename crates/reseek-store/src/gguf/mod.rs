@@ -16,7 +16,7 @@ use serde_json::json;
 
 use crate::StoreError;
 use crate::model_files::NamedTensor;
-pub use blocks::BlockKind;
+pub use blocks::{BlockKind, CodeBlock, CodeForm, ScaleForm};
 use header::{Header, Metadata, TensorInfo};
 
 /// A tensor in the file's own blocks of 32 values along a row.
