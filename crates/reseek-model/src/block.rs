@@ -9,7 +9,6 @@ use reseek_tensor::elementwise::add;
 use reseek_tensor::matmul::Accumulate;
 use reseek_tensor::operand::Operand;
 
-use crate::Weights;
 use crate::cache::{CacheMode, LayerCache};
 use crate::gqa::{Gqa, GqaSaved};
 use crate::mla::{Mla, MlaSaved};
@@ -17,7 +16,8 @@ use crate::moe::{Mlp, MlpSaved, Moe, MoeSaved};
 use crate::part::Norm;
 use crate::pending::Backward;
 use crate::rows::Pass;
-use crate::weights::Source;
+use crate::source::Source;
+use crate::{ModelError, Weights};
 
 /// A layer of any family.
 #[derive(Debug)]
@@ -72,24 +72,24 @@ enum FfnSaved {
 
 impl Block {
     /// Layer `index` of the files; the one after the last is the MTP module's.
-    pub fn new(weights: Source, index: usize) -> Self {
-        let spec = &weights.spec;
+    pub fn new(source: Source, index: usize) -> Result<Self, ModelError> {
+        let spec = source.spec;
         let prefix = format!("model.layers.{index}");
         let attention = match &spec.mla {
-            Some(_) => Attention::Mla(Box::new(Mla::new(weights, &format!("{prefix}.self_attn")))),
-            None => Attention::Gqa(Box::new(Gqa::new(weights, &format!("{prefix}.self_attn")))),
+            Some(_) => Attention::Mla(Box::new(Mla::new(source, &format!("{prefix}.self_attn"))?)),
+            None => Attention::Gqa(Box::new(Gqa::new(source, &format!("{prefix}.self_attn"))?)),
         };
         let mlp = format!("{prefix}.mlp");
         let ffn = match &spec.moe {
-            Some(moe) if index >= moe.first_k_dense_replace => Ffn::Moe(Box::new(Moe::new(weights, &mlp, moe))),
-            _ => Ffn::Dense(Box::new(Mlp::new(weights, &mlp))),
+            Some(moe) if moe.is_in(index) => Ffn::Moe(Box::new(Moe::new(source, &mlp, moe)?)),
+            _ => Ffn::Dense(Box::new(Mlp::new(source, &mlp)?)),
         };
-        Self {
-            attention_norm: Norm::new(weights, &format!("{prefix}.input_layernorm")),
+        Ok(Self {
+            attention_norm: Norm::new(source, &format!("{prefix}.input_layernorm"))?,
             attention,
-            ffn_norm: Norm::new(weights, &format!("{prefix}.post_attention_layernorm")),
+            ffn_norm: Norm::new(source, &format!("{prefix}.post_attention_layernorm"))?,
             ffn,
-        }
+        })
     }
 
     pub fn repack(&mut self, weights: &Weights) {

@@ -5,7 +5,6 @@
 
 use std::borrow::Cow;
 
-use reseek_spec::ModelSpec;
 use reseek_tensor::attention::AttentionShape;
 use reseek_tensor::buffer::Buffer;
 use reseek_tensor::dtype::Dtype;
@@ -14,12 +13,13 @@ use reseek_tensor::matmul::Accumulate;
 use reseek_tensor::operand::Operand;
 use reseek_tensor::rope::{RopeDirection, RopeStyle, rope};
 
+use crate::ModelError;
 use crate::attend::{Attended, attend, attend_backward};
 use crate::cache::LayerCache;
 use crate::part::{Matrix, Norm};
 use crate::pending::Backward;
 use crate::rows::Pass;
-use crate::weights::Source;
+use crate::source::Source;
 
 /// One layer's attention.
 #[derive(Debug)]
@@ -40,25 +40,26 @@ pub(crate) struct GqaSaved {
 }
 
 impl Gqa {
-    pub fn new(weights: Source, prefix: &str) -> Self {
-        let spec: &ModelSpec = &weights.spec;
-        let matrix = |part: &str| Matrix::new(weights, &format!("{prefix}.{part}"));
-        let norm = |part: &str| Norm::new(weights, &format!("{prefix}.{part}"));
-        Self {
-            q: matrix("q_proj"),
-            k: matrix("k_proj"),
-            v: matrix("v_proj"),
-            o: matrix("o_proj"),
-            norms: spec.qk_norm.then(|| (norm("q_norm"), norm("k_norm"))),
+    pub fn new(source: Source, prefix: &str) -> Result<Self, ModelError> {
+        let spec = source.spec;
+        let matrix = |part: &str| Matrix::new(source, &format!("{prefix}.{part}"));
+        let norm = |part: &str| Norm::new(source, &format!("{prefix}.{part}"));
+        Ok(Self {
+            q: matrix("q_proj")?,
+            k: matrix("k_proj")?,
+            v: matrix("v_proj")?,
+            o: matrix("o_proj")?,
+            norms: if spec.qk_norm { Some((norm("q_norm")?, norm("k_norm")?)) } else { None },
             shape: AttentionShape {
                 n_heads: spec.num_attention_heads,
                 n_kv_heads: spec.num_key_value_heads,
                 d_qk: spec.head_dim,
                 d_v: spec.head_dim,
                 scale: spec.softmax_scale() as f32,
-                dtype: weights.compute.dtype(),
+                window: None,
+                dtype: source.compute.dtype(),
             },
-        }
+        })
     }
 
     pub fn repack(&mut self, data: &[f32]) {

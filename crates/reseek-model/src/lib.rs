@@ -22,6 +22,7 @@ mod attend;
 mod block;
 mod cache;
 mod dispatch;
+mod experts;
 mod gqa;
 mod mla;
 mod moe;
@@ -29,16 +30,18 @@ mod mtp;
 mod part;
 mod pending;
 mod rows;
+mod source;
 mod transformer;
 mod weights;
 
 pub use cache::{CacheMode, KvCache};
 pub use pending::Pending;
 pub use rows::Rows;
+pub use source::{ReadError, Tensors};
 pub use transformer::{Activations, Model, OutputGradients};
 pub use weights::{Layout, Weights};
 
-use reseek_spec::{Family, ModelSpec, Scoring, SpecError};
+use reseek_spec::{Activation, Family, ModelSpec, SpecError};
 
 /// Why a model cannot be built.
 #[derive(Debug, thiserror::Error)]
@@ -78,21 +81,19 @@ pub enum ModelError {
         /// The shape given.
         found: Vec<usize>,
     },
+    /// A tensor could not be read.
+    #[error(transparent)]
+    Read(ReadError),
 }
 
 /// Whether this crate computes the model that `spec` describes.
 pub(crate) fn check(spec: &ModelSpec) -> Result<(), ModelError> {
     spec.validate()?;
-    if spec.family == Family::DeepseekV2 {
-        let what = "DeepSeek-V2's softmax gate".to_string();
-        return Err(ModelError::Unsupported {
-            what,
-            hint: "V2 is a preset for counting and simulation; run a deepseek_v3 model.",
-        });
-    }
-    if spec.moe.as_ref().is_some_and(|moe| moe.scoring == Scoring::Softmax) {
-        let what = "a softmax gate".to_string();
-        return Err(ModelError::Unsupported { what, hint: "Set scoring_func to sigmoid, as V3 has it." });
+    let is_known = matches!(spec.family, Family::DeepseekV3 | Family::Llama | Family::Qwen2 | Family::Qwen3);
+    let has_biases = spec.mlp_bias || (spec.attention_bias && spec.family != Family::Qwen2);
+    if !is_known || has_biases || spec.sliding_window.is_some() || spec.hidden_act != Activation::Silu {
+        let what = format!("{} with all that its config.json asks for", spec.family.names().1);
+        return Err(ModelError::Unsupported { what, hint: "Run a plain deepseek_v3, llama, qwen2 or qwen3 model." });
     }
     if spec.num_nextn_predict_layers > 1 {
         let what = format!("multi-token prediction of depth {}", spec.num_nextn_predict_layers);

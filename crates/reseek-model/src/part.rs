@@ -12,10 +12,12 @@ use reseek_tensor::linear::{Linear, linear_dgrad, linear_forward};
 use reseek_tensor::matmul::{Accumulate, grouped_matmul_tn_parts};
 use reseek_tensor::operand::Operand;
 use reseek_tensor::permute::join_rows;
+use reseek_tensor::quantised::Quantised;
 use reseek_tensor::rmsnorm::{rmsnorm_dgrad, rmsnorm_forward, rmsnorm_operand, rmsnorm_wgrad};
 
+use crate::ModelError;
 use crate::pending::{Backward, WeightGradient};
-use crate::weights::Source;
+use crate::source::Source;
 
 /// Where the matrices of one product lie in the flat buffers: [out, in] each, or of experts [e, out, in].
 #[derive(Debug)]
@@ -69,6 +71,11 @@ impl Place {
     }
 }
 
+/// The weight of the part `name`.
+fn key(name: &str) -> String {
+    format!("{name}.weight")
+}
+
 /// A linear map y = W·x (+ b) with its weight packed for both directions.
 #[derive(Debug)]
 pub(crate) struct Matrix {
@@ -87,22 +94,25 @@ struct Bias {
 
 impl Matrix {
     /// `name` without its `.weight`; a bias is taken along where the specification lists one.
-    pub fn new(weights: Source, name: &str) -> Self {
-        Self::in_format(weights, name, weights.compute)
+    pub fn new(source: Source, name: &str) -> Result<Self, ModelError> {
+        Self::of(source, name, source.linear(&key(name), source.compute)?, source.compute)
     }
 
-    /// [`Matrix::new`] that multiplies in `compute` whatever the model does.
-    pub fn in_format(weights: Source, name: &str, compute: impl Into<Compute>) -> Self {
-        let (key, compute) = (format!("{name}.weight"), compute.into());
-        let linear = weights.linear(&key, compute);
-        let bias_key = format!("{name}.bias");
-        let bias = weights
-            .layout
-            .shape(&bias_key)
-            .map(|_| Bias { values: weights.get(&bias_key).to_vec(), range: weights.layout.range(&bias_key) });
-        let (out, in_, range) = (linear.out_features(), linear.in_features(), weights.layout.range(&key));
+    /// [`Matrix::new`] that multiplies in `compute` whatever the model does, and with its values where they are quantised.
+    pub fn in_format(source: Source, name: &str, compute: impl Into<Compute>) -> Result<Self, ModelError> {
+        let compute = compute.into();
+        Self::of(source, name, source.dense(&key(name), compute)?, compute)
+    }
+
+    fn of(source: Source, name: &str, linear: Linear, compute: Compute) -> Result<Self, ModelError> {
+        let bias = format!("{name}.bias");
+        let bias = match source.layout.shape(&bias) {
+            Some(_) => Some(Bias { values: source.get(&bias)?.into_owned(), range: source.layout.range(&bias) }),
+            None => None,
+        };
+        let (out, in_, range) = (linear.out_features(), linear.in_features(), source.layout.range(&key(name)));
         let place = Place { matrices: Matrices::One(range.clone()), out, in_, compute };
-        Self { linear, out, range, place, bias }
+        Ok(Self { linear, out, range, place, bias })
     }
 
     pub fn repack(&mut self, data: &[f32]) {
@@ -174,17 +184,19 @@ enum GateUpForm {
 }
 
 impl GateUp {
-    pub fn new(weights: Source, prefix: &str) -> Self {
+    pub fn new(source: Source, prefix: &str) -> Result<Self, ModelError> {
         let names = ["gate_proj", "up_proj"].map(|part| format!("{prefix}.{part}.weight"));
-        let ranges = names.each_ref().map(|name| weights.layout.range(name));
-        let &[out, in_] = weights.layout.shape(&names[0]).expect("a gate") else { panic!("a gate is a matrix") };
-        let place = Place { matrices: Matrices::GateUp(ranges), out, in_, compute: weights.compute };
-        let form = if names.iter().any(|name| weights.quantised.contains_key(name)) {
-            GateUpForm::Sampled(names.map(|name| weights.linear(&name, weights.compute)))
-        } else {
-            GateUpForm::Joined(weights.pack(place.weight(&weights.data, 0).host(), 2 * out, in_, weights.compute))
+        let ranges = names.each_ref().map(|name| source.layout.range(name));
+        let (out, in_) = source.matrix(&names[0]);
+        let place = Place { matrices: Matrices::GateUp(ranges), out, in_, compute: source.compute };
+        let form = match quantised_pair(source, &names)? {
+            Some(both) => GateUpForm::Sampled(both),
+            None => {
+                let both = joined(source, &names)?;
+                GateUpForm::Joined(source.pack(both.host(), 2 * out, in_, source.compute))
+            }
         };
-        Self { form, place, out }
+        Ok(Self { form, place, out })
     }
 
     pub fn repack(&mut self, data: &[f32]) {
@@ -227,6 +239,25 @@ impl GateUp {
     }
 }
 
+/// The matrices `names` one below the other.
+pub(crate) fn joined(source: Source, names: &[String; 2]) -> Result<Buffer, ModelError> {
+    let [gate, up] = [source.get(&names[0])?, source.get(&names[1])?];
+    Ok(Buffer::joined([(&*gate).into(), (&*up).into()]))
+}
+
+/// The matrices `names` where one of them is quantised: of files that mix formats the other may be not.
+pub(crate) fn quantised_pair(source: Source, names: &[String; 2]) -> Result<Option<[Linear; 2]>, ModelError> {
+    let [first, second] = [source.quantised(&names[0])?, source.quantised(&names[1])?];
+    if first.is_none() && second.is_none() {
+        return Ok(None);
+    }
+    let linear = |quantised: Option<Quantised>, name: &str| match quantised {
+        Some(quantised) => Ok(Linear::quantised(quantised)),
+        None => source.dense(name, Dtype::F32.into()),
+    };
+    Ok(Some([linear(first, &names[0])?, linear(second, &names[1])?]))
+}
+
 /// RMSNorm with its gain.
 #[derive(Debug)]
 pub(crate) struct Norm {
@@ -236,13 +267,10 @@ pub(crate) struct Norm {
 }
 
 impl Norm {
-    pub fn new(weights: Source, name: &str) -> Self {
-        let key = format!("{name}.weight");
-        Self {
-            gamma: weights.get(&key).to_vec(),
-            eps: weights.spec.rms_norm_eps as f32,
-            range: weights.layout.range(&key),
-        }
+    pub fn new(source: Source, name: &str) -> Result<Self, ModelError> {
+        let key = key(name);
+        let (eps, range) = (source.spec.rms_norm_eps as f32, source.layout.range(&key));
+        Ok(Self { gamma: source.get(&key)?.into_owned(), eps, range })
     }
 
     pub fn repack(&mut self, data: &[f32]) {
@@ -291,9 +319,9 @@ pub(crate) struct Embedding {
 impl Embedding {
     pub const NAME: &str = "model.embed_tokens.weight";
 
-    pub fn new(weights: Source) -> Self {
-        let range = weights.layout.range(Self::NAME);
-        Self { table: weights.get(Self::NAME).to_vec(), d: weights.spec.hidden_size, range }
+    pub fn new(source: Source) -> Result<Self, ModelError> {
+        let table = source.get(Self::NAME)?.into_owned();
+        Ok(Self { table, d: source.spec.hidden_size, range: source.layout.range(Self::NAME) })
     }
 
     pub fn repack(&mut self, data: &[f32]) {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use reseek_spec::{MlaSpec, ModelSpec};
 use reseek_tensor::buffer::Buffer;
+use reseek_tensor::compute::Compute;
 use reseek_tensor::linear::Linear;
 use reseek_tensor::matmul::Accumulate;
 use reseek_tensor::pool::map_lanes;
@@ -17,8 +18,8 @@ use crate::mtp::{Mtp, MtpSaved};
 use crate::part::{Embedding, Norm};
 use crate::pending::{Backward, Pending, Sink};
 use crate::rows::{Pass, Rows};
-use crate::weights::Source;
-use crate::{Layout, Weights};
+use crate::source::{Source, Tensors};
+use crate::{Layout, ModelError, Weights};
 
 /// A model ready to compute: weights packed for the kernels. [`Model::repack`] follows an update of the weights.
 #[derive(Debug)]
@@ -58,31 +59,52 @@ pub struct OutputGradients {
 impl Model {
     /// Packs `weights`.
     pub fn new(weights: &Weights) -> Self {
-        Self::pack(Source { weights, trains: true })
+        Self::in_memory(weights, true)
     }
 
     /// Packs `weights` for passes forward alone, in half the memory: the same values, but [`Model::backward`] panics. For a reference
     /// policy, or a model to sample from.
     pub fn forward_only(weights: &Weights) -> Self {
-        Self::pack(Source { weights, trains: false })
+        Self::in_memory(weights, false)
     }
 
-    fn pack(weights: Source) -> Self {
-        let spec = weights.spec.clone();
+    /// [`Model::forward_only`] of tensors that are read one by one: beside the packed ones there is one at a time in memory.
+    ///
+    /// # Errors
+    /// If this crate does not compute such a model, or a tensor cannot be read or has another shape than `spec` says.
+    pub fn open(spec: ModelSpec, tensors: &dyn Tensors, compute: impl Into<Compute>) -> Result<Self, ModelError> {
+        crate::check(&spec)?;
+        let layout = Arc::new(Layout::new(&spec));
+        Self::pack(Arc::new(spec), layout, tensors, compute.into(), false)
+    }
+
+    fn in_memory(weights: &Weights, trains: bool) -> Self {
+        let Weights { spec, layout, compute, .. } = weights;
+        Self::pack(spec.clone(), layout.clone(), weights, *compute, trains)
+            .expect("weights in memory have every tensor")
+    }
+
+    fn pack(
+        spec: Arc<ModelSpec>,
+        layout: Arc<Layout>,
+        tensors: &dyn Tensors,
+        compute: Compute,
+        trains: bool,
+    ) -> Result<Self, ModelError> {
+        let source = Source { spec: &spec, layout: &layout, tensors, compute, trains };
         let head_name = if spec.tie_word_embeddings { Embedding::NAME } else { "lm_head.weight" };
-        let head_range = weights.layout.range(head_name);
-        Self {
-            embedding: Embedding::new(weights),
-            blocks: (0..spec.num_hidden_layers).map(|i| Block::new(weights, i)).collect(),
-            norm: Norm::new(weights, "model.norm"),
+        Ok(Self {
+            embedding: Embedding::new(source)?,
+            blocks: (0..spec.num_hidden_layers).map(|i| Block::new(source, i)).collect::<Result<_, _>>()?,
+            norm: Norm::new(source, "model.norm")?,
+            mtp: if spec.num_nextn_predict_layers > 0 { Some(Mtp::new(source)?) } else { None },
             // V3 keeps the head out of fp8 (report, 3.3.1).
-            head: weights.linear(head_name, weights.compute.dtype().into()),
-            mtp: (spec.num_nextn_predict_layers > 0).then(|| Mtp::new(weights)),
+            head: source.linear(head_name, compute.dtype().into())?,
             rope: RopeTable::new(&spec.inv_freq(), spec.max_position_embeddings, spec.attention_mscale() as f32),
-            layout: weights.layout.clone(),
-            head_range,
+            head_range: layout.range(head_name),
+            layout,
             spec,
-        }
+        })
     }
 
     /// Takes the values of `weights`, of the same layout, after an update.

@@ -186,6 +186,15 @@ pub(crate) fn set_odd_of_pairs(pairs: &mut [f32], odd: &[f32]) {
     }
 }
 
+/// `out` becomes `pairs` with 0 in the even places.
+///
+/// # Panics
+/// If the lengths differ.
+pub(crate) fn odd_of_pairs(out: &mut [f32], pairs: &[f32]) {
+    assert_eq!(out.len(), pairs.len(), "odd places of pairs");
+    out.iter_mut().zip(pairs).for_each(|(out, pair)| *out = f32::from_bits(pair.to_bits() & 0xffff_0000));
+}
+
 multiversion! {
     fn pair_neighbours_plain(to: &mut [f32], from: &[f32]) = pair_neighbours_body
 }

@@ -1,7 +1,9 @@
 //! A linear layer y = x·Wᵀ with W `[out, in]` as Hugging Face stores it: forward, gradient of the
 //! input, gradient of the weight. Holds packed copies of W, made once an optimizer step.
 
-use crate::buffer::ViewMut;
+use std::sync::Arc;
+
+use crate::buffer::{Buffer, ViewMut};
 use crate::compute::Compute;
 use crate::dtype::Dtype;
 use crate::matmul::{Accumulate, Packed, matmul, matmul_tn};
@@ -18,7 +20,7 @@ enum Form {
     /// no gradient is wanted.
     Packed { forward: Packed, dgrad: Option<Packed> },
     /// For the forward pass alone.
-    Sampled(Quantised),
+    Sampled(Arc<Quantised>),
 }
 
 impl Linear {
@@ -42,7 +44,7 @@ impl Linear {
 
     /// A quantised matrix, which can be sampled from and not trained.
     pub fn quantised(w: Quantised) -> Self {
-        Self(Form::Sampled(w))
+        Self(Form::Sampled(Arc::new(w)))
     }
 
     /// Packs new values of the same shape without allocating.
@@ -129,7 +131,36 @@ pub fn linear_forward<'m, 'a>(y: impl Into<ViewMut<'m>>, x: impl Into<Left<'a>>,
     let y = y.into().0;
     match &w.0 {
         Form::Packed { forward, .. } => matmul(y, x, forward, Accumulate::Set),
-        Form::Sampled(w) => quantised_matmul(y, x.into().values(), w),
+        Form::Sampled(w) => quantised_matmul(y, &x.into().to_values(w.in_features()), w),
+    }
+}
+
+/// [`linear_forward`] for each group of rows, rows `offsets[e]..offsets[e + 1]` with the matrices `ws[e]`, whose results lie side by side
+/// in a row of y.
+///
+/// # Panics
+/// If the offsets do not rise from 0 to the number of rows, or the lengths do not fit each other and the matrices.
+pub fn grouped_linear_forward<'m, 'a>(
+    y: impl Into<ViewMut<'m>>,
+    x: impl Into<Left<'a>>,
+    ws: &[Vec<Linear>],
+    offsets: &[usize],
+) {
+    let (y, x) = (y.into().0, x.into());
+    assert!(offsets.len() == ws.len() + 1, "{} offsets for {} groups", offsets.len(), ws.len());
+    for (ws, rows) in ws.iter().zip(offsets.windows(2).map(|pair| pair[0]..pair[1])) {
+        let width: usize = ws.iter().map(Linear::out_features).sum();
+        let y = &mut y[rows.start * width..rows.end * width];
+        let mut at = 0;
+        for w in ws.iter().filter(|_| !rows.is_empty()) {
+            let (out, x) = (w.out_features(), x.part(rows.clone(), w.in_features()));
+            let mut part = Buffer::uncleared(rows.len() * out);
+            linear_forward(&mut part, x, w);
+            for (y, part) in y.chunks_exact_mut(width).zip(part.host().chunks_exact(out)) {
+                y[at..at + out].copy_from_slice(part);
+            }
+            at += out;
+        }
     }
 }
 

@@ -9,6 +9,7 @@ mod commands;
 mod error;
 mod folder;
 mod inside;
+mod opened;
 mod out;
 #[cfg(test)]
 mod printed;

@@ -11,3 +11,4 @@ mod parity;
 mod pending;
 mod prefix;
 mod reference;
+mod source;

@@ -30,7 +30,7 @@ use serde_json::{Value, json};
 
 use crate::cli::BenchArgs;
 use crate::error::Outcome;
-use crate::folder;
+use crate::opened::Opened;
 
 /// How to measure.
 struct Setting<'a> {
@@ -117,7 +117,7 @@ fn sampling(setting: &Setting) -> Outcome<Value> {
     let dtype = setting.dtype;
     let (batch, prompt, new) = (32, 32, 64);
     let weights = match setting.model {
-        Some(path) => folder::load_weights(path)?,
+        Some(path) => Opened::new(path)?.weights()?,
         None => Weights::init(shapes::v3()?, 1)?,
     };
     let model = Model::new(&weights.computing_in(dtype));

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::{RUNS, Setting, median};
 use crate::error::Outcome;
-use crate::folder;
+use crate::opened::form_of;
 
 /// k and columns: up, down and head. Kinds in blocks of 256, which 896 is not, have 1024 and 768.
 const SHAPES: [(usize, usize); 3] = [(896, 4864), (4864, 896), (896, 151_936)];
@@ -60,7 +60,7 @@ fn time(w: &Linear, rows: usize) -> f64 {
 
 /// A matrix of a kind whose values are noise of about 0.02.
 pub fn random_quantised(kind: BlockKind, n: usize, k: usize) -> Quantised {
-    let form = folder::form_of(kind).expect("a quantised kind");
+    let form = form_of(kind).expect("a quantised kind");
     let codes = 1 << form.bits.count();
     // Scales that are whole numbers are 16 here, under an f16.
     let whole = if form.scales == Scales::Halves { 1 } else { 16 };
