@@ -8,6 +8,7 @@ mod cli_stages;
 mod commands;
 mod error;
 mod folder;
+mod gguf_text;
 mod inside;
 mod opened;
 mod out;

@@ -15,6 +15,7 @@ use reseek_tensor::quantised::{Bits, Block, Form, Quantised, Scales};
 use reseek_text::{ChatTemplate, Special, Tokenizer};
 
 use crate::error::{Outcome, fail};
+use crate::gguf_text;
 use crate::inside::refuse_run;
 
 /// Where the model called `name` lies: of a name on the Hub in its cache, else at that path.
@@ -70,7 +71,7 @@ impl Opened {
     /// What turns text into its tokens; none in a folder without a tokenizer.json.
     pub fn tokenizer(&self) -> Outcome<Option<Tokenizer>> {
         match self.source.gguf() {
-            Some(file) => Ok(Some(gguf_tokenizer(file.tokenizer(), &self.path)?)),
+            Some(file) => Ok(Some(gguf_text::tokenizer(file.tokenizer(), &self.path)?)),
             None if !self.path.join("tokenizer.json").exists() => Ok(None),
             None => Ok(Some(Tokenizer::from_folder(&self.path)?)),
         }
@@ -96,9 +97,9 @@ impl Opened {
     /// tokenizer's end token.
     pub fn stops(&self, tokenizer: Option<&Tokenizer>) -> Outcome<Vec<u32>> {
         let named = match (self.source.gguf(), self.generation_config()?) {
-            (Some(file), _) => file.tokenizer().stops(),
+            (Some(file), _) => file.tokenizer().eog.iter().map(|&id| id as u32).collect(),
             (None, Some(config)) if !config.eos_token_ids.is_empty() => config.eos_token_ids,
-            (None, _) => self.source.spec().eos_token_ids.clone(),
+            (None, _) => self.source.spec().eos_token_ids(),
         };
         let own = tokenizer.and_then(|tokenizer| tokenizer.special(Special::Eos).ok());
         let mut stops: Vec<u32> = named.into_iter().chain(own).collect();
@@ -128,10 +129,7 @@ impl Opened {
 
     /// Its weights in f32, to train.
     pub fn weights(&self) -> Outcome<Weights> {
-        let read = |name: &str, values: &mut [f32]| match self.source.has(name) {
-            true => Ok(self.source.values_into(name, values)?),
-            false => Ok(()),
-        };
+        let read = |name: &str, values: &mut [f32]| Ok(self.source.values_into(name, values)?);
         Ok(Weights::read(self.source.spec().clone(), |tensor, values| read(&tensor.name, values))?)
     }
 }
@@ -145,12 +143,7 @@ struct Stored<'a> {
 
 impl Tensors for Stored<'_> {
     fn values(&self, name: &str) -> Result<Cow<'_, [f32]>, ReadError> {
-        if self.source.has(name) {
-            return Ok(Cow::Owned(self.source.values(name)?));
-        }
-        // Only a gate's correction bias may be absent: it is 0 then.
-        let tensor = self.source.spec().tensors().into_iter().find(|tensor| tensor.name == name);
-        Ok(Cow::Owned(vec![0.0; tensor.map_or(0, |tensor| tensor.shape.iter().product())]))
+        Ok(Cow::Owned(self.source.values(name)?))
     }
 
     fn quantised(&self, name: &str) -> Result<Option<Quantised>, ReadError> {

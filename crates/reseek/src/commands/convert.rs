@@ -13,7 +13,8 @@ use serde_json::{Value, json};
 
 use crate::cli::{ConvertArgs, StoredAs};
 use crate::error::{Outcome, fail};
-use crate::opened::{Opened, gguf_parts};
+use crate::gguf_text;
+use crate::opened::Opened;
 
 /// Files beside the weights that go along from folder to folder as they are.
 const ALONG: [&str; 11] = [
@@ -82,8 +83,7 @@ fn to_folder(opened: &Opened, args: &ConvertArgs) -> Outcome<Vec<String>> {
         source: Some(&opened.path),
         meta: json!({"converted_from": args.from}),
     };
-    let read = |name: &str| if source.has(name) { source.values(name) } else { source.zeros(name) };
-    write_folder(&args.to, source.spec(), |tensor| read(&tensor.name).map(Cow::Owned), &options)?;
+    write_folder(&args.to, source.spec(), |tensor| source.values(&tensor.name).map(Cow::Owned), &options)?;
     Ok(Vec::new())
 }
 
@@ -109,7 +109,7 @@ fn beside(opened: &Opened, name: &Path) -> Outcome<Vec<(String, Vec<u8>)>> {
         }
         Some(_) => {
             let spec = opened.source.spec();
-            let Some(tokenizer) = opened.tokenizer()? else { return fail("a GGUF file without a tokenizer") };
+            let Some(tokenizer) = opened.tokenizer()? else { return Ok(files) };
             let template = opened.template()?;
             let template = template.as_ref().map(|template| template.source());
             files.push(("tokenizer.json".to_string(), tokenizer.to_json().to_vec()));
@@ -161,7 +161,15 @@ fn to_gguf(opened: &Opened, args: &ConvertArgs) -> Outcome<Vec<String>> {
     };
     let tokenizer: GgufTokenizer = match opened.source.gguf() {
         Some(file) => file.tokenizer().clone(),
-        None => gguf_parts(opened)?,
+        None => {
+            let Some(tokenizer) = opened.tokenizer()? else {
+                return fail(format!(
+                    "{} has no tokenizer.json, and a GGUF file holds a tokenizer. Copy it from where the model comes from.",
+                    opened.path.display()
+                ));
+            };
+            gguf_text::stored(&tokenizer, &opened.stops(Some(&tokenizer))?, opened.source.spec().vocab_size)?
+        }
     };
     let template = opened.template()?;
     let name = args.from.file_stem().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
