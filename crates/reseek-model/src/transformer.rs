@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
 
-use reseek_spec::{MlaSpec, ModelSpec};
+use reseek_spec::{MlaSpec, ModelSpec, RotaryTable};
 use reseek_tensor::buffer::Buffer;
 use reseek_tensor::compute::Compute;
 use reseek_tensor::linear::Linear;
@@ -15,7 +15,8 @@ use reseek_tensor::rope::RopeTable;
 use crate::block::{Block, BlockSaved};
 use crate::cache::{CacheMode, KvCache};
 use crate::mtp::{Mtp, MtpSaved};
-use crate::part::{Embedding, Norm};
+use crate::norm::Norm;
+use crate::part::Embedding;
 use crate::pending::{Backward, Pending, Sink};
 use crate::rows::{Pass, Rows};
 use crate::source::{Source, Tensors};
@@ -32,13 +33,14 @@ pub struct Model {
     head: Linear,
     head_range: Range<usize>,
     mtp: Option<Mtp>,
-    rope: RopeTable,
+    ropes: Vec<RopeTable>,
 }
 
 /// What a training pass leaves for the loss and for the backward pass.
 #[derive(Debug)]
 pub struct Activations {
     rows: Rows,
+    query_scales: Option<Buffer>,
     blocks: Vec<BlockSaved>,
     y: Buffer,
     hidden: Buffer,
@@ -100,7 +102,7 @@ impl Model {
             mtp: if spec.num_nextn_predict_layers > 0 { Some(Mtp::new(source)?) } else { None },
             // V3 keeps the head out of fp8 (report, 3.3.1).
             head: source.linear(head_name, compute.dtype().into())?,
-            rope: RopeTable::new(&spec.inv_freq(), spec.max_position_embeddings, spec.attention_mscale() as f32),
+            ropes: spec.rotary_tables().iter().map(|t| rope_table(t, spec.max_position_embeddings)).collect(),
             head_range: layout.range(head_name),
             layout,
             spec,
@@ -168,13 +170,25 @@ impl Model {
         }
     }
 
+    fn pass<'a>(&'a self, rows: &'a Rows, query_scales: &'a Option<Buffer>) -> Pass<'a> {
+        Pass { rows, ropes: &self.ropes, query_scales: query_scales.as_ref() }
+    }
+
+    /// Factors [n] of the rows' queries, of a model that has them.
+    fn query_scales(&self, rows: &Rows) -> Option<Buffer> {
+        let of = |&position: &u32| self.spec.query_scale(position as usize) as f32;
+        let factors = || rows.positions.iter().map(of).collect::<Vec<f32>>();
+        (self.spec.llama_4_scaling_beta != 0.0).then(|| Buffer::of(&factors()))
+    }
+
     /// A training pass. With `next`, the token after each row, the MTP module runs too.
     ///
     /// # Panics
     /// If a token is outside of the vocabulary, a position outside of the rotary table, `next` has another length than the rows,
     /// or the model has no MTP module to run.
     pub fn forward(&self, rows: Rows, next: Option<Vec<u32>>) -> Activations {
-        let pass = Pass { rows: &rows, rope: &self.rope };
+        let query_scales = self.query_scales(&rows);
+        let pass = self.pass(&rows, &query_scales);
         let mut x = self.embedding.forward(&rows.tokens);
         let mut blocks = Vec::with_capacity(self.blocks.len());
         for block in &self.blocks {
@@ -188,7 +202,7 @@ impl Model {
             let mtp = self.mtp.as_ref().expect("the model has an MTP module");
             mtp.forward(&hidden, &self.embedding, next, pass)
         });
-        Activations { rows, blocks, y: x, hidden, mtp }
+        Activations { rows, query_scales, blocks, y: x, hidden, mtp }
     }
 
     /// The hidden rows [n, d] of a training pass, in its bits, where nothing else of it is wanted: each layer's activations go as soon as
@@ -197,7 +211,8 @@ impl Model {
     /// # Panics
     /// If a token is outside of the vocabulary or a position outside of the rotary table.
     pub fn hidden(&self, rows: &Rows) -> Buffer {
-        let pass = Pass { rows, rope: &self.rope };
+        let query_scales = self.query_scales(rows);
+        let pass = self.pass(rows, &query_scales);
         let x = self.blocks.iter().fold(self.embedding.forward(&rows.tokens), |x, block| block.forward(x, pass).0);
         self.norm.forward(&x)
     }
@@ -216,8 +231,8 @@ impl Model {
     }
 
     fn backward_into<'a>(&'a self, activations: &'a Activations, outputs: OutputGradients, sink: Sink<'a, '_>) {
-        let Activations { rows, blocks, y, hidden, mtp } = activations;
-        let pass = Pass { rows, rope: &self.rope };
+        let Activations { rows, query_scales, blocks, y, hidden, mtp } = activations;
+        let pass = self.pass(rows, query_scales);
         let mut back = Backward { pass, balance: outputs.balance, sink };
         let mut dhidden = outputs.hidden;
         if let (Some(saved), Some(dy)) = (mtp, outputs.mtp_hidden) {
@@ -240,7 +255,8 @@ impl Model {
         assert_eq!(segments.len(), slots.len(), "{} segments for {} slots", segments.len(), slots.len());
         let starts: Vec<usize> = slots.iter().map(|&slot| cache.len(slot)).collect();
         let rows = Rows::starting_at(tokens, segments, &starts);
-        let pass = Pass { rows: &rows, rope: &self.rope };
+        let query_scales = self.query_scales(&rows);
+        let pass = self.pass(&rows, &query_scales);
         let mut x = self.embedding.forward(tokens);
         let mode = cache.mode;
         for (block, layer) in self.blocks.iter().zip(&mut cache.layers) {
@@ -250,7 +266,7 @@ impl Model {
         self.norm.forward(&x)
     }
 
-    /// The places of the mixtures' correction biases in [`Weights::buffers`], in the order of [`Activations::expert_counts`].
+    /// The places of the mixtures' correction biases in [`Weights::buffers`], empty of those without, in the order of [`Activations::expert_counts`].
     pub fn bias_ranges(&self) -> Vec<Range<usize>> {
         self.mixtures().map(|moe| moe.bias_range()).collect()
     }
@@ -259,6 +275,10 @@ impl Model {
         let mtp = self.mtp.iter().map(|mtp| &mtp.block);
         self.blocks.iter().chain(mtp).filter_map(Block::moe)
     }
+}
+
+fn rope_table(table: &RotaryTable, positions: usize) -> RopeTable {
+    RopeTable::new(&table.inv_freq, positions, table.mscale as f32)
 }
 
 impl Activations {
