@@ -9,14 +9,19 @@ pub(super) fn is_written(kind: BlockKind) -> bool {
     matches!(kind, BlockKind::F32 | BlockKind::F16 | BlockKind::Q8_0 | BlockKind::Q4_0)
 }
 
-/// The blocks of whole rows, as ggml's reference rounds them.
+/// Appends the blocks of whole rows, as ggml's reference rounds them.
+///
+/// # Errors
+/// The index of a value that the kind cannot hold.
 ///
 /// # Panics
 /// If the kind is not [written](is_written), or the values are no whole blocks.
-pub(super) fn encode(kind: BlockKind, values: &[f32]) -> Vec<u8> {
+pub(super) fn encode(kind: BlockKind, values: &[f32], out: &mut Vec<u8>) -> Result<(), usize> {
+    if let (true, Some(index)) = (kind != BlockKind::F32, values.iter().position(|value| value.abs() > 65_504.0)) {
+        return Err(index);
+    }
     let blocks = values.chunks_exact(kind.values_per_block());
     assert!(blocks.remainder().is_empty(), "{} values are no whole blocks of {kind:?}", values.len());
-    let mut out = Vec::with_capacity(blocks.len() * kind.bytes_per_block());
     for block in blocks {
         match kind {
             BlockKind::F32 => out.extend(block[0].to_le_bytes()),
@@ -38,5 +43,5 @@ pub(super) fn encode(kind: BlockKind, values: &[f32]) -> Vec<u8> {
             other => panic!("{other:?} is not written"),
         }
     }
-    out
+    Ok(())
 }
