@@ -15,7 +15,7 @@ use crate::ModelError;
 use crate::dispatch::ByExpert;
 use crate::part::{Matrices, Place, joined, quantised_pair};
 use crate::pending::{Backward, WeightGradient};
-use crate::source::Source;
+use crate::source::{Source, Use};
 
 /// A projection of all experts, or gate and up as one.
 #[derive(Debug)]
@@ -95,7 +95,7 @@ impl Experts<'_> {
         for w in (0..self.count).map(weight) {
             let w = w?;
             forward.push(Packed::from_transposed(w.host(), width, in_, compute));
-            if self.source.trains {
+            if self.source.how == Use::Trained {
                 dgrad.push(Packed::from_rows(w.host(), width, in_, compute));
             }
         }

@@ -7,7 +7,7 @@ use reseek_tensor::buffer::Buffer;
 use reseek_tensor::compute::Compute;
 use reseek_tensor::dtype::{Dtype, bf16};
 use reseek_tensor::elementwise::{add_bias, scale};
-use reseek_tensor::embedding::embedding_forward;
+use reseek_tensor::embedding::{Table, embedding_forward};
 use reseek_tensor::linear::{Linear, linear_dgrad, linear_forward};
 use reseek_tensor::matmul::{Accumulate, grouped_matmul_tn_parts};
 use reseek_tensor::operand::Operand;
@@ -310,18 +310,28 @@ pub(crate) fn quantised_pair(source: Source, names: &[String; 2]) -> Result<Opti
 /// The table of the tokens' rows, [vocab, d].
 #[derive(Debug)]
 pub(crate) struct Embedding {
-    table: Vec<f32>,
+    table: Rows,
     /// Of the rows.
     scale: f32,
     d: usize,
     range: Range<usize>,
 }
 
+#[derive(Debug)]
+enum Rows {
+    Values(Vec<f32>),
+    /// Those of the matrix that products multiply with: the head's memory where the table is the head too.
+    Matrix(Linear),
+}
+
 impl Embedding {
     pub const NAME: &str = "model.embed_tokens.weight";
 
     pub fn new(source: Source) -> Result<Self, ModelError> {
-        let table = source.get(Self::NAME)?.into_owned();
+        let table = match source.shared(Self::NAME)? {
+            Some(matrix) => Rows::Matrix(matrix),
+            None => Rows::Values(source.get(Self::NAME)?.into_owned()),
+        };
         let (scale, d) = (source.spec.embedding_scale(), source.spec.hidden_size);
         // Transformers has the factor in the format in which the model computes.
         let scale = if source.compute.dtype() == Dtype::Bf16 { bf16::from_f32(scale).to_f32() } else { scale };
@@ -329,13 +339,27 @@ impl Embedding {
     }
 
     pub fn repack(&mut self, data: &[f32]) {
-        self.table.copy_from_slice(&data[self.range.clone()]);
+        match &mut self.table {
+            Rows::Values(table) => table.copy_from_slice(&data[self.range.clone()]),
+            Rows::Matrix(_) => panic!("a table that is shared does not change"),
+        }
+    }
+
+    /// The head of a model whose head is its embedding, where both are the same memory.
+    pub fn as_head(&self) -> Option<Linear> {
+        match &self.table {
+            Rows::Matrix(matrix) => Some(matrix.clone()),
+            Rows::Values(_) => None,
+        }
     }
 
     /// Rows [n, d] of the tokens.
     pub fn forward(&self, tokens: &[u32]) -> Buffer {
         let mut x = Buffer::uncleared(tokens.len() * self.d);
-        embedding_forward(&mut x, &self.table, tokens, self.d);
+        match &self.table {
+            Rows::Values(table) => embedding_forward(&mut x, table, tokens, self.d),
+            Rows::Matrix(matrix) => embedding_forward(&mut x, Table::Rows(matrix), tokens, self.d),
+        }
         self.scaled(x)
     }
 

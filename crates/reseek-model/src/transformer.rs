@@ -19,7 +19,7 @@ use crate::norm::Norm;
 use crate::part::Embedding;
 use crate::pending::{Backward, Pending, Sink};
 use crate::rows::{Pass, Rows};
-use crate::source::{Source, Tensors};
+use crate::source::{Source, Tensors, Use};
 use crate::{Layout, ModelError, Weights};
 
 /// A model ready to compute: weights packed for the kernels. [`Model::repack`] follows an update of the weights.
@@ -61,47 +61,48 @@ pub struct OutputGradients {
 impl Model {
     /// Packs `weights`.
     pub fn new(weights: &Weights) -> Self {
-        Self::in_memory(weights, true)
+        Self::in_memory(weights, Use::Trained)
     }
 
     /// Packs `weights` for passes forward alone, in half the memory: the same values, but [`Model::backward`] panics. For a reference
     /// policy, or a model to sample from.
     pub fn forward_only(weights: &Weights) -> Self {
-        Self::in_memory(weights, false)
+        Self::in_memory(weights, Use::Followed)
     }
 
-    /// [`Model::forward_only`] of tensors that are read one by one: beside the packed ones there is one at a time in memory.
+    /// A model to sample from and to score with, of tensors that are read one by one: beside the packed ones there is one at a time in
+    /// memory. [`Model::backward`] and [`Model::repack`] panic.
     ///
     /// # Errors
     /// If this crate does not compute such a model, or a tensor cannot be read or has another shape than `spec` says.
     pub fn open(spec: ModelSpec, tensors: &dyn Tensors, compute: impl Into<Compute>) -> Result<Self, ModelError> {
         crate::check(&spec)?;
         let layout = Arc::new(Layout::new(&spec));
-        Self::pack(Arc::new(spec), layout, tensors, compute.into(), false)
+        let spec = Arc::new(spec);
+        let source = Source { spec: &spec, layout: &layout, tensors, compute: compute.into(), how: Use::Fixed };
+        Self::pack(source, spec.clone(), layout.clone())
     }
 
-    fn in_memory(weights: &Weights, trains: bool) -> Self {
+    fn in_memory(weights: &Weights, how: Use) -> Self {
         let Weights { spec, layout, compute, .. } = weights;
-        Self::pack(spec.clone(), layout.clone(), weights, *compute, trains)
-            .expect("weights in memory have every tensor")
+        let source = Source { spec, layout, tensors: weights, compute: *compute, how };
+        Self::pack(source, spec.clone(), layout.clone()).expect("weights in memory have every tensor")
     }
 
-    fn pack(
-        spec: Arc<ModelSpec>,
-        layout: Arc<Layout>,
-        tensors: &dyn Tensors,
-        compute: Compute,
-        trains: bool,
-    ) -> Result<Self, ModelError> {
-        let source = Source { spec: &spec, layout: &layout, tensors, compute, trains };
+    fn pack(source: Source, spec: Arc<ModelSpec>, layout: Arc<Layout>) -> Result<Self, ModelError> {
+        let embedding = Embedding::new(source)?;
         let head_name = if spec.tie_word_embeddings { Embedding::NAME } else { "lm_head.weight" };
+        let head = match embedding.as_head().filter(|_| spec.tie_word_embeddings) {
+            Some(head) => head,
+            // V3 keeps the head out of fp8 (report, 3.3.1).
+            None => source.linear(head_name, source.compute.dtype().into())?,
+        };
         Ok(Self {
-            embedding: Embedding::new(source)?,
+            embedding,
             blocks: (0..spec.num_hidden_layers).map(|i| Block::new(source, i)).collect::<Result<_, _>>()?,
             norm: Norm::new(source, "model.norm")?,
             mtp: if spec.num_nextn_predict_layers > 0 { Some(Mtp::new(source)?) } else { None },
-            // V3 keeps the head out of fp8 (report, 3.3.1).
-            head: source.linear(head_name, compute.dtype().into())?,
+            head,
             ropes: spec.rotary_tables().iter().map(|t| rope_table(t, spec.max_position_embeddings)).collect(),
             head_range: layout.range(head_name),
             layout,

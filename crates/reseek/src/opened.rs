@@ -3,14 +3,15 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
+use std::convert::Infallible;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use reseek_hub::{HubModel, SCHEME};
 use reseek_model::{Model, ReadError, Tensors, Weights};
-use reseek_store::{GenerationConfig, ModelSource};
+use reseek_store::{BlockKind, CodeBlock, GenerationConfig, ModelSource, QuantisedTensor, ScaleForm};
 use reseek_tensor::compute::Compute;
-use reseek_tensor::quantised::Quantised;
+use reseek_tensor::quantised::{Bits, Block, Form, Quantised, Scales};
 use reseek_text::{ChatTemplate, Special, Tokenizer};
 
 use crate::error::{Outcome, fail};
@@ -151,4 +152,29 @@ impl Tensors for Stored<'_> {
         }
         Ok(self.source.blocks(name)?.as_ref().map(quantised))
     }
+}
+
+/// How products hold the values of a kind, if these are quantised.
+pub fn form_of(kind: BlockKind) -> Option<Form> {
+    let of = kind.code_form()?;
+    let bits = Bits::of_count(of.bits)?;
+    let scales = match of.scales {
+        ScaleForm::Halves => Scales::Halves,
+        ScaleForm::Bytes => Scales::Bytes,
+        ScaleForm::Nibbles => Scales::Nibbles,
+    };
+    Some(Form { bits, group: of.group, scales, has_least: of.has_least, zero: of.zero, table: of.table })
+}
+
+/// The file's blocks in the order in which products read them.
+fn quantised(tensor: &QuantisedTensor) -> Quantised {
+    let block = |CodeBlock { codes, scale, least, scales, leasts }| Block { codes, scale, least, scales, leasts };
+    let form = form_of(tensor.kind).expect("a tensor in blocks has codes");
+    let [n, k] = tensor.shape;
+    let packed = Quantised::pack(form, n, k, |panel| {
+        panel.rows().for_each(|row| panel.set_row(row, tensor.row(row).map(block)));
+        Ok::<(), Infallible>(())
+    });
+    let Ok(packed) = packed;
+    packed
 }

@@ -6,9 +6,10 @@ use std::path::Path;
 use reseek_spec::thousands;
 use reseek_store::regular::{SIDECAR_BYTES_MAX, read_regular};
 use reseek_store::{
-    BlockKind, FolderOptions, GgufContents, GgufTokenizer, WeightFormat, is_gguf_name, write_folder, write_gguf,
+    BlockKind, FolderOptions, GgufContents, GgufTemplates, GgufTokenizer, WeightFormat, is_gguf_name, write_folder,
+    write_gguf,
 };
-use reseek_text::Tokenizer;
+use reseek_text::{ChatTemplate, Tokenizer};
 use serde_json::{Value, json};
 
 use crate::cli::{ConvertArgs, StoredAs};
@@ -34,7 +35,10 @@ const ALONG: [&str; 11] = [
 /// Writes the model.
 pub fn convert(args: &ConvertArgs) -> Outcome<()> {
     if args.to.symlink_metadata().is_ok() {
-        return fail(format!("{} is there already. Name a new file or folder, or move that one away.", args.to.display()));
+        return fail(format!(
+            "{} is there already. Name a new file or folder, or move that one away.",
+            args.to.display()
+        ));
     }
     let opened = Opened::new(&args.from)?;
     let notes = match is_gguf_name(&args.to) {
@@ -65,7 +69,9 @@ fn to_folder(opened: &Opened, args: &ConvertArgs) -> Outcome<Vec<String>> {
         Some(StoredAs::Bf16) => WeightFormat::Bf16,
         Some(StoredAs::Fp8) => WeightFormat::Fp8,
         Some(other) => {
-            return fail(format!("A folder has no {other:?}. Choose f32, bf16 or fp8, or name a file that ends in .gguf."));
+            return fail(format!(
+                "A folder has no {other:?}. Choose f32, bf16 or fp8, or name a file that ends in .gguf."
+            ));
         }
         None => without_loss(opened),
     };
@@ -166,13 +172,18 @@ fn to_gguf(opened: &Opened, args: &ConvertArgs) -> Outcome<Vec<String>> {
             gguf_text::stored(&tokenizer, &opened.stops(Some(&tokenizer))?, opened.source.spec().vocab_size)?
         }
     };
-    let template = opened.template()?;
+    let templates = match opened.source.gguf() {
+        Some(file) => file.templates().clone(),
+        None => {
+            let mut sources = ChatTemplate::sources(&opened.path)?;
+            GgufTemplates { plain: sources.remove("default"), named: sources.into_iter().collect() }
+        }
+    };
     let name = args.from.file_stem().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let contents = GgufContents {
         spec: opened.source.spec(),
         tokenizer: &tokenizer,
-        chat_template: template.as_ref().map(|template| template.source()),
-        named_templates: opened.source.gguf().map_or(&[], |file| file.named_templates()),
+        templates: &templates,
         metadata: &[("name", &name)],
     };
     let written = write_gguf(&args.to, &contents, &opened.source, kind)?;

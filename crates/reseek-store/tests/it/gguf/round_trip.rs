@@ -180,6 +180,52 @@ fn a_file_written_from_a_file_is_the_same_bytes() {
 }
 
 #[test]
+fn blocks_that_are_only_read_are_copied() {
+    let scratch = Scratch::new();
+    let mut file = builder::llama();
+    let q4_1: Vec<u8> = (0..64 * 20).map(|i| if i % 20 == 1 || i % 20 == 3 { 60 } else { i as u8 }).collect();
+    for tensor in
+        file.tensors.iter_mut().filter(|t| t.name.ends_with("attn_q.weight") || t.name.ends_with("ffn_up.weight"))
+    {
+        tensor.kind = 3;
+        tensor.bytes = q4_1[..tensor.shape[0] as usize * 20].to_vec();
+    }
+    let first = GgufFile::open(&file.write(&scratch.join("first.gguf"))).unwrap();
+    let again = contents(first.spec(), first.tokenizer());
+    let path = scratch.join("second.gguf");
+    let written = write_gguf(&path, &again, &first, None).unwrap();
+    assert!(written.others.is_empty());
+    let second = GgufFile::open(&path).unwrap();
+    for entry in first.entries() {
+        assert_eq!(first.values(&entry.name).unwrap(), second.values(&entry.name).unwrap(), "{}", entry.name);
+        let blocks = |file: &GgufFile| file.blocks(&entry.name).unwrap().map(|tensor| (tensor.kind, tensor.bytes));
+        assert_eq!(blocks(&first), blocks(&second), "{}", entry.name);
+    }
+    let eight = write_gguf(&path, &again, &first, Some(BlockKind::Q8_0)).unwrap();
+    assert!(eight.others.is_empty());
+    assert!(
+        GgufFile::open(&path).unwrap().entries().all(|entry| entry.shape.len() == 1 || entry.kind == BlockKind::Q8_0)
+    );
+}
+
+#[test]
+fn a_value_beyond_a_kinds_range_is_named_and_nothing_is_written() {
+    let scratch = Scratch::new();
+    let spec = &models()[0];
+    let path = scratch.join("a.gguf");
+    let mut source = Memory::of(spec);
+    source.0.get_mut("model.layers.1.mlp.up_proj.weight").unwrap()[64] = 1e9;
+    for kind in [BlockKind::F16, BlockKind::Q8_0] {
+        let error = write_gguf(&path, &contents(spec, &tokenizer()), &source, Some(kind)).unwrap_err().to_string();
+        for part in ["a.gguf", "1000000000", "blk.1.ffn_up.weight"] {
+            assert!(error.contains(part), "{error:?} lacks {part:?}");
+        }
+        assert!(fs::read_dir(scratch.path()).unwrap().next().is_none());
+    }
+    write_gguf(&path, &contents(spec, &tokenizer()), &source, None).unwrap();
+}
+
+#[test]
 fn matrices_that_fill_no_blocks_are_named() {
     let scratch = Scratch::new();
     let spec = &models()[5];
