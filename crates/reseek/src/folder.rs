@@ -10,7 +10,7 @@ use reseek_store::{
 };
 use reseek_tensor::compute::Compute;
 use reseek_tensor::quantised::{Bits, Block, Quantised};
-use reseek_text::{BytePairs, ChatTemplate, Special, Tokenizer};
+use reseek_text::{ChatTemplate, PartsModel, Special, TokenKind, Tokenizer, TokenizerParts};
 use serde_json::{Value, json};
 
 use crate::error::Outcome;
@@ -49,10 +49,22 @@ fn load_file(path: &Path, dtype: Option<Compute>) -> Outcome<Loaded> {
 }
 
 fn tokenizer_of(parts: &GgufTokenizer, path: &Path) -> Outcome<Tokenizer> {
-    let GgufTokenizer { tokens, control, merges, pre, bos, eos, pad, add_bos, add_eos } = parts;
-    let (bos, eos, pad, add_bos, add_eos) = (*bos, *eos, *pad, *add_bos, *add_eos);
-    let parts = BytePairs { tokens, control, merges, pre, bos, eos, pad, add_bos, add_eos };
-    Ok(Tokenizer::from_byte_pairs(&parts, &path.display().to_string())?)
+    let kind = |&is_control: &bool| if is_control { TokenKind::Control } else { TokenKind::Normal };
+    let parts = TokenizerParts {
+        model: PartsModel::BytePairs,
+        tokens: parts.tokens.clone(),
+        kinds: parts.control.iter().map(kind).collect(),
+        scores: Vec::new(),
+        merges: parts.merges.clone(),
+        pre: parts.pre.clone(),
+        bos: parts.bos,
+        eos: parts.eos,
+        pad: parts.pad,
+        add_bos: Some(parts.add_bos),
+        add_eos: Some(parts.add_eos),
+        add_space_prefix: None,
+    };
+    Ok(Tokenizer::from_parts(&parts, &path.display().to_string())?)
 }
 
 fn quantised(tensor: &QuantisedTensor) -> Quantised {

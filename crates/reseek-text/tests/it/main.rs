@@ -1,9 +1,12 @@
 //! Behaviour of the tokenizer and of the chat templates, seen from outside.
 
+mod bombs;
 mod chat;
 mod frames;
 mod hostile;
+mod parts;
 mod real;
+mod templates;
 mod train;
 
 use std::sync::LazyLock;
