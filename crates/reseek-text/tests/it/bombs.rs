@@ -90,7 +90,7 @@ fn bombs_are_refused() {
     refuse("gpt2", &|t| t["model"]["type"] = json!("Nobodys"), "Nobodys");
     refuse("gpt2", &|t| t["version"] = json!("2.0"), "2.0");
     refuse("llama-2", &|t| t["decoder"]["decoders"][3]["stop"] = json!(9), "a step Strip");
-    let token = |i: usize| json!({"id": 0, "content": format!("<{i:050}>"), "single_word": false, "lstrip": false, "rstrip": false, "normalized": false, "special": i % 2 == 0});
+    let token = |i: usize| json!({"id": 0, "content": format!("<{i:050}>"), "single_word": false, "lstrip": false, "rstrip": false, "normalized": false, "special": i.is_multiple_of(2)});
     let tokens: Value = (0..100_001).map(token).collect();
     refuse("gpt2", &|t| t["added_tokens"] = tokens.clone(), "100001 added tokens");
 }
@@ -98,7 +98,7 @@ fn bombs_are_refused() {
 #[test]
 fn many_added_tokens_take_no_time() {
     let mut json: Value = serde_json::from_slice(TOKENIZER.to_json()).unwrap();
-    let token = |i: usize| json!({"id": 0, "content": format!("<{i}>"), "single_word": false, "lstrip": false, "rstrip": false, "normalized": i % 3 == 0, "special": i % 2 == 0});
+    let token = |i: usize| json!({"id": 0, "content": format!("<{i}>"), "single_word": false, "lstrip": false, "rstrip": false, "normalized": i.is_multiple_of(3), "special": i.is_multiple_of(2)});
     json["added_tokens"] = (0..50_000).map(token).collect();
     let tokenizer = Tokenizer::from_bytes(json.to_string().as_bytes(), "t.json").unwrap();
     let text = "<1><<<<<<<<<<<<<<<<<<49999>".repeat(2000);
