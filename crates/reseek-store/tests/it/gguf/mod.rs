@@ -3,4 +3,5 @@
 mod builder;
 mod hostile;
 mod keys;
+mod models;
 mod round_trip;
