@@ -3,8 +3,10 @@
 //!
 //! The kernels' FP8 is reseek-tensor's, this is a file's: rows along the blocks' first side, blocks at the edges cut off.
 
-/// Rows and columns of a block.
-pub(crate) const BLOCK: [usize; 2] = [128, 128];
+use reseek_spec::Fp8Blocks;
+
+/// Rows and columns of a block that is written.
+pub(crate) const BLOCK: [usize; 2] = Fp8Blocks::V3.weight_block_size;
 /// E4M3's greatest value.
 const GREATEST: f32 = 448.0;
 
@@ -64,11 +66,8 @@ pub(crate) fn scale_blocks(values: &mut [f32], columns: usize, block: [usize; 2]
     }
 }
 
-/// The scale of each block of a matrix, in row order; of a value that is not finite its index.
-pub(crate) fn scales_of(values: &[f32], columns: usize) -> Result<Vec<f32>, usize> {
-    if let Some(index) = values.iter().position(|value| !value.is_finite()) {
-        return Err(index);
-    }
+/// The scale of each block of a matrix of finite values, in row order.
+pub(crate) fn scales_of(values: &[f32], columns: usize) -> Vec<f32> {
     let mut scales = Vec::new();
     for band in values.chunks(BLOCK[0] * columns) {
         for from in (0..columns).step_by(BLOCK[1]) {
@@ -76,7 +75,7 @@ pub(crate) fn scales_of(values: &[f32], columns: usize) -> Result<Vec<f32>, usiz
             scales.push(scale_of(|| band.chunks_exact(columns).flat_map(|row| &row[from..to]).copied()));
         }
     }
-    Ok(scales)
+    scales
 }
 
 /// The greatest magnitude over [`GREATEST`], 1 for a block of zeros. Values that came from FP8 keep theirs: 448·s/448 can be the neighbour
@@ -155,11 +154,10 @@ mod tests {
             let scale = f32::from_bits(0x3a00_0000 + next());
             let mut values: Vec<f32> = (0..16).map(|_| decode_e4m3((next() % 0x7e) as u8) * scale).collect();
             values.push(448.0 * scale);
-            assert_eq!(scales_of(&values, 17), Ok(vec![scale]));
+            assert_eq!(scales_of(&values, 17), [scale]);
         }
-        assert_eq!(scales_of(&[0.0, -0.0], 2), Ok(vec![1.0]));
-        assert_eq!(scales_of(&[1e-45], 1), Ok(vec![f32::MIN_POSITIVE]));
-        assert_eq!(scales_of(&[1.0, f32::NAN, f32::INFINITY], 3), Err(1));
+        assert_eq!(scales_of(&[0.0, -0.0], 2), [1.0]);
+        assert_eq!(scales_of(&[1e-45], 1), [f32::MIN_POSITIVE]);
     }
 
     #[test]
@@ -169,7 +167,7 @@ mod tests {
         let block = |i: usize| (i / columns / 128) * 3 + i % columns / 128;
         // The greatest value of each block is its number + 1.
         let values: Vec<f32> = (0..rows * columns).map(|i| (block(i) + 1) as f32 * [1.0, -0.5][i % 2]).collect();
-        let scales = scales_of(&values, columns).unwrap();
+        let scales = scales_of(&values, columns);
         let expected: Vec<f32> = (1..=6).map(|n| n as f32 / 448.0).collect();
         assert_eq!(scales, expected);
         let mut codes = Vec::new();

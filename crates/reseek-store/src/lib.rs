@@ -64,14 +64,14 @@ pub use copy::Copied;
 pub use error::StoreError;
 pub use generation_config::GenerationConfig;
 pub use gguf::{
-    BlockKind, GgufContents, GgufEntry, GgufFile, GgufModel, GgufSource, GgufTemplates, GgufTokenizer, GgufWritten,
-    QuantisedTensor, TokenKind, TokenizerModel, is_gguf, load_gguf, write_gguf,
+    BlockKind, CodeBlock, CodeForm, GgufContents, GgufEntry, GgufFile, GgufModel, GgufSource, GgufTemplates,
+    GgufTokenizer, GgufWritten, QuantisedTensor, ScaleForm, TokenKind, TokenizerModel, is_gguf, load_gguf, write_gguf,
 };
 pub use machine::{Machine, peak_memory_bytes};
 pub use manifest::{DirWriter, Manifest, Verified, verify_dir};
 pub use metrics::{StepLog, read_metrics};
 pub use model_files::{NamedTensor, load_model};
-pub use model_source::{ModelSource, TensorEntry};
+pub use model_source::{ModelSource, TensorEntry, is_gguf_name};
 pub use run_dir::{REDO, RunDir, RunInfo};
 pub use stage::{PROFILE, StageDir, StageFacts, chain_hash};
 pub use summary::Summary;

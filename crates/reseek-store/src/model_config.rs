@@ -1,48 +1,35 @@
 //! config.json as a file: read within limits, and what it says of the weights' form.
 
+use std::fmt::Display;
 use std::path::Path;
 
-use reseek_spec::ModelSpec;
+use reseek_spec::{Fp8Blocks, ModelSpec};
 use serde_json::Value;
 
 use crate::StoreError;
-use crate::fp8;
 use crate::regular::{self, CONFIG_BYTES_MAX};
 
 pub(crate) const CONFIG: &str = "config.json";
 
-/// The model that config.json in `dir` describes, and the file as it is.
-pub(crate) fn read(dir: &Path) -> Result<(ModelSpec, Value), StoreError> {
-    let path = dir.join(CONFIG);
-    let bytes = regular::read_regular(&path, CONFIG_BYTES_MAX)?;
-    let damaged =
-        |e: &dyn std::fmt::Display| StoreError::malformed(&path, e, "config.json is JSON in UTF-8: fetch it again");
-    let text = std::str::from_utf8(&bytes).map_err(|e| damaged(&e))?;
-    let spec = ModelSpec::from_hf_json(text).map_err(|source| StoreError::Spec { path: path.clone(), source })?;
-    Ok((spec, serde_json::from_str(text).map_err(|e| damaged(&e))?))
+/// config.json of a model's folder.
+pub(crate) struct Config {
+    pub spec: ModelSpec,
+    /// Rows and columns that share a scale, of matrices in FP8.
+    pub block: [usize; 2],
+    /// The file as it is.
+    pub json: Value,
 }
 
-/// Rows and columns that share a scale. Weights that are quantised in another way are not read.
-pub(crate) fn weight_block(path: &Path, config: &Value) -> Result<[usize; 2], StoreError> {
-    const SIDE_MAX: u64 = 1 << 20;
-    let quantisation = match config.get("quantization_config") {
-        None | Some(Value::Null) => return Ok(fp8::BLOCK),
-        Some(quantisation) => quantisation,
-    };
-    let short = |value: &Value| value.to_string().chars().take(60).collect::<String>();
-    let method = &quantisation["quant_method"];
-    if method.as_str() != Some("fp8") {
-        let reason = format!("quantization_config.quant_method is {}, read is \"fp8\"", short(method));
-        return Err(StoreError::malformed(path, reason, "take the model's BF16 form, or a GGUF file of it"));
-    }
-    let block = &quantisation["weight_block_size"];
-    let side = |i: usize| block[i].as_u64().filter(|side| (1..=SIDE_MAX).contains(side)).map(|side| side as usize);
-    match (block, side(0), side(1), block.as_array().map(Vec::len)) {
-        (Value::Null, ..) => Ok(fp8::BLOCK),
-        (_, Some(rows), Some(columns), Some(2)) => Ok([rows, columns]),
-        _ => {
-            let reason = format!("quantization_config.weight_block_size is {}, and it must be two sizes", short(block));
-            Err(StoreError::malformed(path, reason, "DeepSeek-V3 has [128, 128]"))
-        }
+impl Config {
+    /// Reads config.json in `dir`.
+    pub fn read(dir: &Path) -> Result<Self, StoreError> {
+        let path = dir.join(CONFIG);
+        let bytes = regular::read_regular(&path, CONFIG_BYTES_MAX)?;
+        let damaged = |e: &dyn Display| StoreError::malformed(&path, e, "config.json is JSON in UTF-8: fetch it again");
+        let text = std::str::from_utf8(&bytes).map_err(|e| damaged(&e))?;
+        let refused = |source| StoreError::Spec { path: path.clone(), source };
+        let spec = ModelSpec::from_hf_json(text).map_err(refused)?;
+        let block = Fp8Blocks::from_hf_json(text).map_err(refused)?.unwrap_or(Fp8Blocks::V3).weight_block_size;
+        Ok(Self { spec, block, json: serde_json::from_str(text).map_err(|e| damaged(&e))? })
     }
 }

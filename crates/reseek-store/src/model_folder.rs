@@ -25,8 +25,9 @@ use serde_json::Value;
 
 use crate::StoreError;
 use crate::fp8;
+use crate::gguf::BlockKind;
 use crate::manifest::{self, MANIFEST};
-use crate::model_config::{self, CONFIG};
+use crate::model_config::{CONFIG, Config};
 use crate::model_names::{EMBEDDING, HEAD, Part, SCALE, converted, fused, layer_of, scale_name};
 use crate::model_source::TensorEntry;
 use crate::safetensors_header::Stored;
@@ -66,8 +67,7 @@ impl ModelFolder {
         if dir.join(MANIFEST).exists() {
             check_vouched(dir, verify)?;
         }
-        let (spec, config) = model_config::read(dir)?;
-        let block = model_config::weight_block(&dir.join(CONFIG), &config)?;
+        let Config { spec, block, json: config } = Config::read(dir)?;
         let shards = Shards::open(dir, header_bytes_max(&spec))?;
         let (places, left_out, remarks) = Default::default();
         let mut folder = Self { spec, config, remarks, shards, places, left_out, block };
@@ -81,6 +81,16 @@ impl ModelFolder {
     /// Whether the files hold a tensor of the model.
     pub fn has(&self, name: &str) -> bool {
         matches!(self.places.get(name), Some(Place::Stored { .. } | Place::Scaled { .. }))
+    }
+
+    /// The form in which the files have a tensor, where GGUF has it too.
+    pub fn kind(&self, name: &str) -> Option<BlockKind> {
+        let Place::Stored { name, .. } = self.places.get(name)? else { return None };
+        match self.shards.get(name)?.1.dtype {
+            Dtype::F32 => Some(BlockKind::F32),
+            Dtype::F16 => Some(BlockKind::F16),
+            _ => None,
+        }
     }
 
     /// Number of values of a tensor of the model.

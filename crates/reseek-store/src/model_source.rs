@@ -125,7 +125,8 @@ impl ModelSource {
                 folder.read_into(name, &mut values)?;
                 Ok(values)
             }
-            Form::Gguf(file) => file.values(name),
+            Form::Gguf(file) if file.kind(name).is_some() => file.values(name),
+            Form::Gguf(_) => self.zeros(name),
         }
     }
 
@@ -157,7 +158,8 @@ impl ModelSource {
     pub fn blocks(&self, name: &str) -> Result<Option<QuantisedTensor>, StoreError> {
         match &self.form {
             Form::Folder(_) => Ok(None),
-            Form::Gguf(file) => file.blocks(name),
+            Form::Gguf(file) if file.kind(name).is_some() => file.blocks(name),
+            Form::Gguf(_) => Ok(None),
         }
     }
 
@@ -177,9 +179,21 @@ impl ModelSource {
         }
     }
 
+    /// A correction bias that a GGUF file does not have.
+    fn zeros(&self, name: &str) -> Result<Vec<f32>, StoreError> {
+        let tensor = self.spec().tensors().into_iter().find(|tensor| tensor.name == name && !tensor.is_trained());
+        let tensor = tensor.ok_or_else(|| self.unknown(name))?;
+        Ok(vec![0.0; tensor.shape.iter().product()])
+    }
+
     fn unknown(&self, name: &str) -> StoreError {
         StoreError::MissingTensor { path: self.path.clone(), name: name.to_owned(), shape: Vec::new() }
     }
+}
+
+/// Whether a model that is written to `path` becomes a GGUF file: by the name's ending.
+pub fn is_gguf_name(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gguf"))
 }
 
 /// A file that is a model is in GGUF, whatever its name.
@@ -211,7 +225,10 @@ impl GgufSource for ModelSource {
     }
 
     fn kind(&self, name: &str) -> Option<BlockKind> {
-        self.gguf()?.kind(name)
+        match &self.form {
+            Form::Folder(folder) => folder.kind(name),
+            Form::Gguf(file) => file.kind(name),
+        }
     }
 
     fn has(&self, name: &str) -> bool {

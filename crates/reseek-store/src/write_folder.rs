@@ -9,7 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use half::bf16;
-use reseek_spec::{ModelSpec, Role, TensorSpec};
+use reseek_spec::{Fp8Blocks, ModelSpec, Role, TensorSpec};
 use safetensors::tensor::Dtype;
 use serde_json::{Map, Value, json};
 
@@ -17,13 +17,13 @@ use crate::StoreError;
 use crate::atomic::{self, AtomicFile};
 use crate::copy::refuse_inside;
 use crate::fp8;
-use crate::manifest::{DirWriter, Manifest};
+use crate::manifest::{self, DirWriter, MANIFEST, Manifest};
 use crate::model_config::CONFIG;
 use crate::model_names::scale_name;
 use crate::safetensors_io::{self, CHUNK_VALUES};
 use crate::shards::{INDEX, WEIGHTS};
 
-/// Bytes of a shard at most, where nothing else is asked for; the hub recommends files of this size.
+/// Bytes of a shard at most, where nothing else is asked for: transformers 4's limit (transformers 5 has ten times as much).
 pub const SHARD_BYTES_MAX: u64 = 5_000_000_000;
 
 /// What weights are written in.
@@ -78,6 +78,7 @@ pub fn write_folder<'a>(
     }
     let pieces: Vec<Piece> = spec.tensors().into_iter().map(|tensor| Piece::new(tensor, options.format)).collect();
     let config = config_of(dir, spec, &pieces, options)?;
+    check_names(dir, options)?;
     check_aligned(dir, &pieces)?;
     let parameters = pieces.iter().filter(|piece| piece.tensor.is_trained()).map(Piece::len).sum();
     let shards = shards_of(pieces, options.shard_bytes_max);
@@ -85,6 +86,11 @@ pub fn write_folder<'a>(
     check_room(dir, above.last().unwrap_or(&dir.to_path_buf()), &shards, options)?;
 
     let building = atomic::temporary_beside(dir)?;
+    let mut read = |tensor: &TensorSpec| {
+        let values = read(tensor)?;
+        let must_be_finite = options.format == WeightFormat::Fp8 && is_in_fp8(tensor);
+        if must_be_finite { check_finite(dir, tensor, values) } else { Ok(values) }
+    };
     let written = build(&building, &config, &shards, parameters, &mut read, options).inspect_err(|_| {
         // The error that counts is the first one.
         let _ = fs::remove_dir_all(&building);
@@ -107,10 +113,6 @@ fn build<'a>(
     atomic::remove_folder_if_present(building)?;
     let mut folder = DirWriter::create(building)?;
     for (name, bytes) in options.files {
-        if [CONFIG, INDEX].contains(&name.as_str()) || name.ends_with(".safetensors") {
-            let reason = "it is one of those that are written from the model";
-            return Err(StoreError::Name { path: building.to_path_buf(), name: name.clone(), reason });
-        }
         folder.write(name, bytes)?;
     }
     folder.write(CONFIG, &pretty(config))?;
@@ -119,7 +121,7 @@ fn build<'a>(
         let name = shard_name(number, shards.len());
         folder.write_with(&name, |file| {
             file.write(&safetensors_io::header_of(shard.iter().flat_map(Piece::stored)))?;
-            shard.iter().try_for_each(|piece| piece.write(file, &read(&piece.tensor)?, building))
+            shard.iter().try_for_each(|piece| piece.write(file, &read(&piece.tensor)?))
         })?;
         map.extend(shard.iter().flat_map(Piece::stored).map(|(tensor, ..)| (tensor, json!(name))));
     }
@@ -191,7 +193,7 @@ impl Piece {
         }
     }
 
-    fn write(&self, file: &mut AtomicFile, values: &[f32], dir: &Path) -> Result<(), StoreError> {
+    fn write(&self, file: &mut AtomicFile, values: &[f32]) -> Result<(), StoreError> {
         let TensorSpec { name, shape, .. } = &self.tensor;
         assert_eq!(values.len() as u64, self.len(), "values of tensor {name} of shape {shape:?}");
         let mut bytes = Vec::with_capacity(4 * CHUNK_VALUES);
@@ -211,11 +213,7 @@ impl Piece {
             }),
             WeightFormat::Fp8 => {
                 let columns = shape[1];
-                let scales = fp8::scales_of(values, columns).map_err(|index| {
-                    let reason =
-                        format!("value {index} of tensor {name} is {}, and FP8 has no such value", values[index]);
-                    StoreError::malformed(dir, reason, "write the model in bf16, or mend its training")
-                })?;
+                let scales = fp8::scales_of(values, columns);
                 let rows = (CHUNK_VALUES / columns).max(1);
                 let mut first = 0;
                 write_chunks(rows * columns, &mut |values, bytes| {
@@ -234,6 +232,30 @@ fn is_in_fp8(tensor: &TensorSpec) -> bool {
     let last = tensor.name.strip_suffix(".weight").and_then(|name| name.rsplit('.').next()).unwrap_or("");
     let is_projection = (last.ends_with("_proj") && last != "eh_proj") || last == "kv_a_proj_with_mqa";
     tensor.shape.len() == 2 && (is_projection || tensor.role == Role::RoutedExpert)
+}
+
+/// Files beside the weights have names of their own.
+fn check_names(dir: &Path, options: &FolderOptions<'_>) -> Result<(), StoreError> {
+    for (name, _) in options.files {
+        manifest::check_name(name, dir)?;
+        if [CONFIG, INDEX, MANIFEST].contains(&name.as_str()) || name.ends_with(".safetensors") {
+            let reason = "it is one of those that are written from the model";
+            return Err(StoreError::Name { path: dir.to_path_buf(), name: name.clone(), reason });
+        }
+    }
+    Ok(())
+}
+
+/// Infinities and NaN have no place in a block of FP8.
+fn check_finite<'a>(dir: &Path, tensor: &TensorSpec, values: Cow<'a, [f32]>) -> Result<Cow<'a, [f32]>, StoreError> {
+    match values.iter().position(|value| !value.is_finite()) {
+        None => Ok(values),
+        Some(index) => {
+            let reason =
+                format!("value {index} of tensor {} is {}, and FP8 has no such value", tensor.name, values[index]);
+            Err(StoreError::malformed(dir, reason, "write the model in bf16, or mend its training"))
+        }
+    }
 }
 
 /// A shard's scales lie behind codes of one byte, at multiples of 4.
@@ -299,9 +321,7 @@ fn config_of(dir: &Path, spec: &ModelSpec, pieces: &[Piece], options: &FolderOpt
 
 /// As DeepSeek-V3's config.json has it. Linear layers that it has not, and that stay bf16, are named.
 fn quantisation_of(pieces: &[Piece]) -> Value {
-    let mut out = json!({
-        "activation_scheme": "dynamic", "fmt": "e4m3", "quant_method": "fp8", "weight_block_size": fp8::BLOCK,
-    });
+    let mut out = Fp8Blocks::V3.to_hf_json();
     let gates = pieces.iter().filter_map(|piece| piece.tensor.name.strip_suffix(".weight"));
     let gates: Vec<&str> = gates.filter(|name| name.ends_with(".shared_expert_gate")).collect();
     if !gates.is_empty() {

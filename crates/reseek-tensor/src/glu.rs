@@ -166,7 +166,7 @@ struct GeluTanh;
 
 impl GeluTanh {
     /// 2·√(2/π), and that times 0.044715.
-    const FACTORS: [f32; 2] = [1.595_769_1, 0.071_354_814];
+    const FACTORS: [f32; 2] = [1.595_769, 0.071_354_814];
     /// Past it the sigmoid is 0 or 1, and no power of x overflows before.
     const MOST: f32 = 16.0;
 

@@ -75,7 +75,7 @@ impl fmt::Display for Op {
             Self::AttentionBackward => "attention, backward",
             Self::AttentionCached => "attention, cached",
             Self::RmsNorm => "rmsnorm",
-            Self::Glu => "swiglu",
+            Self::Glu => "glu",
             Self::Rope => "rope",
             Self::CrossEntropy => "cross-entropy",
             Self::Embedding => "embedding",

@@ -210,6 +210,12 @@ impl Model {
         }
     }
 
+    /// The merges in order.
+    pub(crate) fn merges(self) -> Vec<[String; 2]> {
+        self.merges
+            .map_or_else(Vec::new, |merges| merges.0.into_iter().map(|Merge(left, right)| [left, right]).collect())
+    }
+
     /// The spelling of the token for what the model cannot spell, and the model that the tokenizers crate computes with.
     pub(crate) fn build(self) -> Result<(Option<String>, ModelWrapper), String> {
         let unk = match &self.vocab {

@@ -137,6 +137,11 @@ impl Tokenizer {
         }
     }
 
+    /// The named tokens (`bos_token`, `eos_token`, `pad_token` and others of tokenizer_config.json) with their spellings.
+    pub fn names(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.config.names()
+    }
+
     /// The bytes that a token stands for behind others; at the front of a text some tokenizers drop its blank. An id
     /// outside the vocabulary stands for U+FFFD.
     pub fn token_bytes(&self, id: u32) -> &[u8] {
@@ -186,11 +191,22 @@ fn meanings(model: &ModelWrapper, added: &AddedTokens, steps: &Steps) -> Result<
         return Err(format!("{n_tokens} tokens, but ids up to {}", n_ids - 1));
     }
     let is_byte_level = steps.is_byte_level();
+    let is_foreign = |(token, id): &(&String, &u32)| added.get(**id).is_none() && token_bytes(token).is_none();
+    if is_byte_level {
+        // Some vocabularies hold a few tokens that no text leads to, which stand for themselves; in one of another kind
+        // most are such.
+        let n_foreign = vocab.iter().filter(is_foreign).count();
+        if n_foreign > vocab.len() / 10
+            && let Some((token, id)) = vocab.iter().filter(is_foreign).min_by_key(|(_, id)| **id)
+        {
+            return Err(format!(
+                "{n_foreign} of {} tokens are not byte-level, the first is {id} ({token:?})",
+                vocab.len()
+            ));
+        }
+    }
     let mut spellings = vec![String::new(); n_ids];
     for (token, id) in vocab {
-        if is_byte_level && added.get(id).is_none() && token_bytes(&token).is_none() {
-            return Err(format!("token {id} ({token:?}) is not byte-level"));
-        }
         spellings[id as usize] = token;
     }
     added.iter().for_each(|(id, token)| spellings[id as usize] = token.content.clone());

@@ -298,7 +298,7 @@ pub struct ChatArgs {
 #[derive(Args)]
 pub struct BenchArgs {
     /// What to measure; everything if nothing is named
-    #[arg(value_parser = ["peak", "matmul", "train-gpt", "train-v3", "scaling", "generate", "decode", "grpo", "fp8", "sim"])]
+    #[arg(value_parser = ["peak", "matmul", "quantised", "train-gpt", "train-v3", "scaling", "generate", "decode", "grpo", "fp8", "sim"])]
     pub name: Option<String>,
     /// Format in which products multiply: f32, bf16 or fp8 [default: bf16 where the processor has it]
     #[arg(long)]

@@ -3,17 +3,19 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
+use std::convert::Infallible;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use reseek_hub::{HubModel, SCHEME};
 use reseek_model::{Model, ReadError, Tensors, Weights};
-use reseek_store::{GenerationConfig, ModelSource};
+use reseek_store::{BlockKind, CodeBlock, GenerationConfig, ModelSource, QuantisedTensor, ScaleForm};
 use reseek_tensor::compute::Compute;
-use reseek_tensor::quantised::Quantised;
+use reseek_tensor::quantised::{Bits, Block, Form, Quantised, Scales};
 use reseek_text::{ChatTemplate, Special, Tokenizer};
 
 use crate::error::{Outcome, fail};
+use crate::gguf_text;
 use crate::inside::refuse_run;
 
 /// Where the model called `name` lies: of a name on the Hub in its cache, else at that path.
@@ -69,7 +71,7 @@ impl Opened {
     /// What turns text into its tokens; none in a folder without a tokenizer.json.
     pub fn tokenizer(&self) -> Outcome<Option<Tokenizer>> {
         match self.source.gguf() {
-            Some(file) => Ok(Some(gguf_tokenizer(file.tokenizer(), &self.path)?)),
+            Some(file) => Ok(Some(gguf_text::tokenizer(file.tokenizer(), &self.path)?)),
             None if !self.path.join("tokenizer.json").exists() => Ok(None),
             None => Ok(Some(Tokenizer::from_folder(&self.path)?)),
         }
@@ -95,9 +97,9 @@ impl Opened {
     /// tokenizer's end token.
     pub fn stops(&self, tokenizer: Option<&Tokenizer>) -> Outcome<Vec<u32>> {
         let named = match (self.source.gguf(), self.generation_config()?) {
-            (Some(file), _) => file.tokenizer().stops(),
+            (Some(file), _) => file.tokenizer().eog.iter().map(|&id| id as u32).collect(),
             (None, Some(config)) if !config.eos_token_ids.is_empty() => config.eos_token_ids,
-            (None, _) => self.source.spec().eos_token_ids.clone(),
+            (None, _) => self.source.spec().eos_token_ids(),
         };
         let own = tokenizer.and_then(|tokenizer| tokenizer.special(Special::Eos).ok());
         let mut stops: Vec<u32> = named.into_iter().chain(own).collect();
@@ -127,10 +129,7 @@ impl Opened {
 
     /// Its weights in f32, to train.
     pub fn weights(&self) -> Outcome<Weights> {
-        let read = |name: &str, values: &mut [f32]| match self.source.has(name) {
-            true => Ok(self.source.values_into(name, values)?),
-            false => Ok(()),
-        };
+        let read = |name: &str, values: &mut [f32]| Ok(self.source.values_into(name, values)?);
         Ok(Weights::read(self.source.spec().clone(), |tensor, values| read(&tensor.name, values))?)
     }
 }
@@ -144,12 +143,7 @@ struct Stored<'a> {
 
 impl Tensors for Stored<'_> {
     fn values(&self, name: &str) -> Result<Cow<'_, [f32]>, ReadError> {
-        if self.source.has(name) {
-            return Ok(Cow::Owned(self.source.values(name)?));
-        }
-        // Only a gate's correction bias may be absent: it is 0 then.
-        let tensor = self.source.spec().tensors().into_iter().find(|tensor| tensor.name == name);
-        Ok(Cow::Owned(vec![0.0; tensor.map_or(0, |tensor| tensor.shape.iter().product())]))
+        Ok(Cow::Owned(self.source.values(name)?))
     }
 
     fn quantised(&self, name: &str) -> Result<Option<Quantised>, ReadError> {
@@ -158,4 +152,29 @@ impl Tensors for Stored<'_> {
         }
         Ok(self.source.blocks(name)?.as_ref().map(quantised))
     }
+}
+
+/// How products hold the values of a kind, if these are quantised.
+pub fn form_of(kind: BlockKind) -> Option<Form> {
+    let of = kind.code_form()?;
+    let bits = Bits::of_count(of.bits)?;
+    let scales = match of.scales {
+        ScaleForm::Halves => Scales::Halves,
+        ScaleForm::Bytes => Scales::Bytes,
+        ScaleForm::Nibbles => Scales::Nibbles,
+    };
+    Some(Form { bits, group: of.group, scales, has_least: of.has_least, zero: of.zero, table: of.table })
+}
+
+/// The file's blocks in the order in which products read them.
+fn quantised(tensor: &QuantisedTensor) -> Quantised {
+    let block = |CodeBlock { codes, scale, least, scales, leasts }| Block { codes, scale, least, scales, leasts };
+    let form = form_of(tensor.kind).expect("a tensor in blocks has codes");
+    let [n, k] = tensor.shape;
+    let packed = Quantised::pack(form, n, k, |panel| {
+        panel.rows().for_each(|row| panel.set_row(row, tensor.row(row).map(block)));
+        Ok::<(), Infallible>(())
+    });
+    let Ok(packed) = packed;
+    packed
 }

@@ -15,7 +15,6 @@
 mod architecture;
 mod blocks;
 mod config;
-mod encode;
 mod file;
 mod fits;
 mod header;
@@ -33,7 +32,7 @@ use reseek_spec::ModelSpec;
 
 use crate::StoreError;
 use crate::model_files::NamedTensor;
-pub use blocks::BlockKind;
+pub use blocks::{BlockKind, CodeBlock, CodeForm, ScaleForm};
 pub use file::{GgufEntry, GgufFile};
 pub use tokenizer::{GgufTemplates, GgufTokenizer, TokenKind, TokenizerModel};
 pub use write::{GgufContents, GgufSource, GgufWritten, write_gguf};

@@ -6,7 +6,6 @@ use std::path::Path;
 use reseek_spec::{Family, LATENT_NORM_EPS, ModelSpec, TensorSpec};
 
 use super::architecture::Architecture;
-use super::encode::{encode, is_written};
 use super::fits::architecture_of;
 use super::header::ALIGNMENT;
 use super::names::{Part, halves_in_turn, site};
@@ -100,8 +99,8 @@ pub fn write_gguf(
     source: &impl GgufSource,
     kind: Option<BlockKind>,
 ) -> Result<GgufWritten, StoreError> {
-    if let Some(kind) = kind.filter(|&kind| !is_written(kind)) {
-        let reason = format!("{kind:?} is not written");
+    if let Some(kind) = kind.filter(|&kind| !BlockKind::WRITTEN.contains(&kind)) {
+        let reason = format!("{kind} is not written");
         return Err(StoreError::malformed(path, reason, "choose F16, BF16, Q8_0, Q4_0 or Q4_K"));
     }
     let architecture = architecture_of(path, contents.spec)?;
@@ -275,7 +274,8 @@ impl Output {
             asked => asked.unwrap_or(BlockKind::F32),
         };
         let is_there = own == Some(asked) && asked.is_quantised() && change.moves_rows();
-        let fits = |kind: &BlockKind| is_written(*kind) && columns.is_multiple_of(kind.values_per_block());
+        let fits =
+            |kind: &BlockKind| BlockKind::WRITTEN.contains(kind) && columns.is_multiple_of(kind.values_per_block());
         let kind = match is_there {
             true => asked,
             false => [asked, BlockKind::Q8_0].into_iter().find(fits).unwrap_or(BlockKind::F16),
@@ -295,8 +295,7 @@ impl Output {
     fn write(&self, file: &mut AtomicFile, spec: &ModelSpec, source: &impl GgufSource) -> Result<(), StoreError> {
         if self.change == Change::Factors {
             let factors = factors_of(spec).expect("planned because there are some");
-            let mut bytes = Vec::new();
-            encode(self.kind, &factors, &mut bytes).expect("single values of 4 bytes hold any");
+            let bytes = self.encoded(file.path(), &factors)?;
             file.write(&bytes)?;
         }
         for input in &self.inputs {
@@ -339,16 +338,22 @@ impl Output {
         }
         // Rows at a time, so that a tensor is in memory in f32 and no second time.
         let rows = (1 << 16_usize).max(self.columns()) / self.columns();
-        let mut bytes = Vec::new();
-        for chunk in values.chunks(rows * self.columns()) {
-            bytes.clear();
-            if let Err(index) = encode(self.kind, chunk, &mut bytes) {
-                let reason = format!("{:?} cannot hold a value near {} of {}", self.kind, chunk[index], self.name);
-                return Err(StoreError::malformed(file.path(), reason, "write it in BF16 or F32"));
-            }
+        for rows in values.chunks(rows * self.columns()) {
+            let bytes = self.encoded(file.path(), rows)?;
             file.write(&bytes)?;
         }
         Ok(())
+    }
+
+    /// Whole rows in the tensor's blocks.
+    fn encoded(&self, path: &Path, rows: &[f32]) -> Result<Vec<u8>, StoreError> {
+        let mut bytes = Vec::new();
+        self.kind.encode(rows, &mut bytes).map_err(|at| {
+            let kind = self.kind;
+            let reason = format!("{kind} cannot hold what is near {} in {}", rows[at], self.name);
+            StoreError::malformed(path, reason, "write the model in BF16 or F32")
+        })?;
+        Ok(bytes)
     }
 
     /// One of the two maps in `kv_b_proj`, whose rows are (head, keys then values).

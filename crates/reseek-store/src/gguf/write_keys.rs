@@ -104,6 +104,16 @@ fn file_type(kind: BlockKind) -> Option<usize> {
         BlockKind::Q4_0 => Some(2),
         BlockKind::Q4_1 => Some(3),
         BlockKind::Q8_0 => Some(7),
+        BlockKind::Q5_0 => Some(8),
+        BlockKind::Q5_1 => Some(9),
+        BlockKind::Q2K => Some(10),
+        BlockKind::Q3K => Some(11),
+        BlockKind::Q4K => Some(14),
+        BlockKind::Q5K => Some(16),
+        BlockKind::Q6K => Some(18),
+        BlockKind::Iq4Nl => Some(25),
+        BlockKind::Iq4Xs => Some(30),
+        BlockKind::Bf16 => Some(32),
     }
 }
 

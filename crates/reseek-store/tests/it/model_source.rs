@@ -2,13 +2,16 @@ use std::fs;
 use std::path::Path;
 use std::thread;
 
-use reseek_store::{ModelSource, NamedTensor, StoreError, save_checkpoint};
+use reseek_store::{
+    GgufContents, GgufFile, ModelSource, NamedTensor, StoreError, is_gguf_name, save_checkpoint, write_gguf,
+};
 use serde_json::{Value, json};
 
 use crate::common::{
     DEEPSEEK_V3, LLAMA, QWEN2_TIED, Raw, Scratch, SplitMix, assert_names, borrowed, foreign, sidecars, spec, tensors,
     values, write_raw,
 };
+use crate::gguf::builder;
 
 /// Every tensor of a source, by name.
 fn all(source: &ModelSource) -> Vec<NamedTensor> {
@@ -100,6 +103,55 @@ fn a_head_beside_tied_embeddings_is_theirs_or_its_own() {
     assert_names(&tied(&misshapen).unwrap_err(), &["lm_head.weight", "[16, 40]", "[40, 16]"]);
 }
 
+#[test]
+fn a_gguf_file_of_any_name_is_a_source_too() {
+    let scratch = Scratch::new();
+    let path = builder::llama().write(&scratch.join("blob"));
+    let source = ModelSource::open(&path).unwrap();
+    let file = source.gguf().unwrap();
+    assert!(source.config().is_none() && source.remarks().is_empty());
+    assert_eq!(source.files(), [(path.clone(), fs::metadata(&path).unwrap().len())]);
+    for tensor in source.spec().tensors() {
+        let values = source.values(&tensor.name).unwrap();
+        assert_eq!(values, file.values(&tensor.name).unwrap());
+        let mut there = vec![7.0; values.len()];
+        source.values_into(&tensor.name, &mut there).unwrap();
+        assert_eq!(there, values);
+    }
+    let entries = source.entries();
+    let format = |name: &str| entries.iter().find(|entry| entry.name == name).unwrap().format.clone();
+    let (quantised, half) = ("model.layers.1.mlp.down_proj.weight", "model.layers.0.self_attn.k_proj.weight");
+    assert_eq!((format(quantised).as_str(), format(half).as_str()), ("Q8_0", "F16"));
+    assert_eq!(source.blocks(quantised).unwrap().unwrap().shape, [32, 64]);
+    assert!(source.blocks(half).unwrap().is_none() && source.blocks("odd").unwrap().is_none());
+    assert_names(&source.values("odd").unwrap_err(), &["blob", "odd", "missing"]);
+}
+
+#[test]
+fn a_folder_becomes_a_gguf_file_and_biases_without_values_are_zero_in_both() {
+    let scratch = Scratch::new();
+    let tokenizer = GgufFile::open(&builder::llama().write(&scratch.join("llama.gguf"))).unwrap().tokenizer().clone();
+    let config = DEEPSEEK_V3
+        .replace("\"vocab_size\": 40", "\"vocab_size\": 8")
+        .replace("\"num_nextn_predict_layers\": 1", "\"num_nextn_predict_layers\": 0");
+    let mut listed = tensors(&spec(&config));
+    listed.retain(|(name, ..)| !name.ends_with("e_score_correction_bias"));
+    foreign(&scratch.join("folder"), &config, "model.safetensors", &listed, "F16");
+    let folder = ModelSource::open(&scratch.join("folder")).unwrap();
+    let templates = Default::default();
+    let contents = GgufContents { spec: folder.spec(), tokenizer: &tokenizer, templates: &templates, metadata: &[] };
+    let path = scratch.join("model.GGUF");
+    assert!(is_gguf_name(&path) && !is_gguf_name(&scratch.join("folder")));
+    write_gguf(&path, &contents, &folder, None).unwrap();
+    let file = ModelSource::open(&path).unwrap();
+    assert_eq!(all(&file), all(&folder));
+    let bias = "model.layers.1.mlp.gate.e_score_correction_bias";
+    assert_eq!((file.has(bias), file.values(bias).unwrap()), (false, vec![0.0; 4]));
+    let entries = file.entries();
+    let expert = entries.iter().find(|entry| entry.name.contains("experts.3.up_proj")).unwrap();
+    assert_eq!(expert.format, "F16");
+}
+
 /// E4M3 by its definition.
 fn e4m3(code: u8) -> f32 {
     let (sign, exponent, mantissa) = (code >> 7, i32::from(code >> 3 & 15), f32::from(code & 7));
@@ -179,10 +231,10 @@ fn fp8_without_its_scales_is_refused() {
         |raw: &mut Vec<Raw>| raw.push(Raw::of(&("lm_head.weight_scale_inv".into(), vec![1, 1], vec![1.0]), "F32"));
     assert_names(&refused(DEEPSEEK_V3, &of_bf16), &["lm_head.weight_scale_inv", "not part of the model"]);
     for (quantisation, parts) in [
-        (json!({"quant_method": "awq"}), ["quant_method is \"awq\"", "BF16 form"]),
-        (json!({}), ["quant_method is null", "BF16 form"]),
-        (json!({"quant_method": "fp8", "weight_block_size": [0, 128]}), ["[0,128]", "[128, 128]"]),
-        (json!({"quant_method": "fp8", "weight_block_size": 128}), ["128", "two sizes"]),
+        (json!({"quant_method": "awq"}), ["quantization_config.quant_method = awq", "fp8"]),
+        (json!({}), ["config.json", "quantization_config.quant_method"]),
+        (json!({"quant_method": "fp8", "weight_block_size": [0, 128]}), ["weight_block_size", "[128, 128]"]),
+        (json!({"quant_method": "fp8", "weight_block_size": 128}), ["weight_block_size", "128"]),
     ] {
         assert_names(&refused(&with_quantisation(quantisation), &|_| ()), &parts);
     }

@@ -1,7 +1,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use half::bf16;
 use reseek_spec::ModelSpec;
@@ -203,6 +203,42 @@ fn shards_are_as_large_as_asked_and_all_tensors_aligned() {
     }
 }
 
+/// Folders that transformers wrote, of every family: reseek-model's fixtures.
+fn of_every_family() -> Vec<PathBuf> {
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../reseek-model/tests/fixtures");
+    let mut folders: Vec<PathBuf> = fs::read_dir(fixtures).unwrap().map(|entry| entry.unwrap().path()).collect();
+    folders.retain(|folder| folder.join("model.safetensors").exists());
+    folders.sort();
+    folders
+}
+
+#[test]
+fn folders_of_transformers_come_back_in_every_format() {
+    let folders = of_every_family();
+    assert!(folders.len() > 15);
+    for from in folders {
+        let scratch = Scratch::new();
+        let name = from.file_name().unwrap().to_string_lossy().into_owned();
+        let source = ModelSource::open(&from).unwrap();
+        let expected = read(&from);
+        let copy = |to: &str, config: Option<&Value>, format: WeightFormat| {
+            let dir = scratch.join(to);
+            write(&dir, source.spec(), &expected, &FolderOptions { config, ..options(format) }).unwrap();
+            assert_eq!(ModelSource::open(&dir).unwrap().spec(), source.spec(), "{name}: {to}");
+            read(&dir)
+        };
+        // With a config.json of ours and with its own.
+        assert!(copy("f32", None, WeightFormat::F32) == expected, "{name}");
+        assert!(copy("f32-own", source.config(), WeightFormat::F32) == expected, "{name}");
+        let rounded = copy("bf16", source.config(), WeightFormat::Bf16);
+        let is_bf16 = |tensor: &NamedTensor| tensor.2.iter().all(|v| bf16::from_f32(*v).to_f32() == *v);
+        assert!(rounded.iter().all(|tensor| is_bf16(tensor) || tensor.0.ends_with("bias")), "{name}");
+        let coarse = copy("fp8", source.config(), WeightFormat::Fp8);
+        let near = |(a, b): (&f32, &f32)| (a - b).abs() <= a.abs() / 15.0 + 0.01;
+        assert!(expected.iter().zip(&coarse).all(|(a, b)| a.2.iter().zip(&b.2).all(near)), "{name}");
+    }
+}
+
 #[test]
 fn keys_of_a_models_own_configuration_stay() {
     let scratch = Scratch::new();
@@ -237,7 +273,7 @@ fn refused(options: &FolderOptions, change: impl FnOnce(&mut Vec<NamedTensor>)) 
 fn what_cannot_be_written_leaves_nothing() {
     let in_fp8 = options(WeightFormat::Fp8);
     let spoil = |list: &mut Vec<NamedTensor>| list.iter_mut().for_each(|(.., v)| *v.last_mut().unwrap() = f32::NAN);
-    assert_names(&refused(&in_fp8, spoil), &["FP8 has no such value", "NaN", "bf16"]);
+    assert_names(&refused(&in_fp8, spoil), &["new/m: value", "is NaN", "FP8 has no such value", "bf16"]);
     let with_file = |name: &str| {
         let files = [(name.to_owned(), vec![])];
         refused(&FolderOptions { files: &files, ..in_fp8.clone() }, |_| ())

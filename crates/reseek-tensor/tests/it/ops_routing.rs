@@ -191,7 +191,7 @@ fn gates() -> Vec<Gate> {
         gate(8, 3, 1, 1, true),
         gate(8, 3, 1, 1, false),
         gate(6, 2, 6, 3, true),
-        gate(40, 6, 5, 2, false),
+        gate(20, 6, 5, 2, false),
     ];
     let kinds = [Scoring::Sigmoid, Scoring::Softmax]
         .into_iter()
@@ -267,14 +267,13 @@ fn check_weights(routing: &Routing, gate: Gate) {
 fn slow_balance(z: &[f64], counts: &[u32], gate: Gate) -> f64 {
     let (e, k) = (gate.experts, gate.experts_per_token);
     let t = z.len() / e;
-    let share = |i: usize| {
-        let of_token = |z: &[f64]| {
-            let s = slow_scores(z, gate.scoring);
-            s[i] / s.iter().sum::<f64>()
-        };
-        z.chunks_exact(e).map(of_token).sum::<f64>() / t as f64
-    };
-    (0..e).map(|i| e as f64 / (k * t) as f64 * counts[i] as f64 * share(i)).sum()
+    let mut shares = vec![0.0; e];
+    for z in z.chunks_exact(e) {
+        let s = slow_scores(z, gate.scoring);
+        let total: f64 = s.iter().sum();
+        shares.iter_mut().zip(s).for_each(|(share, s)| *share += s / total / t as f64);
+    }
+    shares.iter().zip(counts).map(|(share, &count)| e as f64 / (k * t) as f64 * f64::from(count) * share).sum()
 }
 
 /// `gradient` against central differences of `loss` at `x`.

@@ -4,7 +4,9 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use reseek_text::{BytePairs, ChatTemplate, GenerationPrompt, Message, Special, StreamDecoder, Tokenizer};
+use reseek_text::{
+    ChatTemplate, GenerationPrompt, Message, PartsModel, Special, StreamDecoder, TokenKind, Tokenizer, TokenizerParts,
+};
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -120,20 +122,23 @@ fn users_write_no_special_token() {
 fn parts_of_a_gguf_file_are_framed_as_its_flags_say() {
     let mut tokens: Vec<String> = "abc".chars().map(String::from).collect();
     tokens.extend(["<s>".to_string(), "</s>".to_string()]);
-    let control = [false, false, false, true, true];
+    let (normal, control) = (TokenKind::Normal, TokenKind::Control);
     let framed = |bos, add_bos, add_eos| {
-        let parts = BytePairs {
-            tokens: &tokens,
-            control: &control,
-            merges: &[],
-            pre: "gpt-2",
+        let parts = TokenizerParts {
+            model: PartsModel::BytePairs,
+            tokens: tokens.clone(),
+            kinds: vec![normal, normal, normal, control, control],
+            scores: Vec::new(),
+            merges: Vec::new(),
+            pre: "gpt-2".into(),
             bos,
             eos: Some(4),
             pad: None,
-            add_bos,
-            add_eos,
+            add_bos: Some(add_bos),
+            add_eos: Some(add_eos),
+            add_space_prefix: None,
         };
-        let tokenizer = Tokenizer::from_byte_pairs(&parts, "parts").unwrap();
+        let tokenizer = Tokenizer::from_parts(&parts, "parts").unwrap();
         assert_eq!(tokenizer.special(Special::Bos).ok(), bos.map(|id| id as u32));
         assert!(tokenizer.special(Special::Pad).is_err());
         tokenizer.encode_framed("ab").unwrap()

@@ -88,7 +88,11 @@ fn damaged_files_are_refused() {
     check(json.to_string().as_bytes(), ". ");
     let mut json: serde_json::Value = serde_json::from_slice(whole).unwrap();
     json["model"]["vocab"]["世"] = serde_json::json!(1000);
-    check(json.to_string().as_bytes(), "not byte-level");
+    let stands_for_itself = Tokenizer::from_bytes(json.to_string().as_bytes(), "tokenizer.json").unwrap();
+    assert_eq!(stands_for_itself.decode(&[1000]), "世");
+    let vocab = json["model"]["vocab"].as_object_mut().unwrap();
+    (0..200).for_each(|i| drop(vocab.insert(format!("世{i}"), serde_json::json!(1001 + i))));
+    check(json.to_string().as_bytes(), "201 of 1201 tokens are not byte-level, the first is 1000");
 }
 
 #[test]

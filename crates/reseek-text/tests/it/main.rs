@@ -3,7 +3,9 @@
 mod chat;
 mod frames;
 mod hostile;
+mod parts;
 mod real;
+mod templates;
 mod train;
 
 use std::sync::LazyLock;

@@ -13,7 +13,8 @@ use serde_json::{Value, json};
 
 use crate::cli::{ConvertArgs, StoredAs};
 use crate::error::{Outcome, fail};
-use crate::opened::{Opened, gguf_parts};
+use crate::gguf_text;
+use crate::opened::Opened;
 
 /// Files beside the weights that go along from folder to folder as they are.
 const ALONG: [&str; 11] = [
@@ -33,7 +34,10 @@ const ALONG: [&str; 11] = [
 /// Writes the model.
 pub fn convert(args: &ConvertArgs) -> Outcome<()> {
     if args.to.symlink_metadata().is_ok() {
-        return fail(format!("{} is there already. Name a new file or folder, or move that one away.", args.to.display()));
+        return fail(format!(
+            "{} is there already. Name a new file or folder, or move that one away.",
+            args.to.display()
+        ));
     }
     let opened = Opened::new(&args.from)?;
     let notes = match is_gguf_name(&args.to) {
@@ -64,7 +68,9 @@ fn to_folder(opened: &Opened, args: &ConvertArgs) -> Outcome<Vec<String>> {
         Some(StoredAs::Bf16) => WeightFormat::Bf16,
         Some(StoredAs::Fp8) => WeightFormat::Fp8,
         Some(other) => {
-            return fail(format!("A folder has no {other:?}. Choose f32, bf16 or fp8, or name a file that ends in .gguf."));
+            return fail(format!(
+                "A folder has no {other:?}. Choose f32, bf16 or fp8, or name a file that ends in .gguf."
+            ));
         }
         None => without_loss(opened),
     };
@@ -77,8 +83,7 @@ fn to_folder(opened: &Opened, args: &ConvertArgs) -> Outcome<Vec<String>> {
         source: Some(&opened.path),
         meta: json!({"converted_from": args.from}),
     };
-    let read = |name: &str| if source.has(name) { source.values(name) } else { source.zeros(name) };
-    write_folder(&args.to, source.spec(), |tensor| read(&tensor.name).map(Cow::Owned), &options)?;
+    write_folder(&args.to, source.spec(), |tensor| source.values(&tensor.name).map(Cow::Owned), &options)?;
     Ok(Vec::new())
 }
 
@@ -104,7 +109,7 @@ fn beside(opened: &Opened, name: &Path) -> Outcome<Vec<(String, Vec<u8>)>> {
         }
         Some(_) => {
             let spec = opened.source.spec();
-            let Some(tokenizer) = opened.tokenizer()? else { return fail("a GGUF file without a tokenizer") };
+            let Some(tokenizer) = opened.tokenizer()? else { return Ok(files) };
             let template = opened.template()?;
             let template = template.as_ref().map(|template| template.source());
             files.push(("tokenizer.json".to_string(), tokenizer.to_json().to_vec()));
@@ -156,7 +161,15 @@ fn to_gguf(opened: &Opened, args: &ConvertArgs) -> Outcome<Vec<String>> {
     };
     let tokenizer: GgufTokenizer = match opened.source.gguf() {
         Some(file) => file.tokenizer().clone(),
-        None => gguf_parts(opened)?,
+        None => {
+            let Some(tokenizer) = opened.tokenizer()? else {
+                return fail(format!(
+                    "{} has no tokenizer.json, and a GGUF file holds a tokenizer. Copy it from where the model comes from.",
+                    opened.path.display()
+                ));
+            };
+            gguf_text::stored(&tokenizer, &opened.stops(Some(&tokenizer))?, opened.source.spec().vocab_size)?
+        }
     };
     let template = opened.template()?;
     let name = args.from.file_stem().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();

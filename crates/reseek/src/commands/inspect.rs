@@ -4,15 +4,12 @@ use std::collections::BTreeMap;
 
 use reseek_spec::{ModelSpec, RopeScaling, thousands};
 use reseek_store::TensorEntry;
-use reseek_text::{GenerationPrompt, Message, Special, Tokenizer};
+use reseek_text::{Special, TemplateCheck, Tokenizer};
 use serde_json::{Value, json};
 
 use crate::cli::InspectArgs;
 use crate::error::Outcome;
 use crate::opened::Opened;
-
-/// A conversation of which every turn is there, and one that waits for its answer.
-const EXAMPLE: [(&str, &str); 3] = [("user", "What is 2 + 3?"), ("assistant", "5"), ("user", "And 4 more?")];
 
 /// Says all that the files say.
 pub fn inspect(args: &InspectArgs) -> Outcome<()> {
@@ -34,21 +31,16 @@ struct Seen<'a> {
     tokenizer: Option<&'a Tokenizer>,
     /// Tokens at which an answer ends, with their spellings.
     stops: Vec<(u32, String)>,
-    template: Option<Rendered>,
+    template: Option<TemplateCheck>,
     odd: Vec<String>,
-}
-
-/// The example through the model's template.
-struct Rendered {
-    text: String,
-    opens_think: bool,
 }
 
 impl<'a> Seen<'a> {
     fn new(opened: &'a Opened, tokenizer: Option<&'a Tokenizer>) -> Outcome<Self> {
         let spelt = |id: u32| tokenizer.map_or_else(String::new, |tokenizer| tokenizer.decode(&[id]));
         let stops = opened.stops(tokenizer)?.into_iter().map(|id| (id, spelt(id))).collect();
-        let mut seen = Self { opened, entries: opened.source.entries(), tokenizer, stops, template: None, odd: Vec::new() };
+        let mut seen =
+            Self { opened, entries: opened.source.entries(), tokenizer, stops, template: None, odd: Vec::new() };
         seen.odd.extend(opened.source.remarks().iter().cloned());
         seen.look_at_template()?;
         seen.look_at_vocabulary();
@@ -64,22 +56,17 @@ impl<'a> Seen<'a> {
             return Ok(());
         };
         let Some(template) = self.opened.template()? else { return Ok(()) };
-        let messages: Vec<Message> =
-            EXAMPLE.iter().map(|(role, text)| Message { role: role.to_string(), content: text.to_string() }).collect();
-        let open = template.render(tokenizer, &messages, GenerationPrompt::Assistant)?;
-        let closed = template.render(tokenizer, &messages[..2], GenerationPrompt::None)?;
-        if !self.stops.is_empty() && !self.stops.iter().any(|(_, spelling)| closed.contains(spelling.as_str())) {
-            let stops: Vec<&str> = self.stops.iter().map(|(_, spelling)| spelling.as_str()).collect();
-            self.odd.push(format!(
-                "The template ends no answer with {}: an answer may go on to its length limit.",
-                stops.join(" or ")
-            ));
+        let ends: Vec<u32> = self.stops.iter().map(|(id, _)| *id).collect();
+        let check = template.check(tokenizer, &ends)?;
+        // Of several end tokens one is enough.
+        if !ends.is_empty() && check.unwritten.len() == ends.len() {
+            let ends = check.unwritten.join(" or ");
+            self.odd.push(format!("The template ends no answer with {ends}: an answer may go on to its length limit."));
         }
-        let opens_think = open.trim_end().ends_with("<think>");
-        if opens_think {
-            self.odd.push("The template opens <think> before the answer: what the model writes begins inside of it.".to_string());
+        if check.opens_think {
+            self.odd.push("The template opens <think> before the answer, which begins inside of it.".to_string());
         }
-        self.template = Some(Rendered { text: open, opens_think });
+        self.template = Some(check);
         Ok(())
     }
 
@@ -112,7 +99,9 @@ impl<'a> Seen<'a> {
     fn roles(&self) -> Vec<(&'static str, Option<(u32, String)>)> {
         let Some(tokenizer) = self.tokenizer else { return Vec::new() };
         let of = |special| Some((tokenizer.special(special).ok()?, tokenizer.special_text(special)?.to_string()));
-        [("begin", Special::Bos), ("end", Special::Eos), ("padding", Special::Pad)].map(|(role, s)| (role, of(s))).into()
+        [("begin", Special::Bos), ("end", Special::Eos), ("padding", Special::Pad)]
+            .map(|(role, s)| (role, of(s)))
+            .into()
     }
 
     fn json(&self, with_tensors: bool) -> Value {
@@ -135,13 +124,11 @@ impl<'a> Seen<'a> {
                 "kind": tokenizer.kind(), "tokens": tokenizer.vocab_size(), "special": roles,
             })),
             "stops": stops,
-            "template": self.template.as_ref().map(|t| json!({"example": t.text, "opens_think": t.opens_think})),
+            "template": self.template.as_ref().map(|t| json!({"example": t.example, "opens_think": t.opens_think})),
             "odd": self.odd,
         });
         if with_tensors {
-            let entry = |e: &TensorEntry| {
-                json!({"name": e.name, "shape": e.shape, "format": e.format, "bytes": e.bytes, "left_out": e.left_out})
-            };
+            let entry = |e: &TensorEntry| json!({"name": e.name, "shape": e.shape, "format": e.format, "bytes": e.bytes, "left_out": e.left_out});
             out["tensors"] = self.entries.iter().map(entry).collect();
         }
         out
@@ -197,8 +184,8 @@ impl<'a> Seen<'a> {
         row("ends at", if stops.is_empty() { "nothing".to_string() } else { stops.join(", ") });
         match &self.template {
             None => row("template", "none: it completes text".to_string()),
-            Some(rendered) => {
-                for (i, line) in rendered.text.lines().enumerate() {
+            Some(check) => {
+                for (i, line) in check.example.lines().enumerate() {
                     row(if i == 0 { "template" } else { "" }, format!("│ {line}"));
                 }
             }

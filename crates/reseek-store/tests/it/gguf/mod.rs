@@ -1,6 +1,6 @@
 //! GGUF: files of every architecture read and written, every key of their headers, and files that mean harm.
 
-mod builder;
+pub mod builder;
 mod hostile;
 mod keys;
 mod models;

@@ -104,6 +104,7 @@ pub fn models() -> Vec<ModelSpec> {
         ),
         merged(mixture, json!({"model_type": "qwen3_moe", "norm_topk_prob": true})),
         gemma(json!({"num_hidden_layers": 7, "rope_scaling": {"rope_type": "linear", "factor": 8.0}})),
+        json!({"model_type": "llama", "hidden_size": 256, "intermediate_size": 512, "head_dim": 64}),
         gemma(json!({"layer_types": ["full_attention", "sliding_attention"], "rope_local_base_freq": 5000.0})),
     ];
     let spec = |more: Value| ModelSpec::from_hf_json(&merged(base.clone(), more).to_string()).unwrap();
