@@ -100,7 +100,7 @@ pub fn write_gguf(
     kind: Option<BlockKind>,
 ) -> Result<GgufWritten, StoreError> {
     if let Some(kind) = kind.filter(|&kind| !BlockKind::WRITTEN.contains(&kind)) {
-        let reason = format!("{kind:?} is not written");
+        let reason = format!("{kind} is not written");
         return Err(StoreError::malformed(path, reason, "choose F16, BF16, Q8_0, Q4_0 or Q4_K"));
     }
     let architecture = architecture_of(path, contents.spec)?;
@@ -295,8 +295,7 @@ impl Output {
     fn write(&self, file: &mut AtomicFile, spec: &ModelSpec, source: &impl GgufSource) -> Result<(), StoreError> {
         if self.change == Change::Factors {
             let factors = factors_of(spec).expect("planned because there are some");
-            let mut bytes = Vec::new();
-            self.kind.encode(&factors, &mut bytes).expect("single values of 4 bytes hold any");
+            let bytes = self.encoded(file.path(), &factors)?;
             file.write(&bytes)?;
         }
         for input in &self.inputs {
@@ -339,16 +338,22 @@ impl Output {
         }
         // Rows at a time, so that a tensor is in memory in f32 and no second time.
         let rows = (1 << 16_usize).max(self.columns()) / self.columns();
-        let mut bytes = Vec::new();
-        for chunk in values.chunks(rows * self.columns()) {
-            bytes.clear();
-            if let Err(index) = self.kind.encode(chunk, &mut bytes) {
-                let reason = format!("{} cannot hold a value near {} of {}", self.kind, chunk[index], self.name);
-                return Err(StoreError::malformed(file.path(), reason, "write it in BF16 or F32"));
-            }
+        for rows in values.chunks(rows * self.columns()) {
+            let bytes = self.encoded(file.path(), rows)?;
             file.write(&bytes)?;
         }
         Ok(())
+    }
+
+    /// Whole rows in the tensor's blocks.
+    fn encoded(&self, path: &Path, rows: &[f32]) -> Result<Vec<u8>, StoreError> {
+        let mut bytes = Vec::new();
+        self.kind.encode(rows, &mut bytes).map_err(|at| {
+            let kind = self.kind;
+            let reason = format!("{kind} cannot hold what is near {} in {}", rows[at], self.name);
+            StoreError::malformed(path, reason, "write the model in BF16 or F32")
+        })?;
+        Ok(bytes)
     }
 
     /// One of the two maps in `kv_b_proj`, whose rows are (head, keys then values).
