@@ -5,7 +5,7 @@ use serde_json::Value;
 use crate::packages;
 
 /// A room and the rooms that it reads, without tests. Each reads only rooms above its line.
-const ROOMS: [(&str, &[&str]); 15] = [
+const ROOMS: [(&str, &[&str]); 16] = [
     ("reseek-spec", &[]),
     ("reseek-tensor", &[]),
     ("reseek-tasks", &[]),
@@ -20,11 +20,12 @@ const ROOMS: [(&str, &[&str]); 15] = [
     ("reseek-report", &["spec", "store"]),
     ("reseek-sim", &["spec"]),
     ("reseek-claims", &["spec", "sim"]),
+    ("reseek-hub", &[]),
     (
         "reseek",
         &[
             "spec", "tensor", "tasks", "text", "data", "model", "store", "train", "engine", "rl", "eval", "report",
-            "sim", "claims",
+            "sim", "claims", "hub",
         ],
     ),
 ];

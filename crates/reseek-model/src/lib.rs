@@ -1,5 +1,5 @@
-//! The models: DeepSeek-V3 (MLA, DeepSeekMoE, multi-token prediction) and the dense families Llama, Qwen2 and Qwen3, built from
-//! the same parts.
+//! The models of every family of [`reseek_spec::Family`], built from the same parts: grouped-query attention and MLA, dense networks and
+//! mixtures of experts, multi-token prediction. What differs, from layer to layer too, is read from the specification.
 //!
 //! Architecture only: no loss, no optimizer, no file, no socket. A pass turns tokens into hidden rows and, backwards, gradients
 //! of hidden rows into gradients of weights; training and decoding differ in the cache alone. A pass runs on the thread that
@@ -7,7 +7,7 @@
 //!
 //! ```
 //! use reseek_model::{Model, Rows, Weights};
-//! use reseek_spec::{ModelSpec, Scale};
+//! use reseek_spec::{ModelSpec, SpecError};
 //!
 //! let weights = Weights::init(ModelSpec::ladder(Scale::Smoke, 512), 1)?;
 //! let model = Model::new(&weights);
@@ -22,23 +22,28 @@ mod attend;
 mod block;
 mod cache;
 mod dispatch;
+mod experts;
 mod gqa;
 mod mla;
+mod mlp;
 mod moe;
 mod mtp;
+mod norm;
 mod part;
 mod pending;
 mod rows;
+mod source;
 mod transformer;
 mod weights;
 
 pub use cache::{CacheMode, KvCache};
 pub use pending::Pending;
 pub use rows::Rows;
+pub use source::{ReadError, Tensors};
 pub use transformer::{Activations, Model, OutputGradients};
 pub use weights::{Layout, Weights};
 
-use reseek_spec::{Family, ModelSpec, Scoring, SpecError};
+use reseek_spec::{ModelSpec, SpecError};
 
 /// Why a model cannot be built.
 #[derive(Debug, thiserror::Error)]
@@ -78,22 +83,14 @@ pub enum ModelError {
         /// The shape given.
         found: Vec<usize>,
     },
+    /// A tensor could not be read.
+    #[error(transparent)]
+    Read(ReadError),
 }
 
 /// Whether this crate computes the model that `spec` describes.
 pub(crate) fn check(spec: &ModelSpec) -> Result<(), ModelError> {
     spec.validate()?;
-    if spec.family == Family::DeepseekV2 {
-        let what = "DeepSeek-V2's softmax gate".to_string();
-        return Err(ModelError::Unsupported {
-            what,
-            hint: "V2 is a preset for counting and simulation; run a deepseek_v3 model.",
-        });
-    }
-    if spec.moe.as_ref().is_some_and(|moe| moe.scoring == Scoring::Softmax) {
-        let what = "a softmax gate".to_string();
-        return Err(ModelError::Unsupported { what, hint: "Set scoring_func to sigmoid, as V3 has it." });
-    }
     if spec.num_nextn_predict_layers > 1 {
         let what = format!("multi-token prediction of depth {}", spec.num_nextn_predict_layers);
         return Err(ModelError::Unsupported { what, hint: "Set num_nextn_predict_layers to 1 or 0." });

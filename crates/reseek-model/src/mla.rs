@@ -10,7 +10,6 @@
 
 use std::borrow::Cow;
 
-use reseek_spec::ModelSpec;
 use reseek_tensor::attention::AttentionShape;
 use reseek_tensor::buffer::Buffer;
 use reseek_tensor::dtype::Dtype;
@@ -21,12 +20,15 @@ use reseek_tensor::operand::Operand;
 use reseek_tensor::permute::{join_rows, split_rows};
 use reseek_tensor::rope::{RopeDirection, RopeStyle, rope};
 
+use crate::ModelError;
 use crate::attend::{Attended, attend, attend_backward};
 use crate::cache::{CacheMode, LayerCache};
-use crate::part::{Matrix, Norm};
+use crate::norm::Norm;
+use crate::part::Matrix;
 use crate::pending::Backward;
 use crate::rows::Pass;
-use crate::weights::Source;
+use crate::source::Source;
+use reseek_spec::LATENT_NORM_EPS;
 
 /// One layer's attention.
 #[derive(Debug)]
@@ -56,8 +58,8 @@ pub(crate) struct MlaSaved {
 }
 
 impl Mla {
-    pub fn new(weights: Source, prefix: &str) -> Self {
-        let spec: &ModelSpec = &weights.spec;
+    pub fn new(source: Source, prefix: &str) -> Result<Self, ModelError> {
+        let spec = source.spec;
         let dims = spec.mla.as_ref().expect("multi-head latent attention has its specification");
         let heads = MlaHeads {
             count: spec.num_attention_heads,
@@ -65,30 +67,26 @@ impl Mla {
             rope: dims.qk_rope_head_dim,
             value: dims.v_head_dim,
         };
-        let matrix = |part: &str| Matrix::new(weights, &format!("{prefix}.{part}"));
-        let norm = |part: &str| Norm::new(weights, &format!("{prefix}.{part}"));
+        let matrix = |part: &str| Matrix::new(source, &format!("{prefix}.{part}"));
+        let norm = |part: &str| Norm::with_eps(source, &format!("{prefix}.{part}"), LATENT_NORM_EPS);
         let with_q_lora = dims.q_lora_rank.is_some();
-        let kv_b = matrix("kv_b_proj");
-        let kv_b_range = weights.layout.range(&format!("{prefix}.kv_b_proj.weight"));
-        Self {
-            q_a: with_q_lora.then(|| (matrix("q_a_proj"), norm("q_a_layernorm"))),
-            q_b: matrix(if with_q_lora { "q_b_proj" } else { "q_proj" }),
-            kv_a: matrix("kv_a_proj_with_mqa"),
-            kv_norm: norm("kv_a_layernorm"),
-            absorbed: Absorbed::pack(
-                &weights.data[kv_b_range.clone()],
-                heads,
-                dims.kv_lora_rank,
-                kv_b.linear.compute(),
-            ),
+        // The absorbed form needs its values too.
+        let kv_b = Matrix::in_format(source, &format!("{prefix}.kv_b_proj"), source.compute)?;
+        let kv_b_weight = format!("{prefix}.kv_b_proj.weight");
+        Ok(Self {
+            q_a: if with_q_lora { Some((matrix("q_a_proj")?, norm("q_a_layernorm")?)) } else { None },
+            q_b: matrix(if with_q_lora { "q_b_proj" } else { "q_proj" })?,
+            kv_a: matrix("kv_a_proj_with_mqa")?,
+            kv_norm: norm("kv_a_layernorm")?,
+            absorbed: Absorbed::pack(&source.get(&kv_b_weight)?, heads, dims.kv_lora_rank, kv_b.linear.compute()),
             kv_b,
-            kv_b_range,
-            o: matrix("o_proj"),
+            kv_b_range: source.layout.range(&kv_b_weight),
+            o: matrix("o_proj")?,
             heads,
             latent: dims.kv_lora_rank,
             rope_style: if dims.rope_interleave { RopeStyle::Interleaved } else { RopeStyle::HalfSplit },
             scale: spec.softmax_scale() as f32,
-        }
+        })
     }
 
     pub fn repack(&mut self, data: &[f32]) {
@@ -192,6 +190,7 @@ impl Mla {
             d_qk: self.heads.query(),
             d_v: self.heads.value,
             scale: self.scale,
+            window: None,
             dtype: self.kv_b.linear.dtype(),
         }
     }
@@ -203,6 +202,7 @@ impl Mla {
             d_qk: self.latent + self.heads.rope,
             d_v: self.latent,
             scale: self.scale,
+            window: None,
             dtype: self.kv_b.linear.dtype(),
         }
     }
@@ -236,7 +236,7 @@ impl Mla {
     }
 
     fn rotate(&self, x: &mut Buffer, heads: Heads, pass: Pass, direction: RopeDirection) {
-        rope(x, &pass.rows.positions, pass.rope, heads, self.rope_style, direction);
+        rope(x, &pass.rows.positions, &pass.ropes[0], heads, self.rope_style, direction);
     }
 
     /// Keys [n, h, q] and values [n, h, v] from the normed latents and the rotated shared key.

@@ -1,9 +1,9 @@
-//! Feed-forward layers: the dense SwiGLU network, and DeepSeekMoE with shared and routed experts.
+//! The mixture of experts: a gate by sigmoid or softmax, routed experts, and in some families one that every token uses.
 //!
 //! Shapes: n rows, d model width, i expert width, e experts, k experts a token, s = n·k slots (a token at one of its
 //! experts). Slots are sorted by expert, so each expert's rows are adjacent and one grouped product serves all experts. The products
 //! read their tokens' rows where these lie, and add to a token's row in the order of the experts: its bits depend on the token alone.
-//! Kept for the backward pass: the inputs of SwiGLU; its output is computed again (V3 report, 3.2.3).
+//! Kept for the backward pass: the inputs of the gated units; their output is computed again (V3 report, 3.2.3).
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -11,91 +11,34 @@ use std::ops::Range;
 use reseek_spec::MoeSpec;
 use reseek_tensor::buffer::Buffer;
 use reseek_tensor::dtype::Dtype;
-use reseek_tensor::matmul::{Accumulate, Packed, grouped_matmul};
+use reseek_tensor::glu::{Activation, GluBackward, RowWeights, glu_backward, glu_forward};
+use reseek_tensor::matmul::Accumulate;
 use reseek_tensor::operand::Operand;
 use reseek_tensor::routing::{
-    Gate, Routing, balance_loss, balance_loss_backward, expert_counts, route, route_backward,
+    Gate, GroupScore, Routing, Scoring, balance_loss, balance_loss_backward, expert_counts, route, route_backward,
 };
-use reseek_tensor::swiglu::{RowWeights, SwiGluBackward, swiglu_backward, swiglu_forward};
 
-use crate::Weights;
-use crate::dispatch::{ByExpert, Dispatcher};
-use crate::part::{GateUp, Matrices, Matrix, Place};
-use crate::pending::{Backward, WeightGradient};
+use crate::dispatch::Dispatcher;
+use crate::experts::{Experts, Group};
+use crate::mlp::{Both, Shared, SharedSaved, activation};
+use crate::part::Matrix;
+use crate::pending::Backward;
 use crate::rows::spans;
-use crate::weights::Source;
-
-/// A dense SwiGLU network: W_down·(silu(W_gate·x) ⊙ W_up·x).
-#[derive(Debug)]
-pub(crate) struct Mlp {
-    gate_up: GateUp,
-    down: Matrix,
-}
-
-/// What the dense network keeps: the inputs of SwiGLU, [n, 2·i].
-#[derive(Debug)]
-pub(crate) struct MlpSaved {
-    gate_up: Buffer,
-}
-
-impl Mlp {
-    pub fn new(weights: Source, prefix: &str) -> Self {
-        Self { gate_up: GateUp::new(weights, prefix), down: Matrix::new(weights, &format!("{prefix}.down_proj")) }
-    }
-
-    pub fn repack(&mut self, data: &[f32]) {
-        self.gate_up.repack(data);
-        self.down.repack(data);
-    }
-
-    /// The format in which the network takes its input and its output's gradient.
-    pub fn dtype(&self) -> Dtype {
-        self.gate_up.dtype()
-    }
-
-    pub fn forward(&self, x: &Operand, n: usize) -> (Buffer, MlpSaved) {
-        let gate_up = self.gate_up.forward(x, n);
-        let act = swiglu_forward(&gate_up, self.gate_up.out, self.down.dtype());
-        (self.down.forward(&act, n), MlpSaved { gate_up })
-    }
-
-    /// Adds to dx; the gradients of weights are left to `back`.
-    pub fn backward<'a>(
-        &'a self,
-        dx: &mut Buffer,
-        dy: &Operand<'a>,
-        x: &Operand<'a>,
-        saved: &MlpSaved,
-        back: &mut Backward<'a, '_>,
-    ) {
-        let (width, dtype) = (self.gate_up.out, self.dtype());
-        let mut dact = Buffer::uncleared(saved.gate_up.len() / 2);
-        self.down.dgrad(&mut dact, dy, Accumulate::Set);
-        let SwiGluBackward { y: act, dgate_up } = swiglu_backward(&dact, &saved.gate_up, width, dtype, None);
-        self.down.wgrad(dy.clone(), &act, back);
-        self.gate_up.backward(dx, dgate_up, x, back);
-    }
-}
+use crate::source::Source;
+use crate::{ModelError, Weights};
 
 /// Routed experts, a shared expert and the gate.
 #[derive(Debug)]
 pub(crate) struct Moe {
     gate: Gate,
     gate_matrix: Matrix,
+    /// Empty in families without correction biases, as is its range.
     bias: Vec<f32>,
     bias_range: Range<usize>,
     gate_up: Group,
     down: Group,
-    shared: Option<Mlp>,
-}
-
-/// A projection of all experts, or gate and up as one.
-#[derive(Debug)]
-struct Group {
-    forward: Vec<Packed>,
-    /// None where there is no backward pass.
-    dgrad: Vec<Packed>,
-    place: Place,
+    activation: Activation,
+    shared: Option<Shared>,
 }
 
 /// What the experts keep for the backward pass.
@@ -104,29 +47,30 @@ pub(crate) struct MoeSaved {
     pub routing: Routing,
     dispatcher: Dispatcher,
     gate_up: Buffer,
-    shared: Option<MlpSaved>,
+    shared: Option<SharedSaved>,
 }
 
 impl Moe {
-    pub fn new(weights: Source, prefix: &str, spec: &MoeSpec) -> Self {
-        let bias = format!("{prefix}.gate.e_score_correction_bias");
-        Self {
-            gate: Gate {
-                experts: spec.n_routed_experts,
-                experts_per_token: spec.num_experts_per_tok,
-                groups: spec.n_group,
-                groups_kept: spec.topk_group,
-                normalised: spec.norm_topk_prob,
-                scale: spec.routed_scaling_factor as f32,
-            },
+    pub fn new(source: Source, prefix: &str, spec: &MoeSpec) -> Result<Self, ModelError> {
+        let (bias, bias_range) = match spec.scoring {
+            reseek_spec::Scoring::Sigmoid => {
+                let bias = format!("{prefix}.gate.e_score_correction_bias");
+                (source.get(&bias)?.into_owned(), source.layout.range(&bias))
+            }
+            reseek_spec::Scoring::Softmax => (Vec::new(), 0..0),
+        };
+        let (gate_up, down) = Experts { source, prefix, count: spec.n_routed_experts }.groups()?;
+        Ok(Self {
+            gate: gate_of(spec),
             // V3 keeps the gate in higher precision (report, 3.3.1): a rounded score sends a token elsewhere.
-            gate_matrix: Matrix::in_format(weights, &format!("{prefix}.gate"), Dtype::F32),
-            bias: weights.get(&bias).to_vec(),
-            bias_range: weights.layout.range(&bias),
-            gate_up: Group::gate_up(weights, prefix, spec.n_routed_experts),
-            down: Group::new(weights, prefix, "down_proj", spec.n_routed_experts),
-            shared: (spec.n_shared_experts > 0).then(|| Mlp::new(weights, &format!("{prefix}.shared_experts"))),
-        }
+            gate_matrix: Matrix::in_format(source, &format!("{prefix}.gate"), Dtype::F32)?,
+            bias,
+            bias_range,
+            gate_up,
+            down,
+            activation: activation(source),
+            shared: Shared::new(source, prefix, spec)?,
+        })
     }
 
     pub fn repack(&mut self, weights: &Weights) {
@@ -141,11 +85,11 @@ impl Moe {
 
     pub fn forward(&self, x: &Buffer, n: usize) -> (Buffer, MoeSaved) {
         let d = self.down.place.out;
-        let routing = route(self.gate_matrix.forward(&Operand::of(x, d, Dtype::F32), n), &self.bias, self.gate);
+        let x = Both { exact: Operand::of(x, d, Dtype::F32), operand: Operand::of(x, d, self.dtype()) };
+        let routing = route(self.gate_matrix.forward(&x.exact, n), &self.bias, self.gate);
         let dispatcher = Dispatcher::new(&routing, self.gate);
-        let x = Operand::of(x, d, self.dtype());
-        let gate_up = self.gate_up.forward(&dispatcher.dispatch(&x));
-        let act = swiglu_forward(&gate_up, self.down.place.in_, self.dtype());
+        let gate_up = self.gate_up.forward(&dispatcher.dispatch(&x.operand));
+        let act = glu_forward(&gate_up, self.down.place.in_, self.activation, self.dtype());
         let y_slots = self.down.forward(&dispatcher.at_experts(act));
         let (mut y, shared) = match &self.shared {
             Some(shared) => {
@@ -170,18 +114,19 @@ impl Moe {
         let MoeSaved { routing, dispatcher, gate_up, shared } = saved;
         let (d, width, dtype) = (self.down.place.out, self.down.place.in_, self.dtype());
         let exact = Operand::owned(h, d, Dtype::F32);
-        let (x, dy) = (exact.rounded(dtype), Operand::of(dy, d, dtype).into_owned());
-        if let (Some(mlp), Some(saved)) = (&self.shared, shared) {
-            mlp.backward(dx, &dy, &x, saved, back);
+        let x = Both { operand: exact.rounded(dtype), exact };
+        let dy = Both { exact: Operand::of(dy, d, Dtype::F32), operand: Operand::of(dy, d, dtype).into_owned() };
+        if let (Some(expert), Some(saved)) = (&self.shared, shared) {
+            expert.backward(dx, &dy, &x, saved, back);
         }
-        let (x_slots, dy_slots) = (dispatcher.dispatch(&x), dispatcher.dispatch(&dy));
+        let (x_slots, dy_slots) = (dispatcher.dispatch(&x.operand), dispatcher.dispatch(&dy.operand));
         let dact = self.down.dgrad(&dy_slots);
 
         // y = Σ w·(W_down·act) = Σ W_down·(w·act), so dw = (W_downᵀ·dy)·act: no need to keep W_down·act.
         let weights = dispatcher.weights(&routing.weights);
         let mut of_slots = Buffer::uncleared(weights.len());
         let rows = RowWeights { weights: (&weights).into(), dweights: (&mut of_slots).into() };
-        let SwiGluBackward { y: act, dgate_up } = swiglu_backward(&dact, gate_up, width, dtype, Some(rows));
+        let GluBackward { y: act, dgate_up } = glu_backward(&dact, gate_up, width, self.activation, dtype, Some(rows));
         let dweights = dispatcher.combine_weights(&of_slots);
         self.down.wgrad(dy_slots, act, back);
         let dgate_up = dispatcher.at_experts(dgate_up);
@@ -196,12 +141,12 @@ impl Moe {
                 balance_loss_backward(&mut dlogits, routing, from..to, weight, self.gate);
             }
         }
-        self.gate_matrix.backward(dx, Accumulate::Add, Cow::Owned(dlogits), &exact, back);
+        self.gate_matrix.backward(dx, Accumulate::Add, Cow::Owned(dlogits), &x.exact, back);
     }
 
     /// The format in which experts take their input and their output's gradient.
     fn dtype(&self) -> Dtype {
-        self.down.place.compute.operand_dtype()
+        self.down.dtype()
     }
 
     /// Σ_i f_i·P_i of each segment, weighted by its rows and summed: 1 a row when the load is even.
@@ -222,81 +167,19 @@ impl Moe {
     }
 }
 
-impl Group {
-    fn new(weights: Source, prefix: &str, part: &str, n_experts: usize) -> Self {
-        let (out, in_) = shape(weights, prefix, part);
-        let place = Place {
-            matrices: Matrices::One(range(weights, prefix, part, n_experts)),
-            out,
-            in_,
-            compute: weights.compute,
-        };
-        Self::pack(weights, place, n_experts)
+fn gate_of(spec: &MoeSpec) -> Gate {
+    let (scoring, group_score) = match spec.scoring {
+        reseek_spec::Scoring::Sigmoid => (Scoring::Sigmoid, GroupScore::TwoBest),
+        reseek_spec::Scoring::Softmax => (Scoring::Softmax, GroupScore::Best),
+    };
+    Gate {
+        experts: spec.n_routed_experts,
+        experts_per_token: spec.num_experts_per_tok,
+        scoring,
+        groups: spec.n_group,
+        groups_kept: spec.topk_group,
+        group_score,
+        normalised: spec.norm_topk_prob,
+        scale: spec.routed_scaling_factor as f32,
     }
-
-    fn gate_up(weights: Source, prefix: &str, n_experts: usize) -> Self {
-        let (out, in_) = shape(weights, prefix, "gate_proj");
-        let ranges = ["gate_proj", "up_proj"].map(|part| range(weights, prefix, part, n_experts));
-        let place = Place { matrices: Matrices::GateUp(ranges), out, in_, compute: weights.compute };
-        Self::pack(weights, place, n_experts)
-    }
-
-    fn pack(weights: Source, place: Place, n_experts: usize) -> Self {
-        let (width, in_, compute) = (place.width(), place.in_, place.compute);
-        let of_experts = || (0..n_experts).map(|j| place.weight(&weights.data, j));
-        let forward = of_experts().map(|w| Packed::from_transposed(w.host(), width, in_, compute)).collect();
-        let trained = if weights.trains { n_experts } else { 0 };
-        let dgrad = of_experts().take(trained).map(|w| Packed::from_rows(w.host(), width, in_, compute)).collect();
-        Self { forward, dgrad, place }
-    }
-
-    fn repack(&mut self, data: &[f32]) {
-        for (j, forward) in (0..).zip(&mut self.forward) {
-            let w = self.place.weight(data, j);
-            forward.repack_transposed(w.host());
-            if let Some(dgrad) = self.dgrad.get_mut(j) {
-                dgrad.repack_rows(w.host());
-            }
-        }
-    }
-
-    /// y [s, width] from x [s, in].
-    fn forward(&self, x: &ByExpert) -> Buffer {
-        let mut y = Buffer::uncleared(x.len() * self.place.width());
-        grouped_matmul(&mut y, &x.rows, &self.forward, x.offsets, Accumulate::Set);
-        y
-    }
-
-    /// The gradient of the input, [s, in].
-    fn dgrad(&self, dy: &ByExpert) -> Buffer {
-        let mut dx = Buffer::uncleared(dy.len() * self.place.in_);
-        grouped_matmul(&mut dx, &dy.rows, &self.dgrad, dy.offsets, Accumulate::Set);
-        dx
-    }
-
-    /// Leaves the gradients of all experts' weights; x are the rows that dy is the gradient for.
-    fn wgrad<'a>(&'a self, dy: ByExpert<'a>, x: Operand<'a>, back: &mut Backward<'a, '_>) {
-        let ByExpert { rows: dy, offsets } = dy;
-        back.leave(WeightGradient::Product { place: &self.place, dy, x, experts: Some(offsets) });
-    }
-}
-
-fn name(prefix: &str, j: usize, part: &str) -> String {
-    format!("{prefix}.experts.{j}.{part}.weight")
-}
-
-/// Of one expert's matrix.
-fn shape(weights: Source, prefix: &str, part: &str) -> (usize, usize) {
-    match weights.layout.shape(&name(prefix, 0, part)) {
-        Some(&[out, in_]) => (out, in_),
-        other => panic!("a mixture has an expert 0 with a matrix {part}, here {other:?}"),
-    }
-}
-
-/// Where the matrices of all experts lie, side by side.
-fn range(weights: Source, prefix: &str, part: &str, n_experts: usize) -> Range<usize> {
-    let place = |j: usize| weights.layout.range(&name(prefix, j, part));
-    let range = place(0).start..place(n_experts - 1).end;
-    assert_eq!(range.len(), n_experts * place(0).len(), "the experts' {part} do not lie side by side");
-    range
 }

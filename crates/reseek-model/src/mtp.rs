@@ -10,12 +10,13 @@ use reseek_tensor::matmul::Accumulate;
 use reseek_tensor::operand::Operand;
 use reseek_tensor::permute::{join_rows, split_rows};
 
-use crate::Weights;
 use crate::block::{Block, BlockSaved};
-use crate::part::{Embedding, Matrix, Norm};
+use crate::norm::Norm;
+use crate::part::{Embedding, Matrix};
 use crate::pending::Backward;
 use crate::rows::Pass;
-use crate::weights::Source;
+use crate::source::Source;
+use crate::{ModelError, Weights};
 
 /// The module.
 #[derive(Debug)]
@@ -37,17 +38,17 @@ pub(crate) struct MtpSaved {
 }
 
 impl Mtp {
-    pub fn new(weights: Source) -> Self {
-        let index = weights.spec.num_hidden_layers;
-        let norm = |part: &str| Norm::new(weights, &format!("model.layers.{index}.{part}"));
-        Self {
-            enorm: norm("enorm"),
-            hnorm: norm("hnorm"),
+    pub fn new(source: Source) -> Result<Self, ModelError> {
+        let index = source.spec.num_hidden_layers;
+        let norm = |part: &str| Norm::new(source, &format!("model.layers.{index}.{part}"));
+        Ok(Self {
+            enorm: norm("enorm")?,
+            hnorm: norm("hnorm")?,
             // In bf16 where the rest is in fp8, as in V3's files.
-            eh_proj: Matrix::in_format(weights, &format!("model.layers.{index}.eh_proj"), weights.compute.dtype()),
-            block: Block::new(weights, index),
-            norm: norm("shared_head.norm"),
-        }
+            eh_proj: Matrix::in_format(source, &format!("model.layers.{index}.eh_proj"), source.compute.dtype())?,
+            block: Block::new(source, index)?,
+            norm: norm("shared_head.norm")?,
+        })
     }
 
     pub fn repack(&mut self, weights: &Weights) {

@@ -3,52 +3,15 @@
 //! One buffer makes the optimizer, gradient sums and checkpoints simple loops. The routers' correction biases are not
 //! parameters (no gradient reaches them), so they lie in a second buffer of their own.
 
-use std::collections::{BTreeMap, HashMap};
-use std::ops::{Deref, Range};
+use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use reseek_spec::{ModelSpec, TensorSpec};
 use reseek_tensor::compute::Compute;
-use reseek_tensor::linear::Linear;
-use reseek_tensor::quantised::Quantised;
 use reseek_tensor::random::Stream;
 
-use crate::ModelError;
-
-/// Weights on their way into a model's parts, which pack them.
-#[derive(Clone, Copy)]
-pub(crate) struct Source<'a> {
-    pub weights: &'a Weights,
-    /// Whether there will be a backward pass.
-    pub trains: bool,
-}
-
-impl Deref for Source<'_> {
-    type Target = Weights;
-
-    fn deref(&self) -> &Weights {
-        self.weights
-    }
-}
-
-impl Source<'_> {
-    /// The matrix `name` as products read it, in `compute` unless it is quantised.
-    pub fn linear(&self, name: &str, compute: Compute) -> Linear {
-        if let Some(quantised) = self.quantised.get(name) {
-            return Linear::quantised(quantised.clone());
-        }
-        match self.layout.shape(name) {
-            Some(&[out, in_]) => self.pack(self.get(name), out, in_, compute),
-            other => panic!("the model has no matrix {name}, its shape is {other:?}"),
-        }
-    }
-
-    /// Packs `w: [out, in_]` for the passes that there will be.
-    pub fn pack(&self, w: &[f32], out: usize, in_: usize, compute: Compute) -> Linear {
-        let pack = if self.trains { Linear::pack } else { Linear::pack_forward };
-        pack(w, out, in_, compute)
-    }
-}
+use crate::{ModelError, ReadError};
 
 /// Where each named tensor lies in the flat buffers.
 #[derive(Debug)]
@@ -60,7 +23,7 @@ pub struct Layout {
 }
 
 impl Layout {
-    fn new(spec: &ModelSpec) -> Self {
+    pub(crate) fn new(spec: &ModelSpec) -> Self {
         let (mut parameters, mut buffers) = (0, 0);
         let mut tensors = Vec::new();
         let mut index = HashMap::new();
@@ -115,12 +78,10 @@ pub struct Weights {
     pub buffers: Vec<f32>,
     /// The precision in which a model packed from these values multiplies; the values themselves are f32, the master copy.
     pub compute: Compute,
-    /// Matrices, by name, that a model packed from these values multiplies with as they are quantised: for sampling only.
-    pub quantised: BTreeMap<String, Quantised>,
 }
 
 impl Weights {
-    /// Fresh weights: matrices and embeddings from N(0, `initializer_range`²), norms 1, biases 0 (V3 report, 4.2).
+    /// Fresh weights: matrices and embeddings from N(0, `initializer_range`²), gains of norms 1, biases 0 (V3 report, 4.2).
     ///
     /// Each tensor draws from its own stream, so that its values do not depend on what stands before it.
     ///
@@ -140,7 +101,7 @@ impl Weights {
         }
         let values = &mut self.data[range.clone()];
         if tensor.shape.len() == 1 {
-            values.fill(1.0);
+            values.fill(if self.spec.family.has_gains_about_one() { 0.0 } else { 1.0 });
         } else {
             let std = self.spec.initializer_range as f32;
             let mut stream = Stream::new(seed, "init", 0, i as u64);
@@ -183,6 +144,22 @@ impl Weights {
         Ok(weights)
     }
 
+    /// Weights of which `read` gives every tensor, one after the other, straight into its place. What it leaves alone is 0.
+    ///
+    /// # Errors
+    /// If the specification is not one that this crate can compute, or `read` fails.
+    pub fn read(
+        spec: ModelSpec,
+        mut read: impl FnMut(&TensorSpec, &mut [f32]) -> Result<(), ReadError>,
+    ) -> Result<Self, ModelError> {
+        let mut weights = Self::zeros(spec)?;
+        for (tensor, range) in &weights.layout.tensors {
+            let target = if tensor.is_trained() { &mut weights.data } else { &mut weights.buffers };
+            read(tensor, &mut target[range.clone()]).map_err(ModelError::Read)?;
+        }
+        Ok(weights)
+    }
+
     /// The same values for a model that multiplies in `compute`.
     pub fn computing_in(mut self, compute: impl Into<Compute>) -> Self {
         self.compute = compute.into();
@@ -211,13 +188,6 @@ impl Weights {
         crate::check(&spec)?;
         let layout = Layout::new(&spec);
         let (data, buffers) = (vec![0.0; layout.parameters], vec![0.0; layout.buffers]);
-        Ok(Self {
-            spec: Arc::new(spec),
-            layout: Arc::new(layout),
-            data,
-            buffers,
-            compute: Compute::F32,
-            quantised: BTreeMap::new(),
-        })
+        Ok(Self { spec: Arc::new(spec), layout: Arc::new(layout), data, buffers, compute: Compute::F32 })
     }
 }

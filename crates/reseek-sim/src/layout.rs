@@ -44,9 +44,8 @@ impl Layout {
 
 /// The model's units in order.
 pub fn units(model: &ModelSpec) -> Vec<Unit> {
-    let dense = model.moe.as_ref().map_or(usize::MAX, |moe| moe.first_k_dense_replace);
     let mut units = vec![Unit::Embedding];
-    units.extend((0..model.num_hidden_layers).map(|layer| Unit::Layer { is_moe: layer >= dense }));
+    units.extend((0..model.num_hidden_layers).map(|layer| Unit::Layer { is_moe: model.is_mixture(layer) }));
     units.extend((0..model.num_nextn_predict_layers).map(|_| Unit::Mtp));
     units.push(Unit::Head);
     units

@@ -79,7 +79,7 @@ fn layer_params(model: &ModelSpec, plan: &Plan, is_moe: bool) -> UnitParams {
             let expert = 3.0 * d * moe.moe_intermediate_size as f64;
             let experts = moe.n_routed_experts as f64;
             UnitParams {
-                shared: attention + expert * moe.n_shared_experts as f64 / tp + d * experts,
+                shared: attention + expert * moe.shared_experts() / tp + d * experts,
                 routed: expert * experts / plan.ep as f64,
             }
         }
@@ -110,7 +110,7 @@ pub fn unit_activations(model: &ModelSpec, plan: &Plan, unit: Unit) -> f64 {
     let mlp = match &model.moe {
         Some(moe) if is_moe => {
             let (i, chosen) = (moe.moe_intermediate_size as f64, moe.num_experts_per_tok as f64);
-            let experts = chosen + moe.n_shared_experts as f64;
+            let experts = chosen + moe.shared_experts();
             let activation = if selective { 0.0 } else { i * kept };
             rows(experts, 1.0) * (2.0 * i * kept + activation) + rows((chosen + 1.0) * d, kept)
         }

@@ -378,8 +378,8 @@ impl Builder<'_> {
         let (experts, chosen, i) =
             (moe.n_routed_experts as f64, moe.num_experts_per_tok as f64, moe.moe_intermediate_size as f64);
         self.product(OpName::Router, t, experts, d, false);
-        if moe.n_shared_experts > 0 {
-            self.mlp(self.t, moe.n_shared_experts as f64 * i / self.tp);
+        if moe.shared_expert_intermediate_size > 0 {
+            self.mlp(self.t, moe.shared_expert_intermediate_size as f64 / self.tp);
         }
         let groups = experts / self.plan.ep as f64;
         let rows = t * chosen * load_max;

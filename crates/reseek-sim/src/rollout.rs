@@ -142,8 +142,9 @@ impl<'a> Decoder<'a> {
 
 fn routed_params(model: &ModelSpec) -> f64 {
     let Some(moe) = &model.moe else { return 0.0 };
-    let layers = model.num_hidden_layers - moe.first_k_dense_replace;
-    (layers * moe.n_routed_experts) as f64 * 3.0 * (model.hidden_size * moe.moe_intermediate_size) as f64
+    (model.mixture_layers() * moe.n_routed_experts) as f64
+        * 3.0
+        * (model.hidden_size * moe.moe_intermediate_size) as f64
 }
 
 fn routed_active(model: &ModelSpec) -> f64 {

@@ -82,7 +82,7 @@ impl ModelSpec {
     /// Operations of a forward pass of one token that attends to `context` tokens.
     pub fn forward_flops_per_token(&self, context: f64) -> f64 {
         let seen = match &self.sliding_window {
-            Some(window) => self.mean_of_layers(context, context.min(window.tokens as f64), window.full_layers),
+            Some(window) => self.mean_of_layers(context, context.min(window.tokens as f64), window.full_layers.len()),
             None => context,
         };
         2.0 * self.matmul_params() as f64 + self.attention_flops(seen)
@@ -94,7 +94,7 @@ impl ModelSpec {
         match &self.sliding_window {
             Some(window) if (window.tokens as f64) < seq_len => {
                 let w = window.tokens as f64;
-                self.mean_of_layers(seq_len, 2.0 * w - w * w / seq_len, window.full_layers)
+                self.mean_of_layers(seq_len, 2.0 * w - w * w / seq_len, window.full_layers.len())
             }
             _ => seq_len,
         }

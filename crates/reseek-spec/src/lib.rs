@@ -14,9 +14,9 @@ mod count;
 mod explain;
 mod family;
 mod hf;
-mod hf_config;
 mod model;
 mod numbers;
+mod parts;
 mod passes;
 mod presets;
 mod recipe;
@@ -31,9 +31,11 @@ mod tensors;
 pub use cluster::{ClusterSpec, GPUS, GpuKind, GpuSpec};
 pub use count::{ParamCounts, TrainFlops, TrainMemory};
 pub use explain::explain;
-pub use family::Family;
-pub use model::{MlaSpec, ModelSpec, MoeSpec, RopeScaling, Scoring, SlidingWindow};
+pub use family::{Family, NormPlaces};
+pub use hf::Fp8Blocks;
+pub use model::{Activation, ModelSpec, SlidingWindow};
 pub use numbers::{parse_count, thousands};
+pub use parts::{LATENT_NORM_EPS, MlaSpec, MoeSpec, Scoring};
 pub use passes::{ROWS_OF_GROUPS, chunk_rows};
 pub use presets::{PRESETS, Scale, preset};
 pub use recipe::{
@@ -41,6 +43,7 @@ pub use recipe::{
     RecipeSpec, RlRecipe, SftRecipe, TasksRecipe, TokenizerRecipe,
 };
 pub use resolve::{Layer, Resolved, nearest, resolve};
+pub use rope::{Rope, RopeScaling, RotaryTable};
 pub use sentence::sentence;
 pub use tensors::{Role, TensorSpec};
 
@@ -56,11 +59,11 @@ pub enum SpecError {
     #[error("model_type \"{found}\" is not known: {missing}. Known are {known}.")]
     Architecture { found: String, known: String, missing: String },
     #[error(
-        "model_type \"{found}\" can be counted and simulated, not computed{why}. `reseek params` and `reseek sim` take it, all else takes \
-         {known}."
+        "{place} has the key {key} = {value}, which nothing here obeys for model_type \"{family}\". Ignored, it could make another model of \
+         it: if it is without effect, take it out."
     )]
-    CountedOnly { found: String, known: String, why: String },
-    #[error("config.json lacks {key}. The model cannot be counted without it.")]
+    UnknownKey { place: String, key: String, value: String, family: String },
+    #[error("config.json lacks {key}. The model is not known without it.")]
     Missing { key: String },
     /// `what` is a key with its value, `allowed` what it may be; both are parts of one sentence.
     #[error("{what} will not do: it takes {allowed}. {}", sentence(hint))]
@@ -74,10 +77,5 @@ pub enum SpecError {
 impl SpecError {
     pub(crate) fn clash(what: String, allowed: &str, hint: &str) -> Self {
         Self::Clash { what, allowed: allowed.to_string(), hint: hint.to_string() }
-    }
-
-    pub(crate) fn mistyped(key: &str, value: &serde_json::Value, allowed: &str) -> Self {
-        let value: String = value.to_string().chars().take(60).collect();
-        Self::clash(format!("{key} = {value}"), allowed, "mend the value in config.json")
     }
 }

@@ -1,98 +1,27 @@
 //! What a model is: its family, its sizes, and the tensors that follow from them.
 
-use crate::{Family, SpecError};
+use crate::parts::{ascending, divides};
+use crate::{Family, MlaSpec, MoeSpec, Rope, RopeScaling, SpecError};
 
-/// How rotary frequencies are stretched beyond the length of pre-training.
-#[derive(Clone, Debug, PartialEq)]
-pub enum RopeScaling {
-    /// Not at all.
-    None,
-    /// YaRN (Peng et al. 2023): low frequencies are divided by `factor`, high ones stay, and scores are scaled.
-    Yarn {
-        /// New context over old.
-        factor: f64,
-        /// Context of pre-training, in tokens.
-        original_max_position_embeddings: usize,
-        /// A frequency with more turns than this over the old context stays.
-        beta_fast: f64,
-        /// One with fewer turns than this is divided in full.
-        beta_slow: f64,
-        /// m in the numerator of the factor on cosines and sines; both of its sides are 0.1 · m · ln(`factor`) + 1.
-        mscale: f64,
-        /// m in its denominator; with MLA the square of that side scales the scores.
-        mscale_all_dim: f64,
-    },
-    /// Llama 3.1's: low frequencies are divided by `factor`, high ones stay.
-    Llama3 {
-        /// New context over old.
-        factor: f64,
-        /// Frequencies whose wavelength is above the old context over this are divided in full.
-        low_freq_factor: f64,
-        /// Those below the old context over this stay.
-        high_freq_factor: f64,
-        /// Context of pre-training, in tokens.
-        original_max_position_embeddings: usize,
-    },
-}
+/// Layers there can be at most: what is said layer by layer stays small.
+pub(crate) const LAYERS_MAX: usize = 1 << 14;
 
-/// Multi-head latent attention (DeepSeek-V2 report, 2.1).
-#[derive(Clone, Debug, PartialEq)]
-pub struct MlaSpec {
-    /// Width of the latent that queries come from; nothing where they come straight from the hidden row.
-    pub q_lora_rank: Option<usize>,
-    /// Width of the latent that keys and values come from, which the cache holds.
-    pub kv_lora_rank: usize,
-    /// Width of a head's query and key without position.
-    pub qk_nope_head_dim: usize,
-    /// Width of its part with rotary position; the key's is shared by all heads.
-    pub qk_rope_head_dim: usize,
-    /// Width of a head's value.
-    pub v_head_dim: usize,
-    /// Rotary pairs are neighbours (2i, 2i + 1), not halves.
-    pub rope_interleave: bool,
+/// What a feed-forward network does to its gate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Activation {
+    /// x·σ(x).
+    Silu,
+    /// GELU by its approximation with a hyperbolic tangent.
+    GeluTanh,
 }
 
 /// Layers that attend to the last tokens only.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SlidingWindow {
-    /// Tokens that such a layer sees.
+    /// Tokens that such a layer sees, its own among them.
     pub tokens: usize,
-    /// Layers that see everything all the same.
-    pub full_layers: usize,
-}
-
-/// What turns a gate's logits into scores.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Scoring {
-    /// Over all experts.
-    Softmax,
-    /// Of each alone; V3's.
-    Sigmoid,
-}
-
-/// DeepSeekMoE (V3 report, 2.1.2).
-#[derive(Clone, Debug, PartialEq)]
-pub struct MoeSpec {
-    /// Experts to choose from in a layer.
-    pub n_routed_experts: usize,
-    /// Experts that every token uses, computed as one of their joint width.
-    pub n_shared_experts: usize,
-    /// Routed experts of a token.
-    pub num_experts_per_tok: usize,
-    /// Width of an expert.
-    pub moe_intermediate_size: usize,
-    /// Layers at the bottom with a dense MLP in the mixture's place.
-    pub first_k_dense_replace: usize,
-    /// Groups that the experts are in.
-    pub n_group: usize,
-    /// Groups that a token may choose experts from.
-    pub topk_group: usize,
-    /// Factor on the routed experts' sum.
-    pub routed_scaling_factor: f64,
-    /// Whether the chosen experts' weights are divided by their sum.
-    pub norm_topk_prob: bool,
-    /// How logits become scores.
-    pub scoring: Scoring,
+    /// Layers that see everything all the same, in ascending order.
+    pub full_layers: Vec<usize>,
 }
 
 /// A model by its Hugging Face configuration; the names are those of config.json.
@@ -118,14 +47,28 @@ pub struct ModelSpec {
     pub max_position_embeddings: usize,
     /// What RMSNorm adds to the mean square.
     pub rms_norm_eps: f64,
+    /// Of a feed-forward network, experts included.
+    pub hidden_act: Activation,
     /// Base of the rotary frequencies.
     pub rope_theta: f64,
     /// How these are stretched.
     pub rope_scaling: RopeScaling,
+    /// Share of a head's width that is rotated, its first part; 1 in most.
+    pub partial_rotary_factor: f64,
+    /// The rotary table of layers with a sliding window, where it is not the others'.
+    pub local_rope: Option<Rope>,
+    /// Layers that rotate nothing, in ascending order (SmolLM3).
+    pub no_rope_layers: Vec<usize>,
+    /// β of Ministral 3, which multiplies queries at position p by 1 + β·ln(1 + ⌊p / old context⌋); 0 in others.
+    pub llama_4_scaling_beta: f64,
+    /// q of the factor q^−½ on Gemma's scores; in others the head's width.
+    pub query_pre_attn_scalar: Option<f64>,
     /// The head is the embedding.
     pub tie_word_embeddings: bool,
-    /// Biases on q, k and v (Qwen2, GLM 4.5).
+    /// Biases on q, k and v, in most families on o too; with MLA on the maps into both latents and on o.
     pub attention_bias: bool,
+    /// Biases on gate, up and down of dense networks and shared experts.
+    pub mlp_bias: bool,
     /// Norms on q and k: of each head (Qwen3, GLM 4.5), of all heads together in OLMo 2 and 3.
     pub qk_norm: bool,
     /// Standard deviation of fresh weights.
@@ -134,6 +77,8 @@ pub struct ModelSpec {
     pub bos_token_id: u32,
     /// Token behind one.
     pub eos_token_id: u32,
+    /// Further tokens that end a text.
+    pub other_eos_token_ids: Vec<u32>,
     /// Layers that see the last tokens only, if there are any.
     pub sliding_window: Option<SlidingWindow>,
     /// Latent attention in grouped-query attention's place.
@@ -167,43 +112,73 @@ impl ModelSpec {
             }
         }
         divides("num_attention_heads", self.num_attention_heads, "num_key_value_heads", self.num_key_value_heads)?;
-        if !(self.rms_norm_eps > 0.0 && self.rope_theta > 0.0) {
-            let what = format!("rms_norm_eps = {}, rope_theta = {}", self.rms_norm_eps, self.rope_theta);
-            return Err(SpecError::clash(what, "both above 0", "use 1e-6 and 10000"));
+        if !(self.rms_norm_eps > 0.0 && self.rms_norm_eps < 1.0) {
+            let what = format!("rms_norm_eps = {}", self.rms_norm_eps);
+            return Err(SpecError::clash(what, "a number above 0 and below 1", "use 1e-6"));
         }
-        let rope_dim = self.rope_dim();
-        if !rope_dim.is_multiple_of(2) {
-            let what = format!("rotary width {rope_dim}");
-            return Err(SpecError::clash(what, "an even number", "rotation works on pairs: use an even head width"));
+        if !(self.initializer_range >= 0.0 && self.initializer_range.is_finite()) {
+            let what = format!("initializer_range = {}", self.initializer_range);
+            return Err(SpecError::clash(what, "0 or more", "use 0.02"));
         }
-        if let RopeScaling::Yarn { factor, .. } | RopeScaling::Llama3 { factor, .. } = &self.rope_scaling
-            && !(*factor >= 1.0 && factor.is_finite())
+        if !(self.partial_rotary_factor > 0.0 && self.partial_rotary_factor <= 1.0) {
+            let what = format!("partial_rotary_factor = {}", self.partial_rotary_factor);
+            return Err(SpecError::clash(what, "a share above 0, at most 1", "1 rotates whole heads"));
+        }
+        if let Some(scalar) = self.query_pre_attn_scalar
+            && !(scalar > 0.0 && scalar.is_finite())
         {
-            return Err(SpecError::clash(
-                format!("rope scaling factor {factor}"),
-                "1 or more",
-                "4 makes four times the length",
-            ));
+            let what = format!("query_pre_attn_scalar = {scalar}");
+            return Err(SpecError::clash(what, "a number above 0", "use the head's width"));
         }
-        if let Some(window) = &self.sliding_window
-            && (window.tokens == 0 || window.full_layers > self.num_hidden_layers)
-        {
-            let what = format!("a window of {} tokens, {} layers without it", window.tokens, window.full_layers);
-            let allowed = format!("1 token or more, at most {} layers", self.num_hidden_layers);
-            return Err(SpecError::clash(what, &allowed, "compare sliding_window and layer_types"));
-        }
+        self.validate_total()?;
+        self.validate_rope()?;
+        self.validate_layers()?;
         if let Some(mla) = &self.mla {
             mla.validate()?;
+            if self.num_key_value_heads != self.num_attention_heads {
+                let what = format!("num_key_value_heads = {} with latent attention", self.num_key_value_heads);
+                let allowed = format!("as many as num_attention_heads = {}", self.num_attention_heads);
+                return Err(SpecError::clash(what, &allowed, "every head expands keys and values of its own"));
+            }
         }
-        if let Some(moe) = &self.moe {
-            moe.validate(self.num_hidden_layers)?;
+        match &self.moe {
+            Some(moe) => self.validate_mixture(moe),
+            None => Ok(()),
         }
-        self.validate_total()
+    }
+
+    fn validate_layers(&self) -> Result<(), SpecError> {
+        ascending("no_rope_layers", &self.no_rope_layers, self.num_hidden_layers)?;
+        let Some(window) = &self.sliding_window else { return Ok(()) };
+        if window.tokens == 0 {
+            let hint = "leave sliding_window out for none";
+            return Err(SpecError::clash("sliding_window = 0".to_string(), "1 token or more", hint));
+        }
+        if self.mla.is_some() {
+            let what = format!("sliding_window = {} with latent attention", window.tokens);
+            return Err(SpecError::clash(what, "no window", "no model with both is known"));
+        }
+        ascending("the layers without a window", &window.full_layers, self.num_hidden_layers)
+    }
+
+    fn validate_mixture(&self, moe: &MoeSpec) -> Result<(), SpecError> {
+        moe.validate(self.num_hidden_layers)?;
+        let (shared, width) = (moe.shared_expert_intermediate_size, moe.moe_intermediate_size);
+        if self.family != Family::Qwen2Moe && !shared.is_multiple_of(width) {
+            let what = format!("a shared expert of width {shared}");
+            let allowed = format!("a multiple of moe_intermediate_size = {width}");
+            return Err(SpecError::clash(what, &allowed, "it counts as whole experts side by side"));
+        }
+        if self.family == Family::Mixtral && self.intermediate_size != width {
+            let what = format!("experts of width {width}");
+            let allowed = format!("intermediate_size = {}", self.intermediate_size);
+            return Err(SpecError::clash(what, &allowed, "Mixtral has no width of its own for them"));
+        }
+        Ok(())
     }
 
     /// Sizes that are each in range can still have a product that no counter holds.
     fn validate_total(&self) -> Result<(), SpecError> {
-        const LAYERS_MAX: usize = 1 << 14;
         let layers = self.num_hidden_layers.saturating_add(self.num_nextn_predict_layers);
         if layers > LAYERS_MAX {
             let what = format!("{layers} layers");
@@ -211,15 +186,14 @@ impl ModelSpec {
         }
         let width = self.num_attention_heads.max(self.num_key_value_heads) as f64 * self.head_dim as f64;
         let (q, kv) = self.mla.as_ref().map_or((0.0, 0.0), |m| {
-            let up = m.qk_nope_head_dim + m.qk_rope_head_dim + m.v_head_dim;
-            let heads = (self.num_attention_heads * up) as f64;
+            let up = m.qk_nope_head_dim as f64 + m.qk_rope_head_dim as f64 + m.v_head_dim as f64;
+            let heads = self.num_attention_heads as f64 * up;
             ((m.q_lora_rank.unwrap_or(0) as f64) * heads, m.kv_lora_rank as f64 * heads)
         });
         let d = self.hidden_size as f64;
-        let experts = self
-            .moe
-            .as_ref()
-            .map_or(0.0, |moe| (moe.n_routed_experts + moe.n_shared_experts) as f64 * moe.moe_intermediate_size as f64);
+        let experts = self.moe.as_ref().map_or(0.0, |moe| {
+            moe.n_routed_experts as f64 * moe.moe_intermediate_size as f64 + moe.shared_expert_intermediate_size as f64
+        });
         let layer = 4.0 * d * width + q + kv + 3.0 * d * (self.intermediate_size as f64 + experts);
         let total = layers as f64 * layer + 2.0 * d * self.vocab_size as f64;
         match total < 1e16 {
@@ -234,69 +208,58 @@ impl ModelSpec {
 
     /// Width of the rotated part of a query or key.
     pub fn rope_dim(&self) -> usize {
-        self.mla.as_ref().map_or(self.head_dim, |mla| mla.qk_rope_head_dim)
+        let whole = self.mla.as_ref().map_or(self.head_dim, |mla| mla.qk_rope_head_dim);
+        // Rounded down, as transformers does it.
+        (whole as f64 * self.partial_rotary_factor) as usize
     }
-}
 
-impl MlaSpec {
-    fn validate(&self) -> Result<(), SpecError> {
-        let sizes = [
-            ("q_lora_rank", self.q_lora_rank.unwrap_or(1)),
-            ("kv_lora_rank", self.kv_lora_rank),
-            ("qk_nope_head_dim", self.qk_nope_head_dim),
-            ("qk_rope_head_dim", self.qk_rope_head_dim),
-            ("v_head_dim", self.v_head_dim),
-        ];
-        match sizes.into_iter().find(|(_, value)| !(1..=1 << 20).contains(value)) {
-            None => Ok(()),
-            Some((key, value)) => {
-                let hint = "V3 has ranks of 1536 and 512 and heads of 128, 64 and 128";
-                Err(SpecError::clash(format!("{key} = {value}"), "1 to 1048576", hint))
+    /// Tokens that a query of layer `layer` sees, its own among them, where it does not see all before it. A layer behind the last, the MTP
+    /// module's, sees all.
+    pub fn window_of(&self, layer: usize) -> Option<usize> {
+        let window = self.sliding_window.as_ref().filter(|_| layer < self.num_hidden_layers)?;
+        window.full_layers.binary_search(&layer).is_err().then_some(window.tokens)
+    }
+
+    /// Whether layer `layer` has the mixture in the dense network's place.
+    pub fn is_mixture(&self, layer: usize) -> bool {
+        self.moe.as_ref().is_some_and(|moe| moe.is_in(layer))
+    }
+
+    /// Layers with a mixture, those of the MTP module not counted.
+    pub fn mixture_layers(&self) -> usize {
+        (0..self.num_hidden_layers).filter(|&layer| self.is_mixture(layer)).count()
+    }
+
+    /// Whether attention's output has a bias.
+    pub fn has_output_bias(&self) -> bool {
+        self.attention_bias && self.family.has_output_bias()
+    }
+
+    /// Factor of a query at `position`, [`ModelSpec::llama_4_scaling_beta`]'s.
+    pub fn query_scale(&self, position: usize) -> f64 {
+        match &self.rope_scaling {
+            RopeScaling::Yarn { original_max_position_embeddings, .. } if self.llama_4_scaling_beta != 0.0 => {
+                1.0 + self.llama_4_scaling_beta * ((1 + position / original_max_position_embeddings) as f64).ln()
             }
+            _ => 1.0,
         }
+    }
+
+    /// Every token that ends a text, `eos_token_id` first.
+    pub fn eos_token_ids(&self) -> Vec<u32> {
+        [self.eos_token_id].into_iter().chain(self.other_eos_token_ids.iter().copied()).collect()
     }
 }
 
-impl MoeSpec {
-    fn validate(&self, layers: usize) -> Result<(), SpecError> {
-        let sizes = [
-            ("n_routed_experts", self.n_routed_experts),
-            ("num_experts_per_tok", self.num_experts_per_tok),
-            ("moe_intermediate_size", self.moe_intermediate_size),
-            ("n_group", self.n_group),
-            ("topk_group", self.topk_group),
-            // There may be none.
-            ("n_shared_experts", self.n_shared_experts.max(1)),
-        ];
-        for (key, value) in sizes {
-            if value == 0 || value > 1 << 20 {
-                return Err(SpecError::clash(format!("{key} = {value}"), "1 to 1048576", "give the mixture a size"));
-            }
-        }
-        divides("n_routed_experts", self.n_routed_experts, "n_group", self.n_group)?;
-        if self.topk_group > self.n_group {
-            let what = format!("topk_group = {}", self.topk_group);
-            return Err(SpecError::clash(what, &format!("at most n_group = {}", self.n_group), "keep fewer groups"));
-        }
-        let kept = self.n_routed_experts / self.n_group * self.topk_group;
-        if self.num_experts_per_tok > kept {
-            let what = format!("num_experts_per_tok = {}", self.num_experts_per_tok);
-            let room = format!("at most the {kept} experts of the kept groups");
-            return Err(SpecError::clash(what, &room, "keep more groups or choose fewer experts"));
-        }
-        if self.first_k_dense_replace > layers {
-            let what = format!("first_k_dense_replace = {}", self.first_k_dense_replace);
-            return Err(SpecError::clash(what, &format!("at most num_hidden_layers = {layers}"), "lower it"));
-        }
-        Ok(())
+impl SlidingWindow {
+    /// A window in every layer.
+    pub fn everywhere(tokens: usize) -> Self {
+        Self { tokens, full_layers: Vec::new() }
     }
-}
 
-fn divides(key: &str, value: usize, by_key: &str, by: usize) -> Result<(), SpecError> {
-    if by == 0 || !value.is_multiple_of(by) {
-        let nearest = (1..=value).filter(|n| value.is_multiple_of(*n)).min_by_key(|n| n.abs_diff(by)).unwrap_or(1);
-        let hint = format!("the nearest {by_key} that divides is {nearest}");
-        return Err(SpecError::clash(format!("{key} = {value}"), &format!("a multiple of {by_key} = {by}"), &hint));
+    /// A window in all layers of `layers` but every `period`th.
+    pub fn but_every(period: usize, tokens: usize, layers: usize) -> Self {
+        let full_layers = (0..layers).filter(|layer| (layer + 1).is_multiple_of(period)).collect();
+        Self { tokens, full_layers }
     }
-    Ok(())
 }

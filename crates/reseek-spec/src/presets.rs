@@ -1,6 +1,6 @@
 //! Models by name: the published ones from their config.json, and the nano ladder, V3's shape at sizes a laptop can train.
 
-use crate::{Family, MlaSpec, ModelSpec, MoeSpec, RopeScaling, Scoring, SpecError};
+use crate::{Activation, Family, MlaSpec, ModelSpec, MoeSpec, RopeScaling, Scoring, SpecError};
 
 macro_rules! presets {
     ($($name:literal),* $(,)?) => {
@@ -127,14 +127,22 @@ impl ModelSpec {
             head_dim: rung.head + rope,
             max_position_embeddings: 256,
             rms_norm_eps: 1e-6,
+            hidden_act: Activation::Silu,
             rope_theta: 1e4,
             rope_scaling: RopeScaling::None,
+            partial_rotary_factor: 1.0,
+            local_rope: None,
+            no_rope_layers: Vec::new(),
+            llama_4_scaling_beta: 0.0,
+            query_pre_attn_scalar: None,
             tie_word_embeddings: false,
             attention_bias: false,
+            mlp_bias: false,
             qk_norm: false,
             initializer_range: 0.5 / (rung.d as f64).sqrt(),
             bos_token_id: 0,
             eos_token_id: 1,
+            other_eos_token_ids: Vec::new(),
             sliding_window: None,
             mla: Some(MlaSpec {
                 q_lora_rank: Some(rung.q_lora),
@@ -146,10 +154,12 @@ impl ModelSpec {
             }),
             moe: Some(MoeSpec {
                 n_routed_experts: rung.experts,
-                n_shared_experts: 1,
+                shared_expert_intermediate_size: rung.expert,
                 num_experts_per_tok: rung.chosen,
                 moe_intermediate_size: rung.expert,
                 first_k_dense_replace: 1,
+                mlp_only_layers: Vec::new(),
+                decoder_sparse_step: 1,
                 n_group: rung.groups,
                 topk_group: rung.kept,
                 routed_scaling_factor: 2.5,
@@ -191,6 +201,8 @@ impl ModelSpec {
                 beta_slow: 1.0,
                 mscale: 1.0,
                 mscale_all_dim: 1.0,
+                attention_factor: None,
+                truncate: true,
             },
             ..self.clone()
         }

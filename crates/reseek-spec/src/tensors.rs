@@ -1,6 +1,6 @@
 //! The tensors of a model: names, shapes and roles, in a fixed order.
 
-use crate::{Family, ModelSpec, MoeSpec, Scoring};
+use crate::{MlaSpec, ModelSpec, MoeSpec, Scoring};
 
 /// What a tensor is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,8 +45,10 @@ impl ModelSpec {
     /// The tensors, each with the number of layers that have one of its shape: a count over a few layers' names instead of all.
     pub(crate) fn tensors_by_kind(&self) -> Vec<(TensorSpec, u64)> {
         let layers = self.num_hidden_layers;
-        let dense = self.moe.as_ref().map_or(layers, |moe| moe.first_k_dense_replace.min(layers));
-        let first_of_kind = [(0, dense), (dense, layers - dense)].into_iter().filter(|&(_, copies)| copies > 0);
+        let mixtures = self.mixture_layers();
+        let first = |is_mixture| (0..layers).find(|&layer| self.is_mixture(layer) == is_mixture).unwrap_or(0);
+        let kinds = [(first(false), layers - mixtures), (first(true), mixtures)];
+        let first_of_kind = kinds.into_iter().filter(|&(_, copies)| copies > 0);
         let kinds: Vec<(String, u64)> =
             first_of_kind.clone().map(|(layer, copies)| (format!("model.layers.{layer}."), copies as u64)).collect();
         let copies = |tensor: &TensorSpec| {
@@ -92,42 +94,58 @@ impl ModelSpec {
             list.plain(&format!("{prefix}.{norm}.weight"), &[self.hidden_size]);
         }
         self.attention_tensors(&format!("{prefix}.self_attn"), list);
-        let mlp = format!("{prefix}.{}", self.family.mlp_name());
         match &self.moe {
-            Some(moe) if layer >= moe.first_k_dense_replace => self.moe_tensors(&mlp, moe, list),
-            _ => self.mlp_tensors(&mlp, self.intermediate_size, list),
+            Some(moe) if moe.is_in(layer) => {
+                self.moe_tensors(&format!("{prefix}.{}", self.family.mixture_name()), moe, list);
+            }
+            _ => self.mlp_tensors(&format!("{prefix}.mlp"), self.intermediate_size, list),
         }
     }
 
     fn attention_tensors(&self, prefix: &str, list: &mut TensorList) {
+        match &self.mla {
+            Some(mla) => self.mla_tensors(prefix, mla, list),
+            None => self.gqa_tensors(prefix, list),
+        }
+    }
+
+    fn mla_tensors(&self, prefix: &str, mla: &MlaSpec, list: &mut TensorList) {
         let (d, h) = (self.hidden_size, self.num_attention_heads);
         let mut linear =
             |part: &str, out: usize, in_: usize| list.plain(&format!("{prefix}.{part}.weight"), &[out, in_]);
-        if let Some(mla) = &self.mla {
-            let q = h * (mla.qk_nope_head_dim + mla.qk_rope_head_dim);
-            match mla.q_lora_rank {
-                Some(rank) => {
-                    linear("q_a_proj", rank, d);
-                    linear("q_b_proj", q, rank);
-                }
-                None => linear("q_proj", q, d),
+        let q = h * (mla.qk_nope_head_dim + mla.qk_rope_head_dim);
+        match mla.q_lora_rank {
+            Some(rank) => {
+                linear("q_a_proj", rank, d);
+                linear("q_b_proj", q, rank);
             }
-            linear("kv_a_proj_with_mqa", mla.kv_lora_rank + mla.qk_rope_head_dim, d);
-            linear("kv_b_proj", h * (mla.qk_nope_head_dim + mla.v_head_dim), mla.kv_lora_rank);
-            linear("o_proj", d, h * mla.v_head_dim);
-            if let Some(rank) = mla.q_lora_rank {
-                list.plain(&format!("{prefix}.q_a_layernorm.weight"), &[rank]);
-            }
-            list.plain(&format!("{prefix}.kv_a_layernorm.weight"), &[mla.kv_lora_rank]);
-            return;
+            None => linear("q_proj", q, d),
         }
-        let (q, kv) = (h * self.head_dim, self.num_key_value_heads * self.head_dim);
-        linear("q_proj", q, d);
-        linear("k_proj", kv, d);
-        linear("v_proj", kv, d);
-        linear("o_proj", d, q);
+        let kv_a = mla.kv_lora_rank + mla.qk_rope_head_dim;
+        linear("kv_a_proj_with_mqa", kv_a, d);
+        linear("kv_b_proj", h * (mla.qk_nope_head_dim + mla.v_head_dim), mla.kv_lora_rank);
+        linear("o_proj", d, h * mla.v_head_dim);
         if self.attention_bias {
-            for (part, out) in [("q_proj", q), ("k_proj", kv), ("v_proj", kv)] {
+            let q_a = mla.q_lora_rank.map(|rank| ("q_a_proj", rank));
+            for (part, out) in q_a.into_iter().chain([("kv_a_proj_with_mqa", kv_a), ("o_proj", d)]) {
+                list.plain(&format!("{prefix}.{part}.bias"), &[out]);
+            }
+        }
+        if let Some(rank) = mla.q_lora_rank {
+            list.plain(&format!("{prefix}.q_a_layernorm.weight"), &[rank]);
+        }
+        list.plain(&format!("{prefix}.kv_a_layernorm.weight"), &[mla.kv_lora_rank]);
+    }
+
+    fn gqa_tensors(&self, prefix: &str, list: &mut TensorList) {
+        let d = self.hidden_size;
+        let (q, kv) = (self.num_attention_heads * self.head_dim, self.num_key_value_heads * self.head_dim);
+        for (part, out, in_) in [("q_proj", q, d), ("k_proj", kv, d), ("v_proj", kv, d), ("o_proj", d, q)] {
+            list.plain(&format!("{prefix}.{part}.weight"), &[out, in_]);
+        }
+        if self.attention_bias {
+            let output = self.has_output_bias().then_some(("o_proj", d));
+            for (part, out) in [("q_proj", q), ("k_proj", kv), ("v_proj", kv)].into_iter().chain(output) {
                 list.plain(&format!("{prefix}.{part}.bias"), &[out]);
             }
         }
@@ -141,8 +159,12 @@ impl ModelSpec {
 
     fn mlp_tensors(&self, prefix: &str, width: usize, list: &mut TensorList) {
         let d = self.hidden_size;
-        for (part, out, in_) in [("gate_proj", width, d), ("up_proj", width, d), ("down_proj", d, width)] {
+        let parts = [("gate_proj", width, d), ("up_proj", width, d), ("down_proj", d, width)];
+        for (part, out, in_) in parts {
             list.plain(&format!("{prefix}.{part}.weight"), &[out, in_]);
+        }
+        for (part, out, _) in parts.into_iter().filter(|_| self.mlp_bias) {
+            list.plain(&format!("{prefix}.{part}.bias"), &[out]);
         }
     }
 
@@ -159,10 +181,10 @@ impl ModelSpec {
                 list.push(&name, &[out, in_], Role::RoutedExpert);
             }
         }
-        if moe.n_shared_experts > 0 {
+        if moe.shared_expert_intermediate_size > 0 {
             let shared = self.family.shared_expert_name();
-            self.mlp_tensors(&format!("{prefix}.{shared}"), moe.n_shared_experts * width, list);
-            if self.family == Family::Qwen2Moe {
+            self.mlp_tensors(&format!("{prefix}.{shared}"), moe.shared_expert_intermediate_size, list);
+            if self.family.gates_shared_expert() {
                 list.plain(&format!("{prefix}.shared_expert_gate.weight"), &[1, d]);
             }
         }

@@ -74,6 +74,11 @@ impl AtomicFile {
         })
     }
 
+    /// The name that it takes.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Appends `bytes`.
     ///
     /// # Errors
@@ -228,8 +233,29 @@ pub(crate) fn sync_folder(dir: &Path) -> Result<(), StoreError> {
 }
 
 pub(crate) fn sync_folder_of(path: &Path) -> Result<(), StoreError> {
+    sync_folder(folder_of(path))
+}
+
+/// The folder that `path` lies in.
+pub(crate) fn folder_of(path: &Path) -> &Path {
     match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => sync_folder(parent),
-        _ => sync_folder(Path::new(".")),
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}
+
+/// Bytes that a user may still write to the disk of a folder, where the system says so.
+pub(crate) fn free_bytes(folder: &Path) -> Result<Option<u64>, StoreError> {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    {
+        let disk = nix::sys::statvfs::statvfs(folder)
+            .map_err(|error| StoreError::io("ask for the room of", folder)(error.into()))?;
+        // The widths are the platform's; what a float loses of them is less than a block.
+        Ok(Some((disk.blocks_available() as f64 * disk.fragment_size() as f64) as u64))
+    }
+    #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+    {
+        let _ = folder;
+        Ok(None)
     }
 }

@@ -48,7 +48,7 @@ impl RunDir {
 }
 
 /// A copy inside of its original would be part of it.
-fn refuse_inside(from: &Path, to: &Path) -> Result<(), StoreError> {
+pub(crate) fn refuse_inside(from: &Path, to: &Path) -> Result<(), StoreError> {
     let home = from.canonicalize().map_err(StoreError::io("resolve", from))?;
     // The first folder above the copy that is there already.
     let above = to.ancestors().skip(1).find_map(|folder| match folder.as_os_str().is_empty() {

@@ -54,6 +54,17 @@ pub enum StoreError {
     #[error("{}: {reason}. {}", path.display(), sentence(mend))]
     Malformed { path: PathBuf, reason: String, mend: String },
 
+    /// A pipe, a device or a folder in a file's place.
+    #[error("{} is {kind}, and a file is needed. Put the file itself in its place.", path.display())]
+    NoFile { path: PathBuf, kind: &'static str },
+
+    /// A file that is longer than such a file ever is.
+    #[error(
+        "{} has {bytes} bytes or more, and of such a file at most {bytes_max} are read. It is damaged or no file of that kind: fetch it again.",
+        path.display()
+    )]
+    TooLarge { path: PathBuf, bytes: u64, bytes_max: u64 },
+
     /// config.json does not describe a model that reseek knows.
     #[error("{}: {source}", path.display())]
     Spec { path: PathBuf, source: reseek_spec::SpecError },
@@ -84,8 +95,8 @@ pub enum StoreError {
 
     /// A number format that this room does not read.
     #[error(
-        "{}: tensor {name} is stored as {dtype}, readable are F32, BF16 and F16. Convert the file to BF16 \
-         first.", path.display()
+        "{}: tensor {name} is stored as {dtype}, readable are F32, BF16 and F16, and matrices in F8_E4M3 with scales. Convert the file to \
+         BF16 first.", path.display()
     )]
     TensorDtype { path: PathBuf, name: String, dtype: String },
 
@@ -111,8 +122,15 @@ pub enum StoreError {
     OtherRun { path: PathBuf, what: &'static str, found: String, wanted: String },
 
     /// A copy would write over what is there.
-    #[error("{} is there already. Choose a new folder for the copy.", path.display())]
+    #[error("{} is there already. Choose a new folder, or move this one away.", path.display())]
     TargetIsThere { path: PathBuf },
+
+    /// The disk would be full before a model is written.
+    #[error(
+        "{} needs {bytes} bytes, and its disk has {free} left. Free some space, choose another disk, or write the model in a smaller format.",
+        path.display()
+    )]
+    NoRoom { path: PathBuf, bytes: u64, free: u64 },
 
     /// States were saved, but none of them is whole.
     #[error(
@@ -156,6 +174,7 @@ fn io_hint(error: &io::Error) -> &'static str {
             "a file stands where a folder is needed: name the folder itself, or move the file away"
         }
         Kind::NotFound => "check the path for a typing error",
+        Kind::UnexpectedEof => "the file is shorter than when it was opened: make or fetch it again",
         _ => "check the disk, then run the same command again, nothing finished is lost",
     }
 }

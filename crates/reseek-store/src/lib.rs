@@ -8,8 +8,12 @@
 //! |---|---|
 //! | [`atomic`] | one file, whole or not at all |
 //! | [`manifest`] | a folder whose files are known by their SHA-256 |
+//! | [`regular`] | files that others made, read only if they are files |
 //! | [`safetensors_io`] | named f32 tensors in a safetensors file |
-//! | [`model_files`] | config.json and weights as Hugging Face lays them out, from anyone |
+//! | [`model_source`] | a model of anyone's, opened: a Hugging Face folder or a GGUF file, tensor by tensor |
+//! | [`model_files`] | a model of ours as Hugging Face lays it out |
+//! | [`write_folder`] | a model for others: sharded, in f32, bf16 or DeepSeek's FP8 |
+//! | [`generation_config`] | how a model is meant to be sampled |
 //! | [`checkpoint`] | a complete model folder of ours |
 //! | [`train_state`] | what a stage needs to go on after a kill |
 //! | [`run_dir`], [`stage`] | a run, its lock, its stages and what they were made from; its copy |
@@ -33,27 +37,43 @@ pub mod atomic;
 pub mod checkpoint;
 mod copy;
 mod error;
+mod fp8;
+pub mod generation_config;
 mod gguf;
 pub mod machine;
 pub mod manifest;
 pub mod metrics;
+mod model_config;
 pub mod model_files;
+mod model_folder;
+mod model_names;
+pub mod model_source;
+pub mod regular;
 pub mod run_dir;
+mod safetensors_header;
 pub mod safetensors_io;
+mod shards;
 pub mod stage;
 pub mod summary;
 pub mod train_state;
+pub mod write_folder;
 
 pub use atomic::{AtomicFile, FileEntry, sha256_file, sha256_hex, sweep_temporaries, write_atomic};
 pub use checkpoint::{Sidecars, save_checkpoint};
 pub use copy::Copied;
 pub use error::StoreError;
-pub use gguf::{BlockKind, GgufModel, GgufTokenizer, QuantisedTensor, is_gguf, load_gguf};
+pub use generation_config::GenerationConfig;
+pub use gguf::{
+    BlockKind, CodeBlock, CodeForm, GgufContents, GgufEntry, GgufFile, GgufModel, GgufSource, GgufTemplates,
+    GgufTokenizer, GgufWritten, QuantisedTensor, ScaleForm, TokenKind, TokenizerModel, is_gguf, load_gguf, write_gguf,
+};
 pub use machine::{Machine, peak_memory_bytes};
 pub use manifest::{DirWriter, Manifest, Verified, verify_dir};
 pub use metrics::{StepLog, read_metrics};
 pub use model_files::{NamedTensor, load_model};
+pub use model_source::{ModelSource, TensorEntry, is_gguf_name};
 pub use run_dir::{REDO, RunDir, RunInfo};
 pub use stage::{PROFILE, StageDir, StageFacts, chain_hash};
 pub use summary::Summary;
 pub use train_state::{LoadedState, Moment, StateDir, TrainState};
+pub use write_folder::{FolderOptions, SHARD_BYTES_MAX, WeightFormat, write_folder};

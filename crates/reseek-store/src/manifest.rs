@@ -14,6 +14,7 @@ use serde_json::Value;
 
 use crate::StoreError;
 use crate::atomic::{self, AtomicFile, FileEntry};
+use crate::regular;
 
 /// Name of the manifest in its folder.
 pub const MANIFEST: &str = "manifest.json";
@@ -156,12 +157,12 @@ impl Manifest {
     /// # Errors
     /// If it is absent, damaged, or lists a name that leads out of its folder.
     pub fn read(path: &Path) -> Result<Self, StoreError> {
-        let bytes = match fs::read(path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+        let bytes = match regular::read_regular(path, regular::INDEX_BYTES_MAX) {
+            Err(StoreError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
                 let path = path.parent().unwrap_or(path).to_path_buf();
                 return Err(StoreError::NoManifest { path });
             }
-            other => other.map_err(StoreError::io("read", path))?,
+            other => other?,
         };
         let damaged = |reason: String| {
             let folder = path.parent().unwrap_or(path).display();

@@ -231,9 +231,9 @@ fn read_state(dir: &Path, step: u64) -> Result<TrainState<'static>, StoreError> 
         let reason = format!("the state is of step {}, its folder of step {step}", values.step);
         return Err(StoreError::malformed(&path, reason, "give the folder its old name back"));
     }
-    let mut file = TensorFile::open(&dir.join(TENSORS))?;
+    let file = TensorFile::open(&dir.join(TENSORS))?;
     let weights = file.read_f32("weights").map(Cow::Owned)?;
-    let mut moment = |name: &str| -> Result<Moment<'static>, StoreError> {
+    let moment = |name: &str| -> Result<Moment<'static>, StoreError> {
         Ok(match file.is_bf16(name) {
             true => Moment::Bf16(file.read_bf16(name)?.into()),
             false => Moment::F32(file.read_f32(name)?.into()),

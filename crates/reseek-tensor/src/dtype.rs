@@ -29,6 +29,14 @@ impl Dtype {
         }
     }
 
+    /// Whether every value is one of this format, so that none is rounded.
+    pub fn holds(self, values: &[f32]) -> bool {
+        match self {
+            Self::F32 => true,
+            Self::Bf16 => values.iter().all(|value| value.to_bits() & 0xffff == 0),
+        }
+    }
+
     /// Steps of a chain over `k` products: one for each value, or one for each pair.
     pub(crate) fn steps(self, k: usize) -> usize {
         match self {
@@ -184,6 +192,15 @@ pub(crate) fn set_odd_of_pairs(pairs: &mut [f32], odd: &[f32]) {
     for (pair, &odd) in pairs.iter_mut().zip(odd) {
         *pair = f32::from_bits(pair.to_bits() & 0xffff | bf16_bits(odd) << 16);
     }
+}
+
+/// `out` becomes `pairs` with 0 in the even places.
+///
+/// # Panics
+/// If the lengths differ.
+pub(crate) fn odd_of_pairs(out: &mut [f32], pairs: &[f32]) {
+    assert_eq!(out.len(), pairs.len(), "odd places of pairs");
+    out.iter_mut().zip(pairs).for_each(|(out, pair)| *out = f32::from_bits(pair.to_bits() & 0xffff_0000));
 }
 
 multiversion! {

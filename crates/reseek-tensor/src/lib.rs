@@ -31,6 +31,7 @@ pub mod elementwise;
 pub mod embedding;
 pub mod env;
 pub mod fp8;
+pub mod glu;
 pub mod heads;
 pub mod linear;
 pub mod matmul;
@@ -48,7 +49,6 @@ pub mod rmsnorm;
 pub mod rope;
 pub mod routing;
 pub mod slots;
-pub mod swiglu;
 pub mod tensor;
 
 mod aligned;

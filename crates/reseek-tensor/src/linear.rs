@@ -1,7 +1,9 @@
 //! A linear layer y = x·Wᵀ with W `[out, in]` as Hugging Face stores it: forward, gradient of the
 //! input, gradient of the weight. Holds packed copies of W, made once an optimizer step.
 
-use crate::buffer::ViewMut;
+use std::sync::Arc;
+
+use crate::buffer::{Buffer, ViewMut};
 use crate::compute::Compute;
 use crate::dtype::Dtype;
 use crate::matmul::{Accumulate, Packed, matmul, matmul_tn};
@@ -9,6 +11,8 @@ use crate::operand::Left;
 use crate::quantised::{Quantised, quantised_matmul};
 
 /// A weight matrix W `[out, in]` in the forms that products read.
+///
+/// A clone shares what is only read: a quantised matrix, and one that never changes.
 #[derive(Clone, Debug)]
 pub struct Linear(Form);
 
@@ -17,8 +21,10 @@ enum Form {
     /// Wᵀ `[in, out]`, right operand of the forward pass, and W `[out, in]`, that of the input's gradient; the latter is absent where
     /// no gradient is wanted.
     Packed { forward: Packed, dgrad: Option<Packed> },
+    /// Wᵀ of a matrix that never changes.
+    Shared(Arc<Packed>),
     /// For the forward pass alone.
-    Sampled(Quantised),
+    Sampled(Arc<Quantised>),
 }
 
 impl Linear {
@@ -42,7 +48,27 @@ impl Linear {
 
     /// A quantised matrix, which can be sampled from and not trained.
     pub fn quantised(w: Quantised) -> Self {
-        Self(Form::Sampled(w))
+        Self(Form::Sampled(Arc::new(w)))
+    }
+
+    /// [`Linear::pack_forward`] of a matrix whose values never change: its clones are the same memory.
+    ///
+    /// # Panics
+    /// As [`Linear::pack`].
+    pub fn pack_shared(w: &[f32], out: usize, in_: usize, compute: impl Into<Compute>) -> Self {
+        Self(Form::Shared(Arc::new(Packed::from_transposed(w, out, in_, compute))))
+    }
+
+    /// Row i of W in f32, as products read it.
+    ///
+    /// # Panics
+    /// If there is no such row, `values` are not [`Linear::in_features`], or W is in fp8.
+    pub fn row(&self, i: usize, values: &mut [f32]) {
+        match &self.0 {
+            Form::Packed { forward, .. } => forward.column(i, values),
+            Form::Shared(forward) => forward.column(i, values),
+            Form::Sampled(w) => w.row(i, values),
+        }
     }
 
     /// Packs new values of the same shape without allocating.
@@ -55,6 +81,7 @@ impl Linear {
                 forward.repack_transposed(w);
                 dgrad.iter_mut().for_each(|dgrad| dgrad.repack_rows(w));
             }
+            Form::Shared(_) => panic!("a matrix that is shared does not change"),
             Form::Sampled(_) => panic!("{QUANTISED}"),
         }
     }
@@ -63,6 +90,7 @@ impl Linear {
     pub fn in_features(&self) -> usize {
         match &self.0 {
             Form::Packed { forward, .. } => forward.k(),
+            Form::Shared(forward) => forward.k(),
             Form::Sampled(w) => w.in_features(),
         }
     }
@@ -71,6 +99,7 @@ impl Linear {
     pub fn out_features(&self) -> usize {
         match &self.0 {
             Form::Packed { forward, .. } => forward.n(),
+            Form::Shared(forward) => forward.n(),
             Form::Sampled(w) => w.out_features(),
         }
     }
@@ -79,6 +108,7 @@ impl Linear {
     pub fn input_dtype(&self) -> Dtype {
         match &self.0 {
             Form::Packed { forward, .. } => forward.compute().operand_dtype(),
+            Form::Shared(forward) => forward.compute().operand_dtype(),
             Form::Sampled(_) => Dtype::F32,
         }
     }
@@ -103,6 +133,7 @@ impl Linear {
     fn forward_operand(&self) -> &Packed {
         match &self.0 {
             Form::Packed { forward, .. } => forward,
+            Form::Shared(forward) => forward,
             Form::Sampled(_) => panic!("{QUANTISED}"),
         }
     }
@@ -111,7 +142,7 @@ impl Linear {
     fn dgrad_operand(&self) -> &Packed {
         match &self.0 {
             Form::Packed { dgrad: Some(dgrad), .. } => dgrad,
-            Form::Packed { dgrad: None, .. } => {
+            Form::Packed { dgrad: None, .. } | Form::Shared(_) => {
                 panic!("a matrix that is packed for the forward pass alone has no gradient")
             }
             Form::Sampled(_) => panic!("{QUANTISED}"),
@@ -129,7 +160,37 @@ pub fn linear_forward<'m, 'a>(y: impl Into<ViewMut<'m>>, x: impl Into<Left<'a>>,
     let y = y.into().0;
     match &w.0 {
         Form::Packed { forward, .. } => matmul(y, x, forward, Accumulate::Set),
-        Form::Sampled(w) => quantised_matmul(y, x.into().values(), w),
+        Form::Shared(forward) => matmul(y, x, forward, Accumulate::Set),
+        Form::Sampled(w) => quantised_matmul(y, &x.into().to_values(w.in_features()), w),
+    }
+}
+
+/// [`linear_forward`] for each group of rows, rows `offsets[e]..offsets[e + 1]` with the matrices `ws[e]`, whose results lie side by side
+/// in a row of y.
+///
+/// # Panics
+/// If the offsets do not rise from 0 to the number of rows, or the lengths do not fit each other and the matrices.
+pub fn grouped_linear_forward<'m, 'a>(
+    y: impl Into<ViewMut<'m>>,
+    x: impl Into<Left<'a>>,
+    ws: &[Vec<Linear>],
+    offsets: &[usize],
+) {
+    let (y, x) = (y.into().0, x.into());
+    assert!(offsets.len() == ws.len() + 1, "{} offsets for {} groups", offsets.len(), ws.len());
+    for (ws, rows) in ws.iter().zip(offsets.windows(2).map(|pair| pair[0]..pair[1])) {
+        let width: usize = ws.iter().map(Linear::out_features).sum();
+        let y = &mut y[rows.start * width..rows.end * width];
+        let mut at = 0;
+        for w in ws.iter().filter(|_| !rows.is_empty()) {
+            let (out, x) = (w.out_features(), x.part(rows.clone(), w.in_features()));
+            let mut part = Buffer::uncleared(rows.len() * out);
+            linear_forward(&mut part, x, w);
+            for (y, part) in y.chunks_exact_mut(width).zip(part.host().chunks_exact(out)) {
+                y[at..at + out].copy_from_slice(part);
+            }
+            at += out;
+        }
     }
 }
 

@@ -27,8 +27,8 @@ pub enum Op {
     AttentionCached,
     /// RMSNorm and its gradients.
     RmsNorm,
-    /// SwiGLU and its gradients.
-    SwiGlu,
+    /// Gated linear units and their gradients.
+    Glu,
     /// Queries and keys turned by their positions.
     Rope,
     /// Softmax and the gradient of the logits; the head's products count as products.
@@ -54,7 +54,7 @@ impl Op {
         Self::AttentionBackward,
         Self::AttentionCached,
         Self::RmsNorm,
-        Self::SwiGlu,
+        Self::Glu,
         Self::Rope,
         Self::CrossEntropy,
         Self::Embedding,
@@ -75,7 +75,7 @@ impl fmt::Display for Op {
             Self::AttentionBackward => "attention, backward",
             Self::AttentionCached => "attention, cached",
             Self::RmsNorm => "rmsnorm",
-            Self::SwiGlu => "swiglu",
+            Self::Glu => "glu",
             Self::Rope => "rope",
             Self::CrossEntropy => "cross-entropy",
             Self::Embedding => "embedding",

@@ -1,18 +1,25 @@
 //! Rotary position embedding (Su et al. 2021): pairs of values turned by position × frequency.
 //! Frequencies come from the specification, which has YaRN and Llama 3 scaling applied.
 
+use std::sync::OnceLock;
+
 use crate::buffer::ViewMut;
 use crate::heads::Heads;
 use crate::profile::{Op, span};
 
-/// Cosines and sines of all positions.
+/// Cosines and sines of positions, computed by blocks when the first position of one is asked for: a model of 131,072 positions would spend
+/// seconds and tens of MB on all of them, and most sequences are short.
 #[derive(Clone, Debug)]
 pub struct RopeTable {
-    /// `[max_positions, rope_dim / 2]`, `mscale * cos` and `mscale * sin`.
-    cos: Vec<f32>,
-    sin: Vec<f32>,
-    n_pairs: usize,
+    /// Of [`BLOCK`] positions each, `[positions, 2, rope_dim / 2]`: `mscale * cos`, then `mscale * sin`.
+    blocks: Vec<OnceLock<Box<[f32]>>>,
+    inv_freq: Vec<f64>,
+    max_positions: usize,
+    mscale: f32,
 }
+
+/// Positions that are computed at once, in some milliseconds.
+const BLOCK: usize = 1024;
 
 /// Which two values of a head are a pair, in Hugging Face's words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,40 +41,47 @@ pub enum RopeDirection {
 
 impl RopeTable {
     /// Angles are computed in f64 from `inv_freq`, radians a position, one a pair. `mscale`
-    /// multiplies the rotated values (Hugging Face's `attention_scaling`).
+    /// multiplies the rotated values (Hugging Face's `attention_scaling`). Positions past those that a u32 can name are left out.
     ///
     /// # Panics
     /// If there is no frequency.
     pub fn new(inv_freq: &[f64], max_positions: usize, mscale: f32) -> Self {
         assert!(!inv_freq.is_empty(), "RoPE without frequencies");
-        let mut table = Self {
-            cos: Vec::with_capacity(max_positions * inv_freq.len()),
-            sin: Vec::with_capacity(max_positions * inv_freq.len()),
-            n_pairs: inv_freq.len(),
-        };
-        for position in 0..max_positions {
-            for frequency in inv_freq {
-                let (sin, cos) = (position as f64 * frequency).sin_cos();
-                table.cos.push((cos * f64::from(mscale)) as f32);
-                table.sin.push((sin * f64::from(mscale)) as f32);
-            }
-        }
-        table
+        let max_positions = max_positions.min((u32::MAX as usize).saturating_add(1));
+        let blocks = (0..max_positions.div_ceil(BLOCK)).map(|_| OnceLock::new()).collect();
+        Self { blocks, inv_freq: inv_freq.to_vec(), max_positions, mscale }
     }
 
     /// Values of a head that are turned: two a frequency.
     pub fn rope_dim(&self) -> usize {
-        2 * self.n_pairs
+        2 * self.inv_freq.len()
     }
 
     /// Positions in the table, from 0 on.
     pub fn max_positions(&self) -> usize {
-        self.cos.len() / self.n_pairs
+        self.max_positions
     }
 
+    /// The cosines and sines of a position that is in the table.
     fn at(&self, position: u32) -> (&[f32], &[f32]) {
-        let start = position as usize * self.n_pairs;
-        (&self.cos[start..start + self.n_pairs], &self.sin[start..start + self.n_pairs])
+        let (block, row) = (position as usize / BLOCK, position as usize % BLOCK);
+        let values = self.blocks[block].get_or_init(|| self.block(block));
+        values[row * self.rope_dim()..(row + 1) * self.rope_dim()].split_at(self.inv_freq.len())
+    }
+
+    #[cold]
+    fn block(&self, block: usize) -> Box<[f32]> {
+        let positions = block * BLOCK..((block + 1) * BLOCK).min(self.max_positions);
+        let mut values = vec![0.0; positions.len() * self.rope_dim()];
+        for (position, row) in positions.zip(values.chunks_exact_mut(self.rope_dim())) {
+            let (cosines, sines) = row.split_at_mut(self.inv_freq.len());
+            for ((to_cos, to_sin), frequency) in cosines.iter_mut().zip(sines).zip(&self.inv_freq) {
+                let (sin, cos) = (position as f64 * frequency).sin_cos();
+                *to_cos = (cos * f64::from(self.mscale)) as f32;
+                *to_sin = (sin * f64::from(self.mscale)) as f32;
+            }
+        }
+        values.into()
     }
 }
 

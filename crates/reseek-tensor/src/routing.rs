@@ -1,12 +1,42 @@
-//! The gate of DeepSeekMoE, in the order of the V3 report (2.1.2): sigmoid scores, selection with the correction bias
+//! The gate of a mixture, in the order of DeepSeek's V3 report (2.1.2): scores, selection with the correction bias
 //! inside the best groups, weights from the scores without the bias. And its derivative.
+//!
+//! V3 scores by sigmoid; Mixtral, Qwen2-MoE, Qwen3-MoE and DeepSeek-V2 by softmax and without a bias.
 //!
 //! Shapes: n tokens, e experts, k experts a token, g groups.
 
 use std::ops::Range;
 
 use crate::buffer::{Buffer, View, ViewMut};
-use crate::elementwise::sigmoid;
+use crate::elementwise::{sigmoid, softmax_rows};
+
+/// What makes scores of a token's logits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scoring {
+    /// Of each logit alone.
+    Sigmoid,
+    /// Over all experts.
+    Softmax,
+}
+
+impl Scoring {
+    /// What the derivative of a score by its own logit has beside the score, where the scores' gradients, weighted by the scores, sum to 0.
+    fn slope(self, score: f32) -> f32 {
+        match self {
+            Self::Sigmoid => 1.0 - score,
+            Self::Softmax => 1.0,
+        }
+    }
+}
+
+/// What ranks a group of experts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GroupScore {
+    /// The sum of its two best scores (V3).
+    TwoBest,
+    /// Its best score (V2's `group_limited_greedy`).
+    Best,
+}
 
 /// How a gate chooses.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -15,10 +45,14 @@ pub struct Gate {
     pub experts: usize,
     /// Experts that a token goes to, k.
     pub experts_per_token: usize,
+    /// What makes scores of logits.
+    pub scoring: Scoring,
     /// Groups of neighbouring experts, g; divides e.
     pub groups: usize,
     /// Groups that a token's experts come from.
     pub groups_kept: usize,
+    /// What ranks groups.
+    pub group_score: GroupScore,
     /// Whether the weights of a token's experts are divided by their sum.
     pub normalised: bool,
     /// Factor of all weights.
@@ -38,7 +72,7 @@ impl Gate {
 /// Where each token goes and with what weight.
 #[derive(Clone, Debug)]
 pub struct Routing {
-    /// Scores s = sigmoid(logits), [n, e].
+    /// Scores s of the logits, [n, e].
     pub scores: Buffer,
     /// Chosen experts in order of preference, [n, k].
     pub experts: Vec<u32>,
@@ -46,22 +80,26 @@ pub struct Routing {
     pub weights: Buffer,
 }
 
-/// Routes every row of `logits` [n, e] with the correction `bias` [e].
+/// Routes every row of `logits` [n, e] with the correction `bias` [e], which is empty where a model has none.
 ///
 /// # Panics
 /// If the logits are not whole rows, or there is not one bias for each expert.
 pub fn route(logits: Buffer, bias: &[f32], gate: Gate) -> Routing {
     let (e, k) = (gate.experts, gate.experts_per_token);
     let n = gate.rows(logits.len());
-    assert_eq!(bias.len(), e, "{} biases for {e} experts", bias.len());
+    assert!(bias.is_empty() || bias.len() == e, "{} biases for {e} experts", bias.len());
     let mut scores = logits;
-    sigmoid(&mut scores);
+    match gate.scoring {
+        Scoring::Sigmoid => sigmoid(&mut scores),
+        Scoring::Softmax => softmax_rows(&mut scores, e),
+    }
     let (mut experts, mut weights) = (vec![0; n * k], Buffer::uncleared(n * k));
     let mut choice = vec![0.0; e];
     let mut groups = GroupMask::new(gate);
     let rows = experts.chunks_exact_mut(k).zip(weights.host_mut().chunks_exact_mut(k));
     for (row, (experts, weights)) in scores.host().chunks_exact(e).zip(rows) {
-        choice.iter_mut().zip(row).zip(bias).for_each(|((c, s), b)| *c = s + b);
+        choice.copy_from_slice(row);
+        choice.iter_mut().zip(bias).for_each(|(c, b)| *c += b);
         groups.apply(&mut choice);
         best(&choice, experts, weights);
         weights.iter_mut().zip(&*experts).for_each(|(weight, &i)| *weight = row[i as usize]);
@@ -74,7 +112,8 @@ pub fn route(logits: Buffer, bias: &[f32], gate: Gate) -> Routing {
 
 /// The gradient of the logits [n, e] from the gradient of the weights [n, k].
 ///
-/// With w_i = c·s_i/S over the chosen i: ds_i = c·(dw_i − Σ_j dw_j·s_j/S)/S, then dz = ds·s·(1 − s).
+/// With w_i = c·s_i/S over the chosen i: ds_i = c·(dw_i − Σ_j dw_j·s_j/S)/S, or c·dw_i if not [`Gate::normalised`]. Then with sigmoid scores
+/// dz_i = ds_i·s_i·(1 − s_i), and by softmax dz_i = s_i·(ds_i − Σ_j ds_j·s_j), whose sum is 0 if normalised.
 ///
 /// # Panics
 /// If `dweights` are not as many as the routing's weights.
@@ -95,7 +134,11 @@ pub fn route_backward<'v>(dweights: impl Into<View<'v>>, routing: &Routing, gate
         };
         for (&i, d) in chosen.iter().zip(dw) {
             let s = s[i as usize];
-            dz[i as usize] = c * (d - mean) / total * s * (1.0 - s);
+            dz[i as usize] = c * (d - mean) / total * s * gate.scoring.slope(s);
+        }
+        if gate.scoring == Scoring::Softmax && !gate.normalised {
+            let sum = chosen.iter().zip(dw).map(|(&i, d)| c * d * s[i as usize]).sum::<f32>();
+            dz.iter_mut().zip(s).for_each(|(dz, s)| *dz -= s * sum);
         }
     }
     dlogits
@@ -133,7 +176,7 @@ pub fn balance_loss_backward<'m>(
     for (dz, s) in dlogits.zip(scores(routing, rows, gate)) {
         let (total, mean) = mean_load(s, &load);
         for ((dz, s), f) in dz.iter_mut().zip(s).zip(&load) {
-            *dz += weight / t as f32 * (f - mean) / total * s * (1.0 - s);
+            *dz += weight / t as f32 * (f - mean) / total * s * gate.scoring.slope(*s);
         }
     }
 }
@@ -166,9 +209,10 @@ pub fn expert_counts(experts: &[u32], n_experts: usize) -> Vec<u32> {
     counts
 }
 
-/// Leaves the experts of the `topk_group` best groups; a group's score is the sum of its two best (V3).
+/// Leaves the experts of the `topk_group` best groups.
 struct GroupMask {
     size: usize,
+    score: GroupScore,
     scores: Vec<f32>,
     kept: Vec<u32>,
     kept_scores: Vec<f32>,
@@ -178,7 +222,7 @@ impl GroupMask {
     fn new(gate: Gate) -> Self {
         let kept = gate.groups_kept.min(gate.groups);
         let (size, scores) = (gate.experts / gate.groups, vec![0.0; gate.groups]);
-        Self { size, scores, kept: vec![0; kept], kept_scores: vec![0.0; kept] }
+        Self { size, score: gate.group_score, scores, kept: vec![0; kept], kept_scores: vec![0.0; kept] }
     }
 
     fn apply(&mut self, choice: &mut [f32]) {
@@ -186,7 +230,11 @@ impl GroupMask {
             return;
         }
         let groups = choice.chunks_exact_mut(self.size);
-        self.scores.iter_mut().zip(groups).for_each(|(score, group)| *score = sum_of_two_best(group));
+        let of_group: fn(&[f32]) -> f32 = match self.score {
+            GroupScore::TwoBest => sum_of_two_best,
+            GroupScore::Best => |group| group.iter().copied().fold(f32::NEG_INFINITY, f32::max),
+        };
+        self.scores.iter_mut().zip(groups).for_each(|(score, group)| *score = of_group(group));
         best(&self.scores, &mut self.kept, &mut self.kept_scores);
         for (i, group) in choice.chunks_exact_mut(self.size).enumerate() {
             if !self.kept.contains(&(i as u32)) {

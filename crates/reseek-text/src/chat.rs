@@ -3,20 +3,24 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use minijinja::{Environment, Error, ErrorKind, Value, context};
+use minijinja::{Environment, Value, context};
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value as Json};
 
+use crate::config::read_json;
 use crate::error::TextError;
+use crate::file::read_if_there;
+use crate::jinja::{self, environment};
 use crate::special::Special;
-use crate::tokenizer::{Tokenizer, read_config};
+use crate::tokenizer::Tokenizer;
 
 /// DeepSeek-R1's template, without tool calls.
 const DEEPSEEK_R1: &str = include_str!("../templates/deepseek_r1.jinja");
 /// The R1-Zero prompt as a chat template.
 const R1_ZERO: &str = include_str!("../templates/r1_zero.jinja");
 
-/// Steps a template may take before it is stopped: a template from elsewhere may loop.
-const TEMPLATE_FUEL: u64 = 10_000_000;
+/// Most files that are looked at for further templates.
+const TEMPLATES_MAX: usize = 100;
 
 /// One turn of a conversation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,6 +65,8 @@ pub enum GenerationPrompt {
 pub struct ChatTemplate {
     source: String,
     environment: Environment<'static>,
+    /// What the caller has set, by name.
+    variables: Map<String, Json>,
 }
 
 impl ChatTemplate {
@@ -69,17 +75,7 @@ impl ChatTemplate {
     /// # Errors
     /// The place of the first mistake in it.
     pub fn new(source: &str) -> Result<Self, TextError> {
-        let mut environment = Environment::new();
-        // As transformers sets up Jinja: blocks swallow their line, unknown methods are Python's.
-        environment.set_trim_blocks(true);
-        environment.set_lstrip_blocks(true);
-        environment.set_fuel(Some(TEMPLATE_FUEL));
-        environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
-        environment.add_function("raise_exception", |reason: String| -> Result<String, Error> {
-            Err(Error::new(ErrorKind::InvalidOperation, reason))
-        });
-        environment.add_template_owned("chat", source.to_owned()).map_err(template_error)?;
-        Ok(Self { source: source.to_owned(), environment })
+        Ok(Self { source: source.to_owned(), environment: environment(source, None)?, variables: Map::new() })
     }
 
     /// DeepSeek-R1's: `bos system ｜User｜ question ｜Assistant｜ answer eos …`, and of earlier answers the reasoning is dropped.
@@ -92,20 +88,69 @@ impl ChatTemplate {
         Self::new(R1_ZERO).expect("the template parses: a test renders it")
     }
 
-    /// The template of a model folder: chat_template.jinja, or `chat_template` in tokenizer_config.json.
+    /// The template of a model folder for plain conversations, where it has one: see [`sources`](Self::sources).
     ///
     /// # Errors
-    /// Files that cannot be read or parsed.
+    /// Files that cannot be read or parsed; templates of which none is the default.
     pub fn from_folder(folder: &Path) -> Result<Option<Self>, TextError> {
-        let path = folder.join("chat_template.jinja");
-        match std::fs::read_to_string(&path) {
-            Ok(source) => return Self::new(&source).map(Some),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-            Err(source) => return Err(TextError::Read { path, source }),
+        let sources = Self::sources(folder)?;
+        match sources.get("default") {
+            Some(source) => Self::new(source).map(Some),
+            None if sources.is_empty() => Ok(None),
+            None => {
+                let names: Vec<&str> = sources.keys().map(String::as_str).collect();
+                let reason = format!("{} has templates named {}, and no default", folder.display(), names.join(", "));
+                Err(TextError::Template { reason })
+            }
         }
-        let config = read_config(folder)?;
-        let source = config.as_ref().and_then(|config| config["chat_template"].as_str());
-        source.map(Self::new).transpose()
+    }
+
+    /// The templates of a model folder by name (`default`, `tool_use`, `rag`), from where transformers 5 takes them:
+    /// chat_template.jinja and additional_chat_templates/*.jinja; without any of these `chat_template` in
+    /// tokenizer_config.json, a string or a list with names; without it the one of chat_template.json, where
+    /// transformers 4 kept that of processors.
+    ///
+    /// # Errors
+    /// Files that cannot be read.
+    pub fn sources(folder: &Path) -> Result<BTreeMap<String, String>, TextError> {
+        let files = template_files(folder)?;
+        if !files.is_empty() {
+            return Ok(files);
+        }
+        for name in ["tokenizer_config.json", "chat_template.json"] {
+            let keys = read_json(folder, name)?;
+            match keys.and_then(|mut keys| keys.remove("chat_template")) {
+                Some(Json::String(source)) => return Ok(BTreeMap::from([("default".to_owned(), source)])),
+                Some(Json::Array(list)) => {
+                    let entry = |entry: &Json| {
+                        Some((entry["name"].as_str()?.to_owned(), entry["template"].as_str()?.to_owned()))
+                    };
+                    let named = list.iter().map(entry).collect::<Option<_>>();
+                    return named.ok_or_else(|| TextError::Malformed {
+                        place: folder.join(name).display().to_string(),
+                        reason: "an entry of chat_template lacks name or template".into(),
+                    });
+                }
+                _ => {}
+            }
+        }
+        Ok(BTreeMap::new())
+    }
+
+    /// The same with a variable that the template may look at: `enable_thinking`, `tools`, `documents`, `date_string`.
+    /// Values that users wrote don't belong here: in [`encode`](Self::encode) control tokens in them are tokens.
+    pub fn with(mut self, name: &str, value: Json) -> Self {
+        self.variables.insert(name.to_owned(), value);
+        self
+    }
+
+    /// The same at a moment in seconds since 1970 (UTC), which `strftime_now` tells instead of the clock's.
+    ///
+    /// # Errors
+    /// None that [`new`](Self::new) hadn't.
+    pub fn dated(mut self, unix_seconds: i64) -> Result<Self, TextError> {
+        self.environment = environment(&self.source, Some(unix_seconds))?;
+        Ok(self)
     }
 
     /// The template itself, as it goes into chat_template.jinja.
@@ -113,7 +158,8 @@ impl ChatTemplate {
         &self.source
     }
 
-    /// The conversation as text, as transformers' `apply_chat_template(tokenize=False)` gives it.
+    /// The conversation as text, as transformers' `apply_chat_template(tokenize=False)` gives it. `strftime_now` tells
+    /// the time in UTC.
     ///
     /// # Errors
     /// What the template objects to: an unknown role, turns in the wrong order.
@@ -123,18 +169,40 @@ impl ChatTemplate {
         messages: &[Message],
         prompt: GenerationPrompt,
     ) -> Result<String, TextError> {
+        self.render_values(tokenizer, Value::from_serialize(messages), prompt)
+    }
+
+    /// [`render`](Self::render) of messages that hold more than text: tool calls, reasoning, lists of parts.
+    ///
+    /// # Errors
+    /// As [`render`](Self::render).
+    pub fn render_json(
+        &self,
+        tokenizer: &Tokenizer,
+        messages: &[Json],
+        prompt: GenerationPrompt,
+    ) -> Result<String, TextError> {
+        let messages: Vec<Json> = messages.iter().map(message_for_template).collect();
+        self.render_values(tokenizer, Value::from_serialize(&messages), prompt)
+    }
+
+    fn render_values(
+        &self,
+        tokenizer: &Tokenizer,
+        messages: Value,
+        prompt: GenerationPrompt,
+    ) -> Result<String, TextError> {
+        let set = Map::from_iter([("tools".to_owned(), Json::Null), ("documents".to_owned(), Json::Null)]);
         // As in transformers, a token that the tokenizer does not have is undefined, not empty.
-        let control = [("bos_token", Special::Bos), ("eos_token", Special::Eos), ("pad_token", Special::Pad)];
-        let control: BTreeMap<&str, &str> =
-            control.into_iter().filter_map(|(name, special)| Some((name, tokenizer.special_text(special)?))).collect();
+        let names = tokenizer.names().map(|(name, token)| (name.to_owned(), Json::from(token)));
+        let set: Map<String, Json> = set.into_iter().chain(names).chain(self.variables.clone()).collect();
         let values = context! {
             messages => messages,
             add_generation_prompt => prompt != GenerationPrompt::None,
             prefill_think => prompt == GenerationPrompt::AssistantThink,
-            ..Value::from_serialize(&control)
+            ..Value::from_serialize(&set)
         };
-        let template = self.environment.get_template("chat").map_err(template_error)?;
-        template.render(values).map_err(template_error)
+        jinja::render(&self.environment, values)
     }
 
     /// The conversation as tokens. Unlike transformers, what users wrote stays plain text even where it spells control
@@ -156,6 +224,50 @@ impl ChatTemplate {
     }
 }
 
+/// chat_template.jinja and additional_chat_templates/*.jinja of a folder, by name.
+fn template_files(folder: &Path) -> Result<BTreeMap<String, String>, TextError> {
+    let mut files = BTreeMap::new();
+    let mut take = |name: &str, path: &Path| -> Result<(), TextError> {
+        if let Some(bytes) = read_if_there(path)? {
+            let source = String::from_utf8(bytes).map_err(|_| TextError::Malformed {
+                place: path.display().to_string(),
+                reason: "the template is not UTF-8".into(),
+            })?;
+            files.insert(name.to_owned(), source);
+        }
+        Ok(())
+    };
+    take("default", &folder.join("chat_template.jinja"))?;
+    let more = folder.join("additional_chat_templates");
+    let entries = match std::fs::read_dir(&more) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(files),
+        Err(source) => return Err(TextError::Read { path: more, source }),
+    };
+    for entry in entries.take(TEMPLATES_MAX) {
+        let path = entry.map_err(|source| TextError::Read { path: more.clone(), source })?.path();
+        if path.extension().is_some_and(|extension| extension == "jinja")
+            && let Some(name) = path.file_stem().and_then(|stem| stem.to_str())
+        {
+            take(name, &path)?;
+        }
+    }
+    Ok(files)
+}
+
+/// A message as transformers shows it to a template: keys without a value are left out, and reasoning stands under
+/// each of its names.
+fn message_for_template(message: &Json) -> Json {
+    let Some(keys) = message.as_object() else { return message.clone() };
+    let mut keys: Map<String, Json> = keys.clone().into_iter().filter(|(_, value)| !value.is_null()).collect();
+    let reasoning = ["reasoning_content", "thinking", "reasoning"].iter().find_map(|name| keys.get(*name)).cloned();
+    if let Some(reasoning) = reasoning {
+        keys.entry("thinking").or_insert_with(|| reasoning.clone());
+        keys.insert("reasoning_content".into(), reasoning);
+    }
+    Json::Object(keys)
+}
+
 /// The content of a message with everything marked plain that must not become a control token.
 fn mark(tokenizer: &Tokenizer, message: &Message) -> String {
     if message.role != "assistant" {
@@ -167,10 +279,4 @@ fn mark(tokenizer: &Tokenizer, message: &Message) -> String {
         pieces.join(open)
     });
     reasoning.collect::<Vec<_>>().join(close)
-}
-
-fn template_error(error: Error) -> TextError {
-    let line = error.line().map_or(String::new(), |line| format!(" (line {line})"));
-    let reason = error.detail().map_or_else(|| error.kind().to_string(), str::to_owned);
-    TextError::Template { reason: format!("{reason}{line}") }
 }

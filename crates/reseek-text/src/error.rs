@@ -27,11 +27,11 @@ pub enum TextError {
     /// A tokenizer.json or tokenizer_config.json that cannot be understood.
     #[error("{place}: {reason}. The file is damaged or not a Hugging Face tokenizer.")]
     Malformed { place: String, reason: String },
-    /// A tokenizer of another kind.
+    /// A tokenizer with a step that is not computed.
     #[error(
-        "{place}: the decoder is {decoder}, reseek reads byte-level BPE (ByteLevel) only. Use a Llama-3, Qwen or DeepSeek tokenizer."
+        "{place}: {reason}, which is not computed here. Use a tokenizer of Llama, Mistral, Gemma, Qwen or DeepSeek."
     )]
-    NotByteLevel { place: String, decoder: String },
+    Unsupported { place: String, reason: String },
     /// A control token that this tokenizer does not have.
     #[error("the tokenizer has no token {token}. Train one with `reseek tokenizer`, or choose a model that has it.")]
     MissingSpecial { token: String },

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::builder::PossibleValuesParser;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use reseek_spec::{Scale, stages};
 use reseek_tensor::compute::Compute;
 
@@ -60,8 +60,16 @@ pub enum Command {
     #[command(after_help = "Example: reseek score runs/nano/r1 --text 'Add 2 and 3.' --json")]
     Score(ScoreArgs),
     /// Complete a prompt
-    #[command(after_help = "Example: reseek generate runs/nano/extend --prompt 'It is a truth' --max-new-tokens 40")]
+    #[command(after_help = "Example: reseek generate runs/nano/extend 'It is a truth' --max-new-tokens 40")]
     Generate(GenerateArgs),
+    /// What a model is: family, shapes, formats, tokenizer, template, and what is odd about it
+    #[command(after_help = "Examples: reseek inspect runs/nano/r1\n          reseek inspect model.gguf --tensors")]
+    Inspect(InspectArgs),
+    /// Write a model in another form: a Hugging Face folder, DeepSeek's FP8 form, or GGUF
+    #[command(
+        after_help = "Examples: reseek convert runs/nano/r1 r1.gguf --dtype q8_0\n          reseek convert model.gguf folder --dtype bf16\n\nTO is a GGUF file where its name ends in .gguf, else a folder. What is there already is not touched."
+    )]
+    Convert(ConvertArgs),
     /// Talk to a model
     #[command(
         after_help = "Example: reseek chat runs/nano/r1\n         echo 'Is 135 divisible by 5?' | reseek chat runs/nano/r1"
@@ -170,7 +178,7 @@ pub struct ParamsArgs {
 
 #[derive(Args)]
 pub struct ScoreArgs {
-    /// A model folder or a GGUF file
+    /// A model: a folder, a GGUF file or hf://org/name
     pub model: PathBuf,
     /// The text; the model's tokenizer puts its begin token before it, if it is one that does
     #[arg(long, required_unless_present = "tokens")]
@@ -210,11 +218,14 @@ pub struct SamplingArgs {
 
 #[derive(Args)]
 pub struct GenerateArgs {
-    /// A model folder or a GGUF file
+    /// A model: a folder, a GGUF file or hf://org/name
     pub model: PathBuf,
     /// The text to go on from; the model's tokenizer puts its begin token before it, if it is one that does
-    #[arg(long)]
-    pub prompt: String,
+    #[arg(value_name = "PROMPT", required_unless_present = "prompt")]
+    pub text: Option<String>,
+    /// The same, by name
+    #[arg(long, value_name = "PROMPT", conflicts_with = "text")]
+    pub prompt: Option<String>,
     /// Completions to sample
     #[arg(short, default_value_t = 1, value_parser = count_to_4096)]
     pub n: usize,
@@ -226,8 +237,56 @@ pub struct GenerateArgs {
 }
 
 #[derive(Args)]
+pub struct InspectArgs {
+    /// A model: a folder, a GGUF file or hf://org/name
+    pub model: PathBuf,
+    /// Every tensor with its shape and format too
+    #[arg(long)]
+    pub tensors: bool,
+    /// Answer in JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args)]
+pub struct ConvertArgs {
+    /// A model: a folder, a GGUF file or hf://org/name
+    #[arg(value_name = "FROM")]
+    pub from: PathBuf,
+    /// The new file or folder
+    #[arg(value_name = "TO")]
+    pub to: PathBuf,
+    /// Format of the matrices: f32, bf16 or fp8 (DeepSeek's) in a folder, f32, f16, bf16, q8_0, q4_0 or q4_k in a GGUF file [default: the
+    /// smallest of these without a loss; from GGUF to GGUF the file's own]
+    #[arg(long)]
+    pub dtype: Option<StoredAs>,
+    /// Bytes of a file of weights at most, in a folder; 5G is 5,000,000,000
+    #[arg(long, value_parser = count, default_value = "5G")]
+    pub shard_size: usize,
+    /// Answer in JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// A format that weights are stored in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[value(rename_all = "snake_case")]
+pub enum StoredAs {
+    F32,
+    F16,
+    Bf16,
+    Fp8,
+    #[value(name = "q8_0")]
+    Q8_0,
+    #[value(name = "q4_0")]
+    Q4_0,
+    #[value(name = "q4_k")]
+    Q4K,
+}
+
+#[derive(Args)]
 pub struct ChatArgs {
-    /// A model folder or a GGUF file
+    /// A model: a folder, a GGUF file or hf://org/name
     pub model: PathBuf,
     #[command(flatten)]
     pub sampling: SamplingArgs,
@@ -239,7 +298,7 @@ pub struct ChatArgs {
 #[derive(Args)]
 pub struct BenchArgs {
     /// What to measure; everything if nothing is named
-    #[arg(value_parser = ["peak", "matmul", "train-gpt", "train-v3", "scaling", "generate", "decode", "grpo", "fp8", "sim"])]
+    #[arg(value_parser = ["peak", "matmul", "quantised", "train-gpt", "train-v3", "scaling", "generate", "decode", "grpo", "fp8", "sim"])]
     pub name: Option<String>,
     /// Format in which products multiply: f32, bf16 or fp8 [default: bf16 where the processor has it]
     #[arg(long)]

@@ -8,7 +8,9 @@ mod cli_stages;
 mod commands;
 mod error;
 mod folder;
+mod gguf_text;
 mod inside;
+mod opened;
 mod out;
 #[cfg(test)]
 mod printed;

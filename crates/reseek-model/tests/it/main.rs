@@ -3,6 +3,7 @@
 mod bf16;
 mod buffers;
 mod decode;
+mod families;
 mod fixture;
 mod fp8;
 mod lanes;
@@ -11,3 +12,4 @@ mod parity;
 mod pending;
 mod prefix;
 mod reference;
+mod source;

@@ -80,8 +80,8 @@ fn kept_for_backward(model: &ModelSpec) -> f64 {
         None => (2 * heads + 2 * model.num_key_value_heads) * model.head_dim + heads,
     };
     let of_layer = |layer: usize| match &model.moe {
-        Some(moe) if layer >= moe.first_k_dense_replace => {
-            2 * moe.moe_intermediate_size * (moe.num_experts_per_tok + moe.n_shared_experts)
+        Some(moe) if moe.is_in(layer) => {
+            2 * (moe.moe_intermediate_size * moe.num_experts_per_tok + moe.shared_expert_intermediate_size)
         }
         _ => 2 * model.intermediate_size,
     };

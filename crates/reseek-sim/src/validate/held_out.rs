@@ -172,18 +172,18 @@ fn smollm3_3b() -> ModelSpec {
     ModelSpec { tie_word_embeddings: true, ..dense(2048, 36, 16, 4, 11008, 128_256) }
 }
 
-/// OLMo 3's layers: a window of 4,096 tokens in all but some.
-fn olmo3(model: ModelSpec, full_layers: usize) -> ModelSpec {
-    let sliding_window = Some(SlidingWindow { tokens: 4096, full_layers });
+/// OLMo 3's layers: a window of 4,096 tokens in all but every fourth.
+fn olmo3(model: ModelSpec) -> ModelSpec {
+    let sliding_window = Some(SlidingWindow::but_every(4, 4096, model.num_hidden_layers));
     ModelSpec { family: Family::Olmo3, qk_norm: true, sliding_window, ..model }
 }
 
 fn olmo3_7b() -> ModelSpec {
-    olmo3(dense(4096, 32, 32, 32, 11_008, 100_278), 8)
+    olmo3(dense(4096, 32, 32, 32, 11_008, 100_278))
 }
 
 fn olmo3_32b() -> ModelSpec {
-    olmo3(dense(5120, 64, 40, 8, 27_648, 100_278), 16)
+    olmo3(dense(5120, 64, 40, 8, 27_648, 100_278))
 }
 
 fn falcon_plan() -> Plan {
@@ -209,10 +209,12 @@ fn qwen3(width: usize, layers: usize, heads: usize, expert: usize) -> ModelSpec 
         qk_norm: true,
         moe: Some(MoeSpec {
             n_routed_experts: 128,
-            n_shared_experts: 0,
+            shared_expert_intermediate_size: 0,
             num_experts_per_tok: 8,
             moe_intermediate_size: expert,
             first_k_dense_replace: 0,
+            mlp_only_layers: Vec::new(),
+            decoder_sparse_step: 1,
             n_group: 1,
             topk_group: 1,
             routed_scaling_factor: 1.0,

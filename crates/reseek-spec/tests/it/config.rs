@@ -38,7 +38,7 @@ fn unreadable_configurations_say_what_is_missing() {
     refused(&[("model_type", Value::Null)], &["lacks model_type"]);
     refused(&[("kv_lora_rank", Value::Null)], &["lacks kv_lora_rank"]);
     refused(&[("vocab_size", json!("many"))], &["vocab_size", "many", "whole number"]);
-    refused(&[("rope_scaling", json!({"type": "dynamic"}))], &["dynamic", "yarn"]);
+    refused(&[("rope_scaling", json!({"type": "longrope"}))], &["longrope", "yarn"]);
     refused(&[("scoring_func", json!("tanh"))], &["tanh", "sigmoid"]);
     for text in ["", "[]", "{", "null", "\u{0}"] {
         assert!(ModelSpec::from_hf_json(text).is_err());
@@ -56,41 +56,28 @@ fn transformers_5_rope_parameters_are_read() {
 }
 
 #[test]
-fn what_is_only_counted_is_not_computed() {
-    let text = json!({
-        "model_type": "mixtral", "vocab_size": 32000, "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2,
-        "num_attention_heads": 4, "num_local_experts": 8, "num_experts_per_tok": 2, "max_position_embeddings": 128,
-    });
-    assert!(ModelSpec::counted_from_hf_json(&text.to_string()).is_ok());
-    let error = ModelSpec::from_hf_json(&text.to_string()).unwrap_err().to_string();
-    assert!(error.contains("mixtral") && error.contains("reseek sim") && error.contains("qwen3"), "{error}");
-    let mut windowed = preset("r1-distill-qwen-7b").unwrap().to_hf_json();
-    windowed["use_sliding_window"] = json!(true);
-    windowed["sliding_window"] = json!(4096);
-    let error = ModelSpec::from_hf_json(&windowed.to_string()).unwrap_err().to_string();
-    assert!(error.contains("window of 4096 tokens"), "{error}");
-}
-
-#[test]
 fn mixtures_that_are_not_known_are_refused() {
     let base = json!({
         "model_type": "qwen2_moe", "vocab_size": 1000, "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 4,
-        "num_attention_heads": 4, "num_experts": 8, "num_experts_per_tok": 2, "moe_intermediate_size": 32,
-        "max_position_embeddings": 128,
+        "num_attention_heads": 4, "num_key_value_heads": 4, "num_experts": 8, "num_experts_per_tok": 2,
+        "moe_intermediate_size": 32, "shared_expert_intermediate_size": 40, "max_position_embeddings": 128,
     });
     for (key, value, part) in [
-        ("decoder_sparse_step", json!(2), "decoder_sparse_step = 2"),
-        ("mlp_only_layers", json!([1]), "mlp_only_layers"),
-        ("shared_expert_intermediate_size", json!(40), "a multiple of moe_intermediate_size = 32"),
+        ("decoder_sparse_step", json!(0), "decoder_sparse_step = 0"),
+        ("mlp_only_layers", json!([4]), "mlp_only_layers"),
+        ("mlp_only_layers", json!(vec![1; 5]), "5 entries"),
         ("num_experts", json!("8"), "whole number"),
+        ("num_local_experts", json!(4), "num_local_experts = 4"),
         ("mlp_bias", json!(true), "mlp_bias"),
     ] {
         let mut config = base.clone();
         config[key] = value;
-        let error = ModelSpec::counted_from_hf_json(&config.to_string()).unwrap_err().to_string();
+        let error = ModelSpec::from_hf_json(&config.to_string()).unwrap_err().to_string();
         assert!(error.contains(part), "{error}");
     }
-    let mut front = base;
-    front["mlp_only_layers"] = json!([0, 1]);
-    assert_eq!(ModelSpec::counted_from_hf_json(&front.to_string()).unwrap().moe.unwrap().first_k_dense_replace, 2);
+    let mut some = base;
+    some["mlp_only_layers"] = json!([3, 1]);
+    let spec = ModelSpec::from_hf_json(&some.to_string()).unwrap();
+    assert_eq!(spec.mixture_layers(), 2);
+    assert_eq!(spec.moe.unwrap().mlp_only_layers, [1, 3]);
 }

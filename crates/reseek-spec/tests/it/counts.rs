@@ -124,7 +124,7 @@ fn counted(config: serde_json::Value) -> ModelSpec {
 }
 
 #[test]
-fn published_parameters_of_families_that_are_only_counted() {
+fn published_parameters_of_other_families() {
     let mixtral = counted(json!({
         "model_type": "mixtral", "vocab_size": 32000, "hidden_size": 4096, "intermediate_size": 14336,
         "num_hidden_layers": 32, "num_attention_heads": 32, "num_key_value_heads": 8, "num_local_experts": 8,
@@ -169,8 +169,8 @@ fn published_parameters_of_families_that_are_only_counted() {
 #[test]
 fn sliding_windows_bound_what_attention_costs() {
     let whole = of("llama-3.1-8b");
-    let windowed = |tokens, full_layers| ModelSpec {
-        sliding_window: Some(SlidingWindow { tokens, full_layers }),
+    let windowed = |tokens, full_layers: usize| ModelSpec {
+        sliding_window: Some(SlidingWindow { tokens, full_layers: (0..full_layers).collect() }),
         ..whole.clone()
     };
     // Within the window nothing changes; the mean of Σ min(i, w) over a sequence beyond it.

@@ -3,5 +3,6 @@
 mod config;
 mod counts;
 mod explain;
+mod families;
 mod recipes;
 mod schedule;

@@ -1,11 +1,11 @@
-//! The first part of a GGUF file: metadata and the list of tensors (version 2 and 3, little-endian).
+//! What stands before the values of a GGUF file: metadata and the list of tensors (version 2 and 3, little-endian).
 
-use std::collections::BTreeMap;
-use std::fmt::Display;
-use std::fs::File;
-use std::io::{BufReader, Read, Seek, SeekFrom};
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use super::metadata::{Metadata, Value};
+use super::source::{Place, Source};
 use super::{BlockKind, damaged};
 use crate::StoreError;
 
@@ -13,25 +13,10 @@ use crate::StoreError;
 const DIMENSIONS_MAX: u32 = 4;
 /// Bytes that a tensor's description takes at the least: an empty name, one dimension, kind and place.
 const INFO_BYTES_MIN: u64 = 8 + 4 + 8 + 4 + 8;
-
-/// A value of the metadata. Numbers of all widths are one of two.
-#[derive(Clone, Debug, PartialEq)]
-enum Value {
-    Integer(i64),
-    Float(f64),
-    Text(String),
-    Texts(Vec<String>),
-    Integers(Vec<i64>),
-    /// A list of something that no key of ours is.
-    OtherList(u64),
-}
-
-/// Keys and values of the file.
-#[derive(Debug)]
-pub(super) struct Metadata {
-    path: PathBuf,
-    values: BTreeMap<String, Value>,
-}
+/// Bytes of a name at the most; llama.cpp's are below 64.
+const NAME_BYTES_MAX: usize = 256;
+/// Where values begin in a file that does not say so.
+pub(super) const ALIGNMENT: u64 = 32;
 
 /// Where a tensor lies and how.
 #[derive(Debug)]
@@ -40,11 +25,40 @@ pub(super) struct TensorInfo {
     /// Outermost dimension first, as Hugging Face has it.
     pub shape: Vec<usize>,
     pub kind: BlockKind,
-    place: u64,
-    bytes: u64,
+    pub bytes: u64,
+    at: u64,
+    place: Arc<Place>,
 }
 
-/// What stands before the values.
+impl TensorInfo {
+    /// The blocks of rows `from..to`, where a row is one of the innermost dimension.
+    pub fn read_rows(&self, from: usize, to: usize) -> Result<Vec<u8>, StoreError> {
+        let row = self.row_bytes();
+        self.place.read(self.at + from as u64 * row, (to - from) * row as usize)
+    }
+
+    /// The file that it lies in, with its length.
+    pub fn file(&self) -> (PathBuf, u64) {
+        (self.place.path.clone(), self.place.len)
+    }
+
+    /// Bytes of a row.
+    pub fn row_bytes(&self) -> u64 {
+        self.bytes / self.rows() as u64
+    }
+
+    /// Rows of all outer dimensions.
+    pub fn rows(&self) -> usize {
+        self.shape[..self.shape.len() - 1].iter().product()
+    }
+
+    /// Values of a row.
+    pub fn columns(&self) -> usize {
+        self.shape[self.shape.len() - 1]
+    }
+}
+
+/// The beginning of one file.
 #[derive(Debug)]
 pub(super) struct Header {
     pub metadata: Metadata,
@@ -53,13 +67,15 @@ pub(super) struct Header {
 
 impl Header {
     pub fn read(path: &Path) -> Result<Self, StoreError> {
-        let file = File::open(path).map_err(StoreError::io("open", path))?;
-        let len = file.metadata().map_err(StoreError::io("read", path))?.len();
-        let mut source = Source { reader: BufReader::new(file), path, at: 0, len };
-        if source.bytes(4)? != b"GGUF" {
+        let place = Arc::new(Place::open(path)?);
+        let mut source = place.from(0);
+        if source.array()? != *b"GGUF" {
             return Err(damaged(path, "the file does not begin with GGUF"));
         }
         let version = source.u32()?;
+        if version.swap_bytes() <= 3 {
+            return Err(StoreError::malformed(path, "the file is big-endian", "convert it on a little-endian machine"));
+        }
         if !(2..=3).contains(&version) {
             return Err(damaged(path, format!("version {version}, read are 2 and 3")));
         }
@@ -67,223 +83,132 @@ impl Header {
         let mut values = BTreeMap::new();
         for _ in 0..n_values {
             let key = source.text()?;
-            let kind = source.u32()?;
-            let value = source.value(kind)?;
+            let value = Value::read(&mut source, path)?;
+            if values.contains_key(&key) {
+                return Err(damaged(path, format!("the key {} is given twice", key.escape_default())));
+            }
             values.insert(key, value);
         }
-        let metadata = Metadata { path: path.to_path_buf(), values };
+        let metadata = Metadata::new(Arc::clone(&place), values);
         source.check_room(n_tensors, INFO_BYTES_MIN)?;
-        let mut tensors = (0..n_tensors).map(|_| source.tensor()).collect::<Result<Vec<_>, _>>()?;
-        let alignment = metadata.optional_count("general.alignment")?.unwrap_or(32).max(1) as u64;
-        let first = source.at.next_multiple_of(alignment);
-        for tensor in &mut tensors {
-            let end = first.checked_add(tensor.place).and_then(|place| Some((place, place.checked_add(tensor.bytes)?)));
-            match end {
-                Some((place, end)) if end <= len => tensor.place = place,
-                _ => {
-                    let (name, place) = (&tensor.name, tensor.place);
-                    return Err(damaged(path, format!("tensor {name} at {place} ends behind the file of {len} bytes")));
-                }
-            }
+        let mut tensors = (0..n_tensors).map(|_| tensor(&mut source, &place)).collect::<Result<Vec<_>, _>>()?;
+        let alignment = metadata.optional_count("general.alignment")?.map_or(ALIGNMENT, |n| n as u64);
+        if !alignment.is_power_of_two() {
+            return Err(metadata.wrong("general.alignment", alignment, "a power of 2"));
         }
+        place_tensors(&mut tensors, source.at.next_multiple_of(alignment), alignment, &place)?;
         Ok(Self { metadata, tensors })
     }
+}
 
-    /// # Errors
-    /// If the file has no such tensor.
-    pub fn tensor(&self, path: &Path, name: &str) -> Result<&TensorInfo, StoreError> {
-        self.tensors
-            .iter()
-            .find(|tensor| tensor.name == name)
-            .ok_or_else(|| damaged(path, format!("there is no tensor {name}")))
+/// One description. Its place is still counted from where the values begin.
+fn tensor(source: &mut Source<'_>, place: &Arc<Place>) -> Result<TensorInfo, StoreError> {
+    let name = source.text()?;
+    if name.is_empty() || name.len() > NAME_BYTES_MAX || name.contains(char::is_control) {
+        let shown: String = name.chars().take(40).collect();
+        return Err(damaged(&place.path, format!("a tensor cannot be called {shown:?}")));
+    }
+    let dimensions = source.u32()?;
+    if !(1..=DIMENSIONS_MAX).contains(&dimensions) {
+        return Err(damaged(&place.path, format!("tensor {name} has {dimensions} dimensions")));
+    }
+    let mut shape = (0..dimensions).map(|_| source.u64()).collect::<Result<Vec<_>, _>>()?;
+    shape.reverse();
+    let number = source.u32()?;
+    let kind = BlockKind::of_number(number).ok_or_else(|| StoreError::TensorKind {
+        path: place.path.clone(),
+        name: name.clone(),
+        number,
+    })?;
+    let at = source.u64()?;
+    let values = shape.iter().try_fold(1_u64, |product, &size| product.checked_mul(size));
+    let columns = *shape.last().expect("at least one dimension");
+    let block = kind.values_per_block() as u64;
+    let bytes = values.and_then(|values| (values / block).checked_mul(kind.bytes_per_block() as u64));
+    match bytes {
+        Some(bytes) if bytes > 0 && columns.is_multiple_of(block) && bytes <= place.len => {
+            let shape = shape.into_iter().map(|size| size as usize).collect();
+            Ok(TensorInfo { name, shape, kind, bytes, at, place: Arc::clone(place) })
+        }
+        _ => Err(damaged(&place.path, format!("tensor {name} of shape {shape:?} is no {kind:?} in this file"))),
     }
 }
 
-impl TensorInfo {
-    /// Its blocks.
-    pub fn read(&self, path: &Path) -> Result<Vec<u8>, StoreError> {
-        let mut file = File::open(path).map_err(StoreError::io("open", path))?;
-        let mut bytes = vec![0; self.bytes as usize];
-        file.seek(SeekFrom::Start(self.place)).map_err(StoreError::io("read", path))?;
-        file.read_exact(&mut bytes).map_err(StoreError::io("read", path))?;
-        Ok(bytes)
-    }
-}
-
-impl Metadata {
-    /// An error about the value of a key.
-    pub fn wrong(&self, key: &str, found: impl Display, expected: &str) -> StoreError {
-        damaged(&self.path, format!("{key} is {found}, and it must be {expected}"))
-    }
-
-    pub fn text(&self, key: &str) -> Result<&str, StoreError> {
-        self.optional_text(key)?.ok_or_else(|| self.wrong(key, "absent", "a text"))
-    }
-
-    pub fn optional_text(&self, key: &str) -> Result<Option<&str>, StoreError> {
-        match self.values.get(key) {
-            None => Ok(None),
-            Some(Value::Text(text)) => Ok(Some(text)),
-            Some(_) => Err(self.wrong(key, "no text", "a text")),
+/// Counts places from the file's beginning, and checks that they are aligned, inside of the file, and each a tensor's own.
+fn place_tensors(tensors: &mut [TensorInfo], first: u64, alignment: u64, place: &Place) -> Result<(), StoreError> {
+    for tensor in &mut *tensors {
+        let (name, at, bytes) = (&tensor.name, tensor.at, tensor.bytes);
+        if !at.is_multiple_of(alignment) {
+            return Err(damaged(&place.path, format!("tensor {name} lies at {at}, no multiple of {alignment}")));
         }
-    }
-
-    pub fn count(&self, key: &str) -> Result<usize, StoreError> {
-        self.optional_count(key)?.ok_or_else(|| self.wrong(key, "absent", "a number"))
-    }
-
-    pub fn optional_count(&self, key: &str) -> Result<Option<usize>, StoreError> {
-        match self.values.get(key) {
-            None => Ok(None),
-            Some(Value::Integer(n)) if u32::try_from(*n).is_ok() => Ok(Some(*n as usize)),
-            Some(_) => Err(self.wrong(key, "something else", "a whole number below 2^32")),
-        }
-    }
-
-    pub fn number(&self, key: &str) -> Result<f64, StoreError> {
-        self.optional_number(key)?.ok_or_else(|| self.wrong(key, "absent", "a number"))
-    }
-
-    pub fn optional_number(&self, key: &str) -> Result<Option<f64>, StoreError> {
-        match self.values.get(key) {
-            None => Ok(None),
-            Some(Value::Float(x)) => Ok(Some(*x)),
-            Some(Value::Integer(n)) => Ok(Some(*n as f64)),
-            Some(_) => Err(self.wrong(key, "no number", "a number")),
-        }
-    }
-
-    pub fn texts(&self, key: &str) -> Result<Vec<String>, StoreError> {
-        match self.values.get(key) {
-            Some(Value::Texts(texts)) => Ok(texts.clone()),
-            _ => Err(self.wrong(key, "absent or something else", "a list of texts")),
-        }
-    }
-
-    pub fn integers(&self, key: &str) -> Result<&[i64], StoreError> {
-        match self.values.get(key) {
-            Some(Value::Integers(integers)) => Ok(integers),
-            _ => Err(self.wrong(key, "absent or something else", "a list of whole numbers")),
-        }
-    }
-}
-
-/// The bytes of the file from its beginning, with what is left of it.
-struct Source<'a> {
-    reader: BufReader<File>,
-    path: &'a Path,
-    at: u64,
-    len: u64,
-}
-
-impl Source<'_> {
-    /// That `count` things of at least `size` bytes can still come.
-    fn check_room(&self, count: u64, size: u64) -> Result<(), StoreError> {
-        let left = self.len - self.at;
-        match count.checked_mul(size) {
-            Some(bytes) if bytes <= left => Ok(()),
-            _ => Err(damaged(self.path, format!("{count} items at byte {}, but only {left} bytes are left", self.at))),
-        }
-    }
-
-    fn bytes(&mut self, count: u64) -> Result<Vec<u8>, StoreError> {
-        self.check_room(count, 1)?;
-        let mut bytes = vec![0; count as usize];
-        self.reader.read_exact(&mut bytes).map_err(StoreError::io("read", self.path))?;
-        self.at += count;
-        Ok(bytes)
-    }
-
-    fn array<const N: usize>(&mut self) -> Result<[u8; N], StoreError> {
-        let bytes = self.bytes(N as u64)?;
-        Ok(bytes.try_into().expect("as many as asked for"))
-    }
-
-    fn u32(&mut self) -> Result<u32, StoreError> {
-        self.array().map(u32::from_le_bytes)
-    }
-
-    fn u64(&mut self) -> Result<u64, StoreError> {
-        self.array().map(u64::from_le_bytes)
-    }
-
-    fn text(&mut self) -> Result<String, StoreError> {
-        let len = self.u64()?;
-        let bytes = self.bytes(len)?;
-        String::from_utf8(bytes).map_err(|_| damaged(self.path, format!("a text before byte {} is not UTF-8", self.at)))
-    }
-
-    fn value(&mut self, kind: u32) -> Result<Value, StoreError> {
-        const TEXT: u32 = 8;
-        const LIST: u32 = 9;
-        match kind {
-            TEXT => self.text().map(Value::Text),
-            LIST => self.list(),
-            _ => self.scalar(kind),
-        }
-    }
-
-    fn scalar(&mut self, kind: u32) -> Result<Value, StoreError> {
-        Ok(match kind {
-            0 | 7 => Value::Integer(self.array::<1>()?[0].into()),
-            1 => Value::Integer((self.array::<1>()?[0] as i8).into()),
-            2 => Value::Integer(u16::from_le_bytes(self.array()?).into()),
-            3 => Value::Integer(i16::from_le_bytes(self.array()?).into()),
-            4 => Value::Integer(self.u32()?.into()),
-            5 => Value::Integer(i32::from_le_bytes(self.array()?).into()),
-            6 => Value::Float(f32::from_le_bytes(self.array()?).into()),
-            10 => Value::Integer(i64::try_from(self.u64()?).unwrap_or(i64::MAX)),
-            11 => Value::Integer(i64::from_le_bytes(self.array()?)),
-            12 => Value::Float(f64::from_le_bytes(self.array()?)),
-            other => return Err(damaged(self.path, format!("value of unknown kind {other} at byte {}", self.at))),
-        })
-    }
-
-    fn list(&mut self) -> Result<Value, StoreError> {
-        let (kind, count) = (self.u32()?, self.u64()?);
-        match kind {
-            8 => {
-                self.check_room(count, 8)?;
-                (0..count).map(|_| self.text()).collect::<Result<_, _>>().map(Value::Texts)
-            }
-            9 => Err(damaged(self.path, "lists of lists are not read")),
-            _ => {
-                self.check_room(count, 1)?;
-                let values = (0..count).map(|_| self.scalar(kind)).collect::<Result<Vec<_>, _>>()?;
-                let integer = |value: &Value| if let Value::Integer(n) = value { Some(*n) } else { None };
-                Ok(match values.iter().map(integer).collect::<Option<Vec<_>>>() {
-                    Some(integers) => Value::Integers(integers),
-                    None => Value::OtherList(count),
-                })
+        match first.checked_add(at).filter(|start| start.checked_add(bytes).is_some_and(|end| end <= place.len)) {
+            Some(start) => tensor.at = start,
+            None => {
+                let reason =
+                    format!("tensor {name} of {bytes} bytes at {at} ends behind the file of {} bytes", place.len);
+                return Err(damaged(&place.path, reason));
             }
         }
     }
-
-    fn tensor(&mut self) -> Result<TensorInfo, StoreError> {
-        let name = self.text()?;
-        let dimensions = self.u32()?;
-        if !(1..=DIMENSIONS_MAX).contains(&dimensions) {
-            return Err(damaged(self.path, format!("tensor {name} has {dimensions} dimensions")));
+    let mut order: Vec<&TensorInfo> = tensors.iter().collect();
+    order.sort_by_key(|tensor| tensor.at);
+    match order.windows(2).find(|pair| pair[0].at + pair[0].bytes > pair[1].at) {
+        Some(pair) => {
+            Err(damaged(&place.path, format!("tensors {} and {} lie over each other", pair[0].name, pair[1].name)))
         }
-        let mut shape = (0..dimensions).map(|_| self.u64()).collect::<Result<Vec<_>, _>>()?;
-        shape.reverse();
-        let number = self.u32()?;
-        let kind = BlockKind::of_number(number).ok_or_else(|| StoreError::TensorKind {
-            path: self.path.to_path_buf(),
-            name: name.clone(),
-            number,
-        })?;
-        let place = self.u64()?;
-        let values = shape.iter().try_fold(1_u64, |product, &size| product.checked_mul(size));
-        let columns = *shape.last().expect("at least one dimension");
-        let block = kind.values_per_block() as u64;
-        let bytes = values.and_then(|values| (values / block).checked_mul(kind.bytes_per_block() as u64));
-        match bytes {
-            Some(bytes) if columns.is_multiple_of(block) && bytes <= self.len => {
-                let shape = shape.into_iter().map(|size| size as usize).collect();
-                Ok(TensorInfo { name, shape, kind, place, bytes })
-            }
-            _ => Err(damaged(self.path, format!("tensor {name} of shape {shape:?} is no {kind:?} in this file"))),
+        None => Ok(()),
+    }
+}
+
+/// All files of a model: the first one's metadata and everybody's tensors, by name.
+pub(super) fn read_all(path: &Path) -> Result<(Metadata, HashMap<String, TensorInfo>), StoreError> {
+    let first = Header::read(path)?;
+    let count = first.metadata.optional_count("split.count")?.unwrap_or(1);
+    let expected = first.metadata.optional_count("split.tensors.count")?;
+    let number = first.metadata.optional_count("split.no")?.unwrap_or(0);
+    if number != 0 {
+        let mend = format!("name the first part, which ends in -00001-of-{count:05}.gguf");
+        return Err(StoreError::malformed(path, format!("this is part {} of {count}", number + 1), mend));
+    }
+    let mut tensors = HashMap::new();
+    add(&mut tensors, first.tensors)?;
+    for part in 1..count {
+        let path = sibling(path, part, count)?;
+        let header = Header::read(&path)?;
+        let (no, of) = (header.metadata.count("split.no")?, header.metadata.count("split.count")?);
+        if (no, of) != (part, count) {
+            let reason = format!("this is part {} of {of}, expected is part {} of {count}", no + 1, part + 1);
+            return Err(StoreError::malformed(&path, reason, "fetch all parts of one model"));
+        }
+        add(&mut tensors, header.tensors)?;
+    }
+    match expected {
+        Some(expected) if expected != tensors.len() => {
+            let found = tensors.len();
+            Err(first.metadata.wrong("split.tensors.count", expected, &format!("the {found} tensors of all parts")))
+        }
+        _ => Ok((first.metadata, tensors)),
+    }
+}
+
+fn add(tensors: &mut HashMap<String, TensorInfo>, more: Vec<TensorInfo>) -> Result<(), StoreError> {
+    for tensor in more {
+        let path = tensor.place.path.clone();
+        if let Some(twice) = tensors.insert(tensor.name.clone(), tensor) {
+            return Err(StoreError::DuplicateTensor { path, name: twice.name });
+        }
+    }
+    Ok(())
+}
+
+/// The path of another part: `name-00001-of-00003.gguf` has its number counted on.
+fn sibling(path: &Path, part: usize, count: usize) -> Result<PathBuf, StoreError> {
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    match name.strip_suffix(&format!("-00001-of-{count:05}.gguf")) {
+        Some(stem) => Ok(path.with_file_name(format!("{stem}-{:05}-of-{count:05}.gguf", part + 1))),
+        None => {
+            let mend = format!("name it NAME-00001-of-{count:05}.gguf, and the others likewise beside it");
+            Err(StoreError::malformed(path, format!("split.count is {count}, and the other parts are not found"), mend))
         }
     }
 }

@@ -5,8 +5,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use half::{bf16, f16};
 use reseek_spec::ModelSpec;
 use reseek_store::{NamedTensor, Sidecars};
+use serde_json::{Value, json};
 
 /// A new folder under the system's temporary one, removed at the end of the test.
 pub struct Scratch(PathBuf);
@@ -83,6 +85,61 @@ pub fn sidecars() -> Sidecars {
         tokenizer_config: br#"{"eos_token": "e"}"#.to_vec(),
         chat_template: Some(b"{{ messages }}".to_vec()),
     }
+}
+
+/// A tensor's bytes as they stand in a file.
+pub struct Raw {
+    pub name: String,
+    pub dtype: &'static str,
+    pub shape: Vec<usize>,
+    pub bytes: Vec<u8>,
+}
+
+impl Raw {
+    /// `tensor` in `dtype`.
+    pub fn of((name, shape, values): &NamedTensor, dtype: &'static str) -> Self {
+        let bytes = match dtype {
+            "F32" => values.iter().flat_map(|v| v.to_le_bytes()).collect(),
+            "BF16" => values.iter().flat_map(|&v| bf16::from_f32(v).to_le_bytes()).collect(),
+            "F16" => values.iter().flat_map(|&v| f16::from_f32(v).to_le_bytes()).collect(),
+            other => panic!("{other}"),
+        };
+        Self { name: name.clone(), dtype, shape: shape.clone(), bytes }
+    }
+}
+
+/// Writes a safetensors file with the tensors one behind the other.
+pub fn write_raw(path: &Path, tensors: &[Raw]) {
+    let mut header = serde_json::Map::new();
+    let mut data = Vec::new();
+    for Raw { name, dtype, shape, bytes } in tensors {
+        let start = data.len();
+        data.extend(bytes);
+        header.insert(name.clone(), json!({"dtype": dtype, "shape": shape, "data_offsets": [start, data.len()]}));
+    }
+    let header = serde_json::to_vec(&header).unwrap();
+    fs::write(path, [&(header.len() as u64).to_le_bytes()[..], &header, &data].concat()).unwrap();
+}
+
+/// Writes a folder as others do: config.json and weights of any format, no manifest.
+pub fn foreign(dir: &Path, config: &str, file: &str, tensors: &[NamedTensor], dtype: &'static str) {
+    fs::create_dir_all(dir).unwrap();
+    fs::write(dir.join("config.json"), config).unwrap();
+    // Hugging Face's writer sorts by name.
+    let mut sorted: Vec<_> = tensors.iter().collect();
+    sorted.sort_by(|a, b| a.0.cmp(&b.0));
+    let raw: Vec<Raw> = sorted.into_iter().map(|tensor| Raw::of(tensor, dtype)).collect();
+    write_raw(&dir.join(file), &raw);
+}
+
+/// Writes the index of `shards`, each a file with the names of its tensors.
+pub fn write_index(dir: &Path, shards: &[(&str, &[NamedTensor])]) {
+    let map: serde_json::Map<String, Value> = shards
+        .iter()
+        .flat_map(|(file, tensors)| tensors.iter().map(move |(name, ..)| (name.clone(), json!(file))))
+        .collect();
+    let text = json!({"metadata": {"total_size": 1}, "weight_map": map}).to_string();
+    fs::write(dir.join("model.safetensors.index.json"), text).unwrap();
 }
 
 /// Every file under `dir` by relative name, with its bytes.

@@ -10,7 +10,11 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use reseek_store::{Moment, StateDir, StepLog, TrainState, save_checkpoint, verify_dir, write_atomic};
+use reseek_spec::TensorSpec;
+use reseek_store::{
+    FolderOptions, Moment, SHARD_BYTES_MAX, StateDir, StepLog, TrainState, WeightFormat, save_checkpoint, verify_dir,
+    write_atomic, write_folder,
+};
 use serde_json::{Value, json};
 
 use crate::common::{LLAMA, Scratch, assert_names, borrowed, sidecars, spec, tensors, tree, values};
@@ -47,6 +51,20 @@ fn child_under_a_limit() {
             spec.vocab_size = 4096;
             let tensors = tensors(&spec);
             save_checkpoint(&dir.join("model"), &spec, borrowed(&tensors), &sidecars(), Value::Null).unwrap_err()
+        }
+        "folder" => {
+            let mut spec = spec(LLAMA);
+            spec.vocab_size = 4096;
+            let options = FolderOptions {
+                format: WeightFormat::Bf16,
+                shard_bytes_max: SHARD_BYTES_MAX,
+                config: None,
+                files: &[],
+                source: None,
+                meta: Value::Null,
+            };
+            let read = |tensor: &TensorSpec| Ok(vec![0.5; tensor.shape.iter().product()].into());
+            write_folder(&dir.join("new/model"), &spec, read, &options).unwrap_err()
         }
         "rows" => {
             let mut log = StepLog::open(&dir.join("metrics.jsonl"), 1).unwrap();
@@ -104,6 +122,14 @@ fn a_refused_model_is_no_model() {
     let error = error_of("model", scratch.path());
     assert_names(&error, &["cannot write", "model.safetensors", "File too large"]);
     assert_names(&verify_dir(&scratch.join("model")).unwrap_err(), &["no manifest.json", "never finished"]);
+}
+
+#[test]
+fn a_refused_folder_is_not_there() {
+    let scratch = Scratch::new();
+    let error = error_of("folder", scratch.path());
+    assert_names(&error, &["cannot write", "model.safetensors", "File too large"]);
+    assert_eq!(fs::read_dir(scratch.path()).unwrap().count(), 0);
 }
 
 #[test]

@@ -46,7 +46,7 @@ fn values_come_back_with_their_bits_across_chunks() {
     let bits: Vec<u32> = (0..150_001).map(|_| random.next() as u32).collect();
     let large: Vec<f32> = bits.iter().map(|&b| f32::from_bits(b)).collect();
     write(&path, &[("small", &[3], &values(3, 1)), ("large", &[150_001], &large)]);
-    let mut file = TensorFile::open(&path).unwrap();
+    let file = TensorFile::open(&path).unwrap();
     assert_eq!(file.names(), ["small", "large"]);
     assert_eq!(file.shape("large"), Some(&[150_001][..]));
     let back: Vec<u32> = file.read_f32("large").unwrap().iter().map(|v| v.to_bits()).collect();
@@ -69,7 +69,7 @@ fn half_formats_become_the_f32_that_they_mean() {
         r#""h":{"dtype":"F16","shape":[2,2],"data_offsets":[8,16]}}"#,
     );
     raw(&path, header, &data);
-    let mut file = TensorFile::open(&path).unwrap();
+    let file = TensorFile::open(&path).unwrap();
     assert_eq!(file.read_f32("b").unwrap(), [1.0, -2.0, 2f32.powi(-133), f32::INFINITY]);
     assert_eq!(file.read_f32("h").unwrap(), [1.0, -2.0, 2f32.powi(-24), f32::INFINITY]);
 }
@@ -126,7 +126,7 @@ fn a_cut_or_altered_file_is_an_error_or_other_values_but_never_a_panic() {
         let mut other = whole.clone();
         other[random.below(whole.len())] = random.next() as u8;
         fs::write(&path, &other).unwrap();
-        if let Ok(mut file) = TensorFile::open(&path) {
+        if let Ok(file) = TensorFile::open(&path) {
             for name in file.names() {
                 let _ = file.read_f32(&name);
             }

@@ -9,9 +9,11 @@
 
 use std::cell::Cell;
 use std::f32::consts::{LN_2, LOG2_E};
+use std::ops::Range;
 
 use super::operand::Operand;
 use super::pack::{Head, copy_transposed};
+use super::ranges::Ranges;
 use super::softmax::{GradientPairs, RowGradient, row_products, softmax_gradient, softmax_gradient_pairs};
 use super::tile::{Left, Output, Right, tile_matmul};
 use super::{AttentionShape, KEY_TILE, ROW_BLOCK, assert_len, padded};
@@ -90,7 +92,7 @@ pub fn attention_backward<'v>(
             }
             for first_key in (0..len).step_by(KEY_TILE) {
                 let first_query = first_key.max(work.start() / KEY_TILE * KEY_TILE);
-                for first_query in (first_query..len).step_by(KEY_TILE) {
+                for first_query in (first_query..work.end_of_queries(first_key + KEY_TILE - 1)).step_by(KEY_TILE) {
                     work.tile_pair(first_query, first_key);
                 }
             }
@@ -259,33 +261,43 @@ impl<'a> Work<'a> {
         self.first / ROW_BLOCK * ROW_BLOCK
     }
 
+    /// Where the queries end that see the key at `position`.
+    fn end_of_queries(&self, position: usize) -> usize {
+        self.shape.window.map_or(self.len, |window| position.saturating_add(window).min(self.len))
+    }
+
     /// Rows of the tile that starts at position `tile`.
     fn tile_len(&self, tile: usize) -> usize {
         (self.len - tile).min(KEY_TILE)
     }
 
     /// Adds what a tile of queries and a tile of keys give to each other's gradients. On the
-    /// diagonal, parts that the mask makes 0 are left out in steps of a block, and so is what comes before the first query.
+    /// diagonal, parts that the mask makes 0 are left out in steps of a block, and so is what comes before the first query and what
+    /// the window hides.
     fn tile_pair(&mut self, first_query: usize, first_key: usize) {
         let (n_queries, n_keys) = (self.tile_len(first_query), self.tile_len(first_key));
         let diagonal = first_query == first_key;
         let before = self.start().saturating_sub(first_query);
         for queries in Block::all_of_tile(first_query, before, n_queries) {
-            let visible = std::array::from_fn(|r| match diagonal {
-                true => n_keys.min(queries.start + r + 1),
-                false => n_keys,
-            });
+            let visible = Ranges::of_rows(|r| self.shape.seen(queries.position() + r)).within(first_key, n_keys);
+            if visible.is_empty(0) {
+                break;
+            }
             self.score(queries, first_key, &visible);
-            self.add_dq(queries, first_key, visible[queries.len - 1]);
+            // From an even key on, so that no pair is torn; the gradient of its score is 0 where it is hidden.
+            self.add_dq(queries, first_key, visible.from[0] / 2 * 2..visible.to[queries.len - 1]);
         }
         for keys in Block::all_of_tile(first_key, 0, n_keys) {
-            let skipped = if diagonal { keys.start.max(before) } else { before };
-            self.add_dk_dv(keys, first_query, skipped, n_queries - skipped);
+            let first = if diagonal { keys.start.max(before) } else { before };
+            let end = self.end_of_queries(keys.position() + keys.len - 1).saturating_sub(first_query).min(n_queries);
+            if first < end {
+                self.add_dk_dv(keys, first_query, first..end);
+            }
         }
     }
 
-    /// Weights and score gradients of `queries`, which see `visible` keys of the tile.
-    fn score(&mut self, queries: Block, first_key: usize, visible: &[usize; ROW_BLOCK]) {
+    /// Weights and score gradients of `queries`, which see the `visible` keys of the tile.
+    fn score(&mut self, queries: Block, first_key: usize, visible: &Ranges) {
         let AttentionShape { d_qk, d_v, dtype, .. } = self.shape;
         let first = if dtype == Dtype::Bf16 { 0 } else { queries.start };
         let at = first * KEY_TILE..(first + queries.len) * KEY_TILE;
@@ -296,7 +308,7 @@ impl<'a> Work<'a> {
         ];
         for (result, rows, tiles, width) in operands {
             tile_matmul(
-                Output::new(result, KEY_TILE, padded(visible[queries.len - 1])),
+                Output::new(result, KEY_TILE, padded(visible.to[queries.len - 1])),
                 rows.left(queries.position()),
                 Right::new(tiles, KEY_TILE),
                 queries.len,
@@ -318,25 +330,25 @@ impl<'a> Work<'a> {
         softmax_gradient_pairs(weights, d_scores, rows, visible, pairs);
     }
 
-    fn add_dq(&mut self, queries: Block, first_key: usize, n_keys: usize) {
+    fn add_dq(&mut self, queries: Block, first_key: usize, keys: Range<usize>) {
         let (width, dtype) = (padded(self.shape.d_qk), self.shape.dtype);
         let left = match dtype {
-            Dtype::F32 => Left::rows(&self.d_scores[queries.start * KEY_TILE..], KEY_TILE),
-            Dtype::Bf16 => Left::rows(self.row_pairs, KEY_TILE / 2),
+            Dtype::F32 => Left::rows(&self.d_scores[queries.start * KEY_TILE + keys.start..], KEY_TILE),
+            Dtype::Bf16 => Left::rows(&self.row_pairs[keys.start / 2..], KEY_TILE / 2),
         };
         tile_matmul(
             Output::new(&mut self.dq[queries.position() * width..], width, width),
             left,
-            self.k.right(first_key),
+            self.k.right(first_key + keys.start),
             queries.len,
-            &[n_keys; ROW_BLOCK],
+            &[keys.len(); ROW_BLOCK],
             Accumulate::Add,
             dtype,
         );
     }
 
-    /// From `n` queries of the tile, the first `skipped` left out.
-    fn add_dk_dv(&mut self, keys: Block, first_query: usize, skipped: usize, n: usize) {
+    /// From some queries of the tile, the first of them even.
+    fn add_dk_dv(&mut self, keys: Block, first_query: usize, queries: Range<usize>) {
         let dtype = self.shape.dtype;
         let (weights, d_scores) = match dtype {
             Dtype::F32 => (&*self.weights, &*self.d_scores),
@@ -345,10 +357,10 @@ impl<'a> Work<'a> {
         for (gradient, left, right) in [(&mut *self.dv, weights, &self.d_o), (&mut *self.dk, d_scores, &self.q)] {
             tile_matmul(
                 Output::new(&mut gradient[keys.position() * right.width..], right.width, right.width),
-                Left::columns(&left[dtype.steps(skipped) * KEY_TILE + keys.start..], KEY_TILE),
-                right.right(first_query + skipped),
+                Left::columns(&left[dtype.steps(queries.start) * KEY_TILE + keys.start..], KEY_TILE),
+                right.right(first_query + queries.start),
                 keys.len,
-                &[n; ROW_BLOCK],
+                &[queries.len(); ROW_BLOCK],
                 Accumulate::Add,
                 dtype,
             );

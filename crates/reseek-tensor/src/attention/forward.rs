@@ -3,19 +3,21 @@
 
 use std::cell::Cell;
 use std::f32::consts::LOG2_E;
+use std::ops::Range;
 
 use super::cache::AttentionCache;
 use super::pack::copy_rows;
+use super::ranges::Ranges;
 use super::softmax::{RowState, Scores, finish, online_softmax};
 use super::tile::{Left, Output, Right, tile_matmul};
 use super::{AttentionShape, KEY_TILE, ROW_BLOCK, padded};
-use crate::buffer::{View, ViewMut};
-use crate::dtype::{Dtype, pair_within_rows};
+use crate::buffer::{Buffer, View, ViewMut};
+use crate::dtype::{Dtype, odd_of_pairs, pair_within_rows};
 use crate::matmul::Accumulate;
 use crate::profile::Op;
 use crate::scratch::Scratch;
 
-/// `o = softmax(scale * q·kᵀ)·v` with the causal mask, and `lse`, the logarithm of the softmax's
+/// `o = softmax(scale * q·kᵀ)·v` with the causal mask and the shape's window, and `lse`, the logarithm of the softmax's
 /// denominator. Both are overwritten.
 ///
 /// # Panics
@@ -46,7 +48,7 @@ pub fn attention_forward<'m, 'v>(
 /// positions: the same bits without the work of packing them.
 ///
 /// # Panics
-/// As [`attention_forward`].
+/// As [`attention_forward`], and if a query sees a key that the cache has let go of (see [`AttentionCache::push`]).
 pub fn attention_cached<'m, 'v>(
     o: impl Into<ViewMut<'m>>,
     lse: impl Into<ViewMut<'m>>,
@@ -61,7 +63,8 @@ pub fn attention_cached<'m, 'v>(
 fn attend(o: &mut [f32], lse: &mut [f32], q: &[f32], cache: &AttentionCache) {
     let shape = cache.shape;
     let q_len = shape.check_queries(o, lse, q, cache.len());
-    let n_rows = q_len * shape.group();
+    let (n_rows, first) = (q_len * shape.group(), cache.len() - q_len);
+    cache.check_holds(shape.seen(first).start);
     let mut scratch = SCRATCH.take();
     let [q_block, q_pairs, o_block] = &mut scratch;
     let q_block = q_block.floats(ROW_BLOCK * shape.d_qk);
@@ -83,9 +86,9 @@ fn attend(o: &mut [f32], lse: &mut [f32], q: &[f32], cache: &AttentionCache) {
                 pair_within_rows(&mut q_pairs[..pairs], &q_block[..block], shape.d_qk);
             }
             let q = if shape.dtype == Dtype::Bf16 { &*q_pairs } else { &*q_block };
-            let position = |r: usize| cache.len() - q_len + (start + r) / shape.group();
-            let n_visible = std::array::from_fn(|r| if r < rows.len() { position(r) + 1 } else { 0 });
-            let block = RowBlock { cache, kv_head, q, n_rows: rows.len(), n_visible };
+            let position = |r: usize| first + (start + r) / shape.group();
+            let seen = Ranges::of_rows(|r| if r < rows.len() { shape.seen(position(r)) } else { 0..0 });
+            let block = RowBlock { cache, kv_head, q, n_rows: rows.len(), seen };
             let o_block = &mut o_block[..rows.len() * padded(shape.d_v)];
             let block_lse = block.attend(o_block, &mut scores);
             for (r, o_row) in rows.zip(o_block.chunks_exact(padded(shape.d_v))) {
@@ -104,8 +107,8 @@ struct RowBlock<'a> {
     /// `[ROW_BLOCK, d_qk]`, scaled so that scores come in units of log₂; in bf16 pairs.
     q: &'a [f32],
     n_rows: usize,
-    /// Keys that each row sees, rising; 0 for rows that do not exist.
-    n_visible: [usize; ROW_BLOCK],
+    /// Keys that each row sees; none for rows that do not exist.
+    seen: Ranges,
 }
 
 impl RowBlock<'_> {
@@ -115,11 +118,12 @@ impl RowBlock<'_> {
         let mut state = RowState::new();
         let width = o.len() / self.n_rows;
         o.fill(0.0);
-        let end = self.n_visible[self.n_rows - 1];
-        for (tile, start) in (0..end).step_by(KEY_TILE).enumerate() {
+        let (first, end) = (self.seen.from[0] / KEY_TILE, self.seen.to[self.n_rows - 1]);
+        for tile in first..end.div_ceil(KEY_TILE) {
+            let (start, n_keys) = (tile * KEY_TILE, (end - tile * KEY_TILE).min(KEY_TILE));
             let (keys, values) = self.cache.tile(tile, self.kv_head);
             tile_matmul(
-                Output::new(scores.flat_mut(), KEY_TILE, padded((end - start).min(KEY_TILE))),
+                Output::new(scores.flat_mut(), KEY_TILE, padded(n_keys)),
                 Left::rows(self.q, dtype.steps(d_qk)),
                 Right::new(keys, KEY_TILE),
                 self.n_rows,
@@ -127,8 +131,12 @@ impl RowBlock<'_> {
                 Accumulate::Set,
                 dtype,
             );
-            let visible = self.n_visible.map(|n| n.saturating_sub(start).min(KEY_TILE));
+            let visible = self.seen.within(start, KEY_TILE);
             online_softmax(scores, &visible, &mut state, o, width, dtype);
+            if visible.begin_late() {
+                self.add_values_by_row(o, scores, values, &visible);
+                continue;
+            }
             // Each row up to its own last key, so that no weight of 0 meets a value that the row
             // must not see.
             tile_matmul(
@@ -136,12 +144,44 @@ impl RowBlock<'_> {
                 Left::rows(scores.flat(), KEY_TILE),
                 Right::new(values, width),
                 self.n_rows,
-                &visible,
+                &visible.to,
                 Accumulate::Add,
                 dtype,
             );
         }
         finish(&state, o, width)
+    }
+
+    /// The product of weights and values in a tile where windows begin: each row from its own first key on.
+    fn add_values_by_row(&self, o: &mut [f32], scores: &Scores, values: &[f32], visible: &Ranges) {
+        let dtype = self.cache.shape.dtype;
+        let width = o.len() / self.n_rows;
+        let mut torn = Buffer::uncleared(width);
+        let rows = o.chunks_exact_mut(width).zip(scores.flat().chunks_exact(KEY_TILE)).enumerate();
+        for (r, (o, weights)) in rows.filter(|(r, _)| !visible.is_empty(*r)) {
+            let mut add = |keys: Range<usize>, values: &[f32]| {
+                tile_matmul(
+                    Output::new(o, width, width),
+                    Left::rows(&weights[dtype.steps(keys.start)..], KEY_TILE),
+                    Right::new(values, width),
+                    1,
+                    &[keys.len(); ROW_BLOCK],
+                    Accumulate::Add,
+                    dtype,
+                );
+            };
+            let mut keys = visible.row(r);
+            if dtype == Dtype::Bf16 && !keys.start.is_multiple_of(2) {
+                // The first key's pair holds one before it too.
+                let pair = keys.start - 1..keys.start + 1;
+                odd_of_pairs(torn.host_mut(), &values[pair.start / 2 * width..][..width]);
+                add(pair.clone(), torn.host());
+                keys.start = pair.end;
+            }
+            if !keys.is_empty() {
+                add(keys.clone(), &values[dtype.steps(keys.start) * width..]);
+            }
+        }
     }
 }
 

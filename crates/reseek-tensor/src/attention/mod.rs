@@ -2,11 +2,11 @@
 //!
 //! Shapes: q `[q_len, n_heads, d_qk]`, k `[kv_len, n_kv_heads, d_qk]`, v `[kv_len, n_kv_heads,
 //! d_v]`, o `[q_len, n_heads, d_v]`, lse `[q_len, n_heads]`. Query i has position
-//! `kv_len - q_len + i` and sees the keys up to that position. Head h reads key head
-//! `h * n_kv_heads / n_heads`.
+//! `kv_len - q_len + i` and sees the keys up to that position, in a window the last of them alone. Head h reads key head
+//! `h * n_kv_heads / n_heads`. Tiles that no query sees cost nothing.
 //!
 //! **Invariant:** a query's output has the same bits whatever the other queries are, how many
-//! there are, which later keys exist, and whether the keys come from a cache. Keys are taken in
+//! there are, which keys exist that it must not see, and whether the keys come from a cache. Keys are taken in
 //! tiles at fixed positions (multiples of 64); a query's scores, weights, running maximum and sums
 //! depend on its own row and these tiles alone; values that it must not see are never multiplied
 //! with its weights, not even by 0.
@@ -20,12 +20,15 @@ mod forward;
 mod operand;
 mod pack;
 mod pairing;
+mod ranges;
 mod softmax;
 mod tile;
 
 pub use backward::{AttentionGradients, AttentionPass, attention_backward};
 pub use cache::AttentionCache;
 pub use forward::{attention_cached, attention_forward};
+
+use std::ops::Range;
 
 use crate::dtype::Dtype;
 use crate::profile::{Op, Span, span};
@@ -50,6 +53,8 @@ pub struct AttentionShape {
     pub d_v: usize,
     /// Factor of the scores before the softmax.
     pub scale: f32,
+    /// Keys that a query sees, the last of which has its own position: `sliding_window`. All keys up to its own if None.
+    pub window: Option<usize>,
     /// The format in which queries, keys, values, weights and their gradients meet; sums, scores and the softmax are f32.
     pub dtype: Dtype,
 }
@@ -61,15 +66,27 @@ impl AttentionShape {
     }
 
     fn check(&self) {
-        let Self { n_heads, n_kv_heads, d_qk, d_v, .. } = *self;
-        assert!(n_heads > 0 && n_kv_heads > 0 && d_qk > 0 && d_v > 0, "sizes must be positive: {self:?}");
+        let Self { n_heads, n_kv_heads, d_qk, d_v, window, .. } = *self;
+        let sizes = [n_heads, n_kv_heads, d_qk, d_v, window.unwrap_or(1)];
+        assert!(!sizes.contains(&0), "sizes must be positive: {self:?}");
         assert!(n_heads.is_multiple_of(n_kv_heads), "key heads must divide the heads: {self:?}");
+    }
+
+    /// The keys that the query at `position` sees.
+    fn seen(&self, position: usize) -> Range<usize> {
+        self.window.map_or(0, |window| (position + 1).saturating_sub(window))..position + 1
+    }
+
+    /// Pairs of a query and a key that it sees, of the first `n` positions.
+    fn pairs(&self, n: usize) -> usize {
+        let whole = self.window.map_or(n, |window| window.min(n));
+        whole * (whole + 1) / 2 + (n - whole) * whole
     }
 
     /// A profile's span over the last `q_len` of `kv_len` positions, with `products` products of a query and a key each way.
     fn span(&self, op: Op, q_len: usize, kv_len: usize, products: usize) -> Span {
         let Self { n_heads, n_kv_heads, d_qk, d_v, .. } = *self;
-        let pairs = q_len * kv_len - q_len * q_len.saturating_sub(1) / 2;
+        let pairs = self.pairs(kv_len) - self.pairs(kv_len - q_len);
         span(op, products * pairs * n_heads * (d_qk + d_v), (d_qk + d_v) * (q_len * n_heads + kv_len * n_kv_heads))
     }
 

@@ -3,10 +3,13 @@
 //!
 //! Scores come in units of log₂, so that weights are powers of two.
 
+use std::ops::Range;
+
 use super::pack::Head;
 #[cfg(target_arch = "x86_64")]
 use super::pairing::Native;
 use super::pairing::{Pairing, Plain};
+use super::ranges::Ranges;
 use super::{KEY_TILE, ROW_BLOCK};
 use crate::dtype::Dtype;
 #[cfg(target_arch = "x86_64")]
@@ -52,12 +55,12 @@ impl RowState {
     }
 }
 
-/// Takes one tile in: row r sees the tile's first `visible[r]` keys, where 0 leaves the row
+/// Takes one tile in, of which row r sees the keys `visible` of r: none leaves the row
 /// as it is. Replaces its scores by weights (0 for the other keys), in bf16 by their pairs at the beginning of the row, and rescales
 /// its sums and its row of `o [_, width]`, which has those that exist, to the new maximum.
 pub(super) fn online_softmax(
     scores: &mut Scores,
-    visible: &[usize; ROW_BLOCK],
+    visible: &Ranges,
     state: &mut RowState,
     o: &mut [f32],
     width: usize,
@@ -77,7 +80,7 @@ pub(super) fn online_softmax(
 multiversion! {
     fn softmax_in_values(
         scores: &mut Scores,
-        visible: &[usize; ROW_BLOCK],
+        visible: &Ranges,
         state: &mut RowState,
         o: &mut [f32],
         width: usize,
@@ -87,7 +90,7 @@ multiversion! {
 multiversion! {
     fn softmax_in_pairs(
         scores: &mut Scores,
-        visible: &[usize; ROW_BLOCK],
+        visible: &Ranges,
         state: &mut RowState,
         o: &mut [f32],
         width: usize,
@@ -96,20 +99,14 @@ multiversion! {
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16,avx2,fma")]
-fn softmax_in_native_pairs(
-    scores: &mut Scores,
-    visible: &[usize; ROW_BLOCK],
-    state: &mut RowState,
-    o: &mut [f32],
-    width: usize,
-) {
+fn softmax_in_native_pairs(scores: &mut Scores, visible: &Ranges, state: &mut RowState, o: &mut [f32], width: usize) {
     online_softmax_body(scores, visible, state, o, width, store_pairs::<Avx512, Native>);
 }
 
 #[inline(always)]
 fn softmax_in_values_body<V: Lanes>(
     scores: &mut Scores,
-    visible: &[usize; ROW_BLOCK],
+    visible: &Ranges,
     state: &mut RowState,
     o: &mut [f32],
     width: usize,
@@ -122,7 +119,7 @@ fn softmax_in_values_body<V: Lanes>(
 #[inline(always)]
 fn softmax_in_pairs_body<V: Lanes>(
     scores: &mut Scores,
-    visible: &[usize; ROW_BLOCK],
+    visible: &Ranges,
     state: &mut RowState,
     o: &mut [f32],
     width: usize,
@@ -142,7 +139,7 @@ fn store_pairs<V: Lanes, P: Pairing<V>>(weights: [V; VECTORS], row: &mut [f32; K
 #[inline(always)]
 fn online_softmax_body<V: Lanes>(
     scores: &mut Scores,
-    visible: &[usize; ROW_BLOCK],
+    visible: &Ranges,
     state: &mut RowState,
     o: &mut [f32],
     width: usize,
@@ -150,10 +147,10 @@ fn online_softmax_body<V: Lanes>(
 ) {
     let old_max = V::load(&state.max);
     for (r, scores) in scores.0.iter_mut().enumerate() {
-        if visible[r] == 0 {
+        if visible.is_empty(r) {
             continue;
         }
-        mask::<V>(scores, visible[r], f32::NEG_INFINITY);
+        mask::<V>(scores, visible.row(r), f32::NEG_INFINITY);
         let (vectors, _) = scores.as_chunks::<LANES>();
         let mut greatest = V::load(&vectors[0]);
         for vector in &vectors[1..] {
@@ -168,7 +165,7 @@ fn online_softmax_body<V: Lanes>(
     exp2(old_max.sub(V::load(&state.max))).store(&mut shrink);
 
     for (r, (scores, o)) in scores.0.iter_mut().zip(o.chunks_exact_mut(width)).enumerate() {
-        if visible[r] == 0 {
+        if visible.is_empty(r) {
             continue;
         }
         let (max, shrink) = (V::splat(state.max[r]), V::splat(shrink[r]));
@@ -228,34 +225,29 @@ pub(super) struct RowGradient<'a> {
 
 multiversion! {
     /// Replaces scores by weights, and the weights' gradients by those of the scores in natural
-    /// units, `weight * (gradient − delta)`, for the first `visible[r]` keys of row r; the other
+    /// units, `weight * (gradient − delta)`, for the keys `visible` of row r; the other
     /// keys get 0 in both. Both are `[rows, KEY_TILE]`.
     pub(super) fn softmax_gradient(
         scores: &mut [f32],
         gradients: &mut [f32],
         rows: RowGradient<'_>,
-        visible: &[usize; ROW_BLOCK],
+        visible: &Ranges,
     ) = softmax_gradient_body
 }
 
 #[inline(always)]
-fn softmax_gradient_body<V: Lanes>(
-    scores: &mut [f32],
-    gradients: &mut [f32],
-    rows: RowGradient,
-    visible: &[usize; ROW_BLOCK],
-) {
+fn softmax_gradient_body<V: Lanes>(scores: &mut [f32], gradients: &mut [f32], rows: RowGradient, visible: &Ranges) {
     let (scores, gradients) = (scores.as_chunks_mut().0, gradients.as_chunks_mut().0);
-    let stats = rows.lse.iter().zip(rows.delta).zip(visible);
-    for ((scores, gradients), ((&lse, &delta), &visible)) in scores.iter_mut().zip(gradients).zip(stats) {
+    let stats = rows.lse.iter().zip(rows.delta).enumerate();
+    for ((scores, gradients), (r, (&lse, &delta))) in scores.iter_mut().zip(gradients).zip(stats) {
         let vectors = scores.as_chunks_mut::<LANES>().0;
         for (score, gradient) in vectors.iter_mut().zip(gradients.as_chunks_mut::<LANES>().0) {
             let weight = exp2(V::load(score).sub(V::splat(lse)));
             weight.store(score);
             weight.mul(V::load(gradient).sub(V::splat(delta))).store(gradient);
         }
-        mask::<V>(scores, visible, 0.0);
-        mask::<V>(gradients, visible, 0.0);
+        mask::<V>(scores, visible.row(r), 0.0);
+        mask::<V>(gradients, visible.row(r), 0.0);
     }
 }
 
@@ -274,7 +266,7 @@ pub(super) fn softmax_gradient_pairs(
     scores: &[f32],
     gradients: &[f32],
     rows: RowGradient,
-    visible: &[usize; ROW_BLOCK],
+    visible: &Ranges,
     out: GradientPairs,
 ) {
     #[cfg(target_arch = "x86_64")]
@@ -290,7 +282,7 @@ multiversion! {
         scores: &[f32],
         gradients: &[f32],
         rows: RowGradient<'_>,
-        visible: &[usize; ROW_BLOCK],
+        visible: &Ranges,
         out: GradientPairs<'_>,
     ) = gradient_in_plain_pairs
 }
@@ -301,7 +293,7 @@ fn gradient_in_native_pairs(
     scores: &[f32],
     gradients: &[f32],
     rows: RowGradient<'_>,
-    visible: &[usize; ROW_BLOCK],
+    visible: &Ranges,
     out: GradientPairs<'_>,
 ) {
     gradient_in_pairs_body::<Avx512, Native>(scores, gradients, rows, visible, out);
@@ -312,7 +304,7 @@ fn gradient_in_plain_pairs<V: Lanes>(
     scores: &[f32],
     gradients: &[f32],
     rows: RowGradient,
-    visible: &[usize; ROW_BLOCK],
+    visible: &Ranges,
     out: GradientPairs,
 ) {
     gradient_in_pairs_body::<V, Plain>(scores, gradients, rows, visible, out);
@@ -323,7 +315,7 @@ fn gradient_in_pairs_body<V: Lanes, P: Pairing<V>>(
     scores: &[f32],
     gradients: &[f32],
     rows: RowGradient,
-    visible: &[usize; ROW_BLOCK],
+    visible: &Ranges,
     out: GradientPairs,
 ) {
     let (scores, gradients) = (scores.as_chunks::<KEY_TILE>().0, gradients.as_chunks::<KEY_TILE>().0);
@@ -331,7 +323,7 @@ fn gradient_in_pairs_body<V: Lanes, P: Pairing<V>>(
     let (weights, d_scores) = (weights.as_chunks_mut::<KEY_TILE>().0, d_scores.as_chunks_mut::<KEY_TILE>().0);
     let in_rows = d_scores_in_rows.as_chunks_mut::<{ KEY_TILE / 2 }>().0;
     let n = rows.lse.len();
-    let seen = visible[n - 1].div_ceil(2 * LANES);
+    let seen = visible.to[n - 1].div_ceil(2 * LANES);
     let by_two = weights.iter_mut().zip(d_scores).zip(in_rows.chunks_mut(2)).take(n.div_ceil(2));
     for (pair, ((weights, d_scores), in_rows)) in by_two.enumerate() {
         let (weights, d_scores) = (weights.as_chunks_mut().0, d_scores.as_chunks_mut().0);
@@ -346,8 +338,8 @@ fn gradient_in_pairs_body<V: Lanes, P: Pairing<V>>(
                     let at = 2 * i + half;
                     let w = exp2(V::load(&scores[at]).sub(lse));
                     let g = w.mul(V::load(&gradients[at]).sub(delta));
-                    weight[side][half] = masked(w, at, visible[r], 0.0);
-                    gradient[side][half] = masked(g, at, visible[r], 0.0);
+                    weight[side][half] = masked(w, at, visible.row(r), 0.0);
+                    gradient[side][half] = masked(g, at, visible.row(r), 0.0);
                 }
             }
             // SAFETY: inlined into functions that have P's instructions.
@@ -364,21 +356,24 @@ fn gradient_in_pairs_body<V: Lanes, P: Pairing<V>>(
     }
 }
 
-/// Sets the values from `visible` on to `fill`.
+/// Sets the values that are not in `visible` to `fill`.
 #[inline(always)]
-fn mask<V: Lanes>(row: &mut [f32; KEY_TILE], visible: usize, fill: f32) {
-    if visible >= KEY_TILE {
+fn mask<V: Lanes>(row: &mut [f32; KEY_TILE], visible: Range<usize>, fill: f32) {
+    if visible.start == 0 && visible.end >= KEY_TILE {
         return;
     }
     for (i, vector) in row.as_chunks_mut::<LANES>().0.iter_mut().enumerate() {
-        masked(V::load(vector), i, visible, fill).store(vector);
+        masked(V::load(vector), i, visible.clone(), fill).store(vector);
     }
 }
 
 /// The same of vector i of a row.
 #[inline(always)]
-fn masked<V: Lanes>(vector: V, i: usize, visible: usize, fill: f32) -> V {
+fn masked<V: Lanes>(vector: V, i: usize, visible: Range<usize>, fill: f32) -> V {
     const LANE: [f32; LANES] = [0., 1., 2., 3., 4., 5., 6., 7., 8., 9., 10., 11., 12., 13., 14., 15.];
-    let bound = V::splat(visible as f32 - (i * LANES) as f32);
-    V::load(&LANE).select_lt(bound, vector, V::splat(fill))
+    let bound = |at: usize| V::splat(at as f32 - (i * LANES) as f32);
+    let (lane, fill) = (V::load(&LANE), V::splat(fill));
+    let vector = lane.select_lt(bound(visible.end), vector, fill);
+    // Without a window, and in most of its tiles, there is nothing to hide at the beginning.
+    if visible.start == 0 { vector } else { lane.select_lt(bound(visible.start), fill, vector) }
 }

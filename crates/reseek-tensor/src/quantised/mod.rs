@@ -1,113 +1,61 @@
-//! Products with quantised weights, for sampling: blocks of 32 values along k that share a scale and a least value, in 4 or 8 bits.
-//! A quarter or an eighth of f32's way from memory, which is what a decoded token waits for.
+//! Products with quantised weights, for sampling: whole numbers of 2 to 8 bits in blocks of 32 along k, with scales that take as many bits as
+//! the numbers are worth. Fewer bytes on the way from memory, which is what a decoded token waits for.
 //!
-//! With w = d·q + m (q unsigned) in a block, and the activations of the block rounded to 16 bits, x ≈ s·a (s = max|x| / 32512, a signed):
-//! Σ w·x ≈ d·s·Σ q·a + m·s·Σ a. The sums inside of a block are whole numbers, hence exact in any order.
+//! With w = d·(q − z) + m (q unsigned) in a group, and the activations of its block rounded to 16 bits, x ≈ s·a (s = max|x| / 32512, a signed):
+//! Σ w·x ≈ d·s·Σ (q − z)·a + m·s·Σ a. The sums inside of a group are whole numbers, hence exact in any order.
 //!
-//! **Bit rule.** Each element of y is a chain over the blocks of k, two fused multiply-adds each: `y = fma(Σqa, d·s, y)`, then
+//! **Bit rule.** Each element of y is a chain over the groups of k: `y = fma(Σ(q−z)a, d·s, y)`, then, for a form with least values,
 //! `y = fma(m, s·Σa, y)`. So rows depend neither on each other nor on threads, and instruction sets with fused multiply-add agree.
 
 mod activations;
 #[cfg(target_arch = "x86_64")]
+mod avx2;
+mod form;
+mod kernel;
+mod pack;
+mod panel;
+mod plain;
+#[cfg(target_arch = "x86_64")]
 mod vnni;
 
+use std::cell::Cell;
 use std::ops::Range;
+use std::sync::Arc;
 
 pub use half::f16;
 
 use crate::aligned::Line;
 use crate::pool;
 use crate::profile::{Op, span};
-use crate::simd::{LANES, Lanes, multiversion};
-use activations::{Activations, with_activations};
+use crate::simd::LANES;
+use activations::{Activations, Order, with_activations};
+pub use form::{Bits, Block, Form, Scales};
+use kernel::Vector;
+pub use pack::PanelMut;
+use panel::Panel;
 
 /// Values of a block.
 pub const BLOCK: usize = 32;
 
-/// Bytes of a panel's weights from which two threads share a product of few rows.
+/// Bytes of weights from which two threads share a product.
 const PARALLEL_BYTES: usize = 96 << 10;
 
-/// Width of the whole numbers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Bits {
-    /// 0 to 15.
-    Four,
-    /// 0 to 255.
-    Eight,
-}
+/// Bytes of rounded activations that are to stay in the second-level cache while panels go by.
+const CACHED_BYTES: usize = 256 << 10;
 
-impl Bits {
-    /// Lines of weights of a block of a panel.
-    fn lines(self) -> usize {
-        match self {
-            Self::Four => 4,
-            Self::Eight => 8,
-        }
-    }
-}
+/// Bytes of a line.
+const LINE: usize = 64;
 
-/// 32 weights w = scale·q + least.
-#[derive(Clone, Copy, Debug)]
-pub struct Block {
-    /// d, which f16 must hold.
-    pub scale: f16,
-    /// m; with eight bits it is −128·d whatever stands here.
-    pub least: f16,
-    /// q.
-    pub q: [u8; BLOCK],
-}
-
-/// W `[n, k]`, right operand of y = x·Wᵀ.
-///
-/// Panels of 16 rows of W; for each block of k a panel has a line of 64 bytes for each 4 values of k (8 with four bits: the first 4 in the
-/// low halves), 4 bytes a row of W, and a line with the rows' scales and least values in f16.
+/// W `[n, k]`, right operand of y = x·Wᵀ, in panels of 16 rows. A clone shares the memory.
 #[derive(Clone, Debug)]
 pub struct Quantised {
     n: usize,
     k: usize,
-    bits: Bits,
-    lines: Vec<Line>,
+    form: Form,
+    lines: Arc<Vec<Line>>,
 }
 
 impl Quantised {
-    /// Packs `block(row, index)` of all rows.
-    ///
-    /// # Panics
-    /// If k is not whole blocks, or with four bits a q is above 15.
-    pub fn pack(bits: Bits, n: usize, k: usize, block: impl Fn(usize, usize) -> Block) -> Self {
-        assert!(k.is_multiple_of(BLOCK), "k is {k}, not whole blocks of {BLOCK}");
-        let (blocks, lines_of_block) = (k / BLOCK, bits.lines() + 1);
-        let n_lines = n.div_ceil(LANES) * blocks * lines_of_block;
-        let mut packed = Self { n, k, bits, lines: Line::zeros(n_lines * Line::VALUES) };
-        let bytes = Line::bytes_mut(&mut packed.lines);
-        for row in 0..n {
-            for index in 0..blocks {
-                let Block { scale, least, q } = block(row, index);
-                let place = (row / LANES * blocks + index) * lines_of_block * LINE;
-                let lane = row % LANES;
-                let (weights, scales) = bytes[place..place + lines_of_block * LINE].split_at_mut(bits.lines() * LINE);
-                match bits {
-                    Bits::Four => {
-                        assert!(q.iter().all(|&q| q < 16), "a weight of four bits is above 15");
-                        for (j, eight) in q.chunks_exact(8).enumerate() {
-                            for i in 0..4 {
-                                weights[j * LINE + 4 * lane + i] = eight[i] | eight[4 + i] << 4;
-                            }
-                        }
-                    }
-                    Bits::Eight => {
-                        for (j, four) in q.chunks_exact(4).enumerate() {
-                            weights[j * LINE + 4 * lane..][..4].copy_from_slice(four);
-                        }
-                    }
-                }
-                scales[2 * lane..][..2].copy_from_slice(&scale.to_le_bytes());
-                scales[LINE / 2 + 2 * lane..][..2].copy_from_slice(&least.to_le_bytes());
-            }
-        }
-        packed
-    }
-
     /// Values of a row of x.
     pub fn in_features(&self) -> usize {
         self.k
@@ -118,17 +66,37 @@ impl Quantised {
         self.n
     }
 
-    fn blocks(&self) -> usize {
-        self.k / BLOCK
+    /// How the values are held.
+    pub fn form(&self) -> &Form {
+        &self.form
     }
 
-    /// Lines of a panel.
-    fn panel_lines(&self) -> usize {
-        self.blocks() * (self.bits.lines() + 1)
+    /// Bytes of the panels, which are all of its memory.
+    pub fn bytes(&self) -> usize {
+        self.lines.len() * LINE
     }
 
-    fn panel(&self, index: usize) -> &[Line] {
-        &self.lines[index * self.panel_lines()..(index + 1) * self.panel_lines()]
+    /// Row `row` of W as its blocks stand for it. d·(q − z) is exact where a code and its group's whole number have at most 13 bits together,
+    /// as in all of ggml's kinds, and m is added with one rounding.
+    ///
+    /// # Panics
+    /// If there is no such row, or `values` are not k.
+    pub fn row(&self, row: usize, values: &mut [f32]) {
+        assert!(row < self.n, "row {row} of {}", self.n);
+        assert_eq!(values.len(), self.k, "room for a row of {} values", self.k);
+        let panel = self.panel(row / LANES);
+        for (index, values) in values.as_chunks_mut::<BLOCK>().0.iter_mut().enumerate() {
+            panel.values(index, row % LANES, values);
+        }
+    }
+
+    fn panel_bytes(&self) -> usize {
+        self.form.panel_lines(self.k / BLOCK) * LINE
+    }
+
+    fn panel(&self, index: usize) -> Panel<'_> {
+        let lines = self.form.panel_lines(self.k / BLOCK);
+        Panel::new(&self.form, Line::bytes(&self.lines[index * lines..(index + 1) * lines]), self.k / BLOCK)
     }
 }
 
@@ -151,17 +119,18 @@ pub fn quantised_matmul(y: &mut [f32], x: &[f32], w: &Quantised) {
     if y.is_empty() {
         return;
     }
-    with_activations(x, w.k, |activations| {
+    let kernel = Kernel::of_level();
+    with_activations(x, w.k, &w.form, kernel.order(), |activations| {
         let panels = w.n.div_ceil(LANES);
         let target = Target { first: y.as_mut_ptr(), row: w.n };
-        if pool::has_awake_threads() && w.lines.len() * LINE >= PARALLEL_BYTES {
+        if pool::has_awake_threads() && w.bytes() >= PARALLEL_BYTES {
             pool::share(panels, |part| {
                 // SAFETY: y is borrowed, and every part has its own columns.
-                unsafe { panels_product(target, &activations, w, part) }
+                unsafe { panels_product(target, &activations, w, part, kernel) }
             });
         } else {
             // SAFETY: y is borrowed.
-            unsafe { panels_product(target, &activations, w, 0..panels) };
+            unsafe { panels_product(target, &activations, w, 0..panels, kernel) };
         }
     });
 }
@@ -192,92 +161,132 @@ impl Target {
 /// The columns of the given panels.
 ///
 /// # Safety
-/// `target` has `activations.rows` rows of `w.n` values, of which no one else uses these columns.
-unsafe fn panels_product(target: Target, activations: &Activations, w: &Quantised, panels: Range<usize>) {
-    let rows = activations.rows;
+/// `target` has `a.rows` rows of `w.n` values, of which no one else uses these columns.
+unsafe fn panels_product(target: Target, a: &Activations, w: &Quantised, panels: Range<usize>, kernel: Kernel) {
     let columns = panels.len() * LANES;
-    let _span = span(Op::MatmulFewRows, 2 * rows * w.k * columns, panels.len() * w.panel_lines() * 16 + rows * columns);
-    let mut sums = [[0.0; LANES]; ROWS];
-    for panel in panels {
-        let columns = panel * LANES..w.n.min((panel + 1) * LANES);
-        for first in (0..rows).step_by(ROWS) {
-            let tile = first..rows.min(first + ROWS);
-            let sums = &mut sums[..tile.len()];
-            tile_product(sums, activations, tile.clone(), w.panel(panel), w.bits);
-            for (row, sums) in tile.zip(sums) {
-                // SAFETY: the caller's promise.
-                unsafe { target.write(row, columns.clone(), sums) };
-            }
-        }
-    }
-}
-
-/// Rows of x that a kernel takes at once.
-const ROWS: usize = 8;
-/// Bytes of a line.
-const LINE: usize = 64;
-
-fn tile_product(sums: &mut [[f32; LANES]], a: &Activations, rows: Range<usize>, panel: &[Line], bits: Bits) {
-    #[cfg(target_arch = "x86_64")]
-    if crate::dispatch::level() == crate::dispatch::SimdLevel::Avx512 && vnni::is_supported() {
-        // SAFETY: the machine has the instructions.
-        return unsafe { vnni::tile_product(sums, a, rows, panel, bits) };
-    }
-    plain_tile_product(sums, a, rows, panel, bits);
-}
-
-multiversion! {
-    fn plain_tile_product(
-        sums: &mut [[f32; LANES]],
-        a: &Activations<'_>,
-        rows: Range<usize>,
-        panel: &[Line],
-        bits: Bits,
-    ) = tile_product_body
-}
-
-#[inline(always)]
-fn tile_product_body<V: Lanes>(
-    sums: &mut [[f32; LANES]],
-    a: &Activations,
-    rows: Range<usize>,
-    panel: &[Line],
-    bits: Bits,
-) {
-    let lines = bits.lines();
-    for (row, sum) in rows.zip(sums) {
-        let mut chain = V::splat(0.0);
-        for (index, block) in panel.chunks_exact(lines + 1).enumerate() {
-            let bytes = Line::bytes(block);
-            let planes = a.block(row, index);
-            let q: [i32; BLOCK] = std::array::from_fn(|i| 256 * i32::from(planes[i]) + i32::from(planes[BLOCK + i]));
-            let mut dots = [0_i32; LANES];
-            for j in 0..lines {
-                let line = &bytes[j * LINE..(j + 1) * LINE];
-                for (lane, dot) in dots.iter_mut().enumerate() {
-                    let four = &line[4 * lane..][..4];
-                    for i in 0..4 {
-                        *dot += match bits {
-                            Bits::Four => {
-                                i32::from(four[i] & 15) * q[8 * j + i] + i32::from(four[i] >> 4) * q[8 * j + 4 + i]
-                            }
-                            Bits::Eight => i32::from(four[i]) * q[4 * j + i],
-                        };
-                    }
+    let op = if a.rows > 32 { Op::Matmul } else { Op::MatmulFewRows };
+    let _span = span(op, 2 * a.rows * w.k * columns, panels.len() * w.panel_bytes() / 4 + a.rows * columns);
+    let mut bytes = UNPACKED.take();
+    let rows_at_once = (CACHED_BYTES / (2 * w.k)).next_multiple_of(kernel.rows());
+    for first in (0..a.rows).step_by(rows_at_once) {
+        let rows = first..a.rows.min(first + rows_at_once);
+        for index in panels.clone() {
+            let columns = index * LANES..w.n.min((index + 1) * LANES);
+            let packed = w.panel(index);
+            let panel = if rows.len() > kernel.few_rows() { kernel.unpacked(&packed, &mut bytes) } else { packed };
+            let mut sums = [[0.0; LANES]; ROWS_MAX];
+            for first in rows.clone().step_by(kernel.rows()) {
+                let tile = first..rows.end.min(first + kernel.rows());
+                let sums = &mut sums[..tile.len()];
+                kernel.product(sums, a, tile.clone(), &panel);
+                for (row, sums) in tile.zip(sums) {
+                    // SAFETY: the caller's promise.
+                    unsafe { target.write(row, columns.clone(), sums) };
                 }
             }
-            let scales = &bytes[lines * LINE..];
-            let half = |place: usize| f16::from_le_bytes([scales[place], scales[place + 1]]).to_f32();
-            let d = V::load(&std::array::from_fn(|lane| half(2 * lane)));
-            let m = match bits {
-                Bits::Four => V::load(&std::array::from_fn(|lane| half(LINE / 2 + 2 * lane))),
-                Bits::Eight => d.mul(V::splat(-128.0)),
-            };
-            let dots = V::load(&dots.map(|dot| dot as f32));
-            let (scale, sum) = a.scale_and_sum(row, index);
-            chain = dots.mul_add(d.mul(V::splat(scale)), chain);
-            chain = m.mul_add(V::splat(sum), chain);
         }
-        chain.store(sum);
+    }
+    UNPACKED.set(bytes);
+}
+
+thread_local! {
+    /// The codes of a panel, a byte each.
+    static UNPACKED: Cell<Vec<Line>> = const { Cell::new(Vec::new()) };
+}
+
+/// Most rows that a kernel takes at once.
+const ROWS_MAX: usize = 8;
+
+/// The instructions of a product. All threads that share one use the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kernel {
+    /// AVX-512 with `vpdpbusd`.
+    #[cfg(target_arch = "x86_64")]
+    Vnni,
+    /// AVX2 with `vpmaddwd`.
+    #[cfg(target_arch = "x86_64")]
+    Avx2,
+    /// What the compiler makes of plain loops.
+    Plain,
+}
+
+impl Kernel {
+    fn of_level() -> Self {
+        #[cfg(target_arch = "x86_64")]
+        {
+            use crate::dispatch::{SimdLevel, level};
+            let level = level();
+            if level == SimdLevel::Avx512 && vnni::is_supported() {
+                return Self::Vnni;
+            }
+            if matches!(level, SimdLevel::Avx512 | SimdLevel::Avx2) && avx2::is_supported() {
+                return Self::Avx2;
+            }
+        }
+        Self::Plain
+    }
+
+    /// In what order it reads activations.
+    fn order(self) -> Order {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Vnni => vnni::Vnni::ORDER,
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => avx2::Avx2::ORDER,
+            Self::Plain => plain::Plain::ORDER,
+        }
+    }
+
+    /// Rows of x that it takes at once.
+    fn rows(self) -> usize {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Vnni => 8,
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => 4,
+            Self::Plain => 1,
+        }
+    }
+
+    /// Most rows for which it takes the codes apart in registers; for more they are laid out once, a byte each.
+    fn few_rows(self) -> usize {
+        if self == Self::Plain { 0 } else { 4 }
+    }
+
+    /// The panel with codes of a byte, laid out in `bytes`.
+    fn unpacked<'a>(self, panel: &Panel<'a>, bytes: &'a mut Vec<Line>) -> Panel<'a> {
+        if panel.bits == Bits::Eight {
+            return *panel;
+        }
+        let len = panel.blocks * Bits::Eight.lines();
+        if bytes.len() < len {
+            *bytes = Line::zeros(len * Line::VALUES);
+        }
+        let bytes = Line::bytes_mut(&mut bytes[..len]);
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: `of_level` asked for the instructions.
+            Self::Vnni => unsafe { vnni::unpack(panel, bytes) },
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: as above.
+            Self::Avx2 => unsafe { avx2::unpack(panel, bytes) },
+            // SAFETY: it needs none.
+            Self::Plain => unsafe { plain::unpack(panel, bytes) },
+        }
+        panel.with_bytes(bytes)
+    }
+
+    /// 16 columns of some rows of y.
+    fn product(self, sums: &mut [[f32; LANES]], a: &Activations, rows: Range<usize>, panel: &Panel) {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: `of_level` asked for the instructions.
+            Self::Vnni => unsafe { vnni::tile_product(sums, a, rows, panel) },
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: as above.
+            Self::Avx2 => unsafe { avx2::tile_product(sums, a, rows, panel) },
+            // SAFETY: it needs none.
+            Self::Plain => unsafe { plain::tile_product(sums, a, rows, panel) },
+        }
     }
 }

@@ -1,148 +1,134 @@
-//! The kernel with AVX-512 VNNI: `vpdpbusd` adds four products of an unsigned and a signed byte to each of 16 sums.
+//! The registers of AVX-512 VNNI: `vpdpbusd` adds four products of an unsigned and a signed byte to each of 16 sums.
+//!
+//! SAFETY of every block here: the functions are inlined into those that [`kernel!`] made, which have the instructions enabled and run only
+//! where the machine has them; and loads and stores go to arrays of their size.
 
-use std::arch::x86_64::{
-    __m256i, __m512, __m512i, _mm256_loadu_si256, _mm512_add_epi32, _mm512_and_si512, _mm512_cvtepi32_ps,
-    _mm512_cvtph_ps, _mm512_dpbusd_epi32, _mm512_fmadd_ps, _mm512_loadu_si512, _mm512_mul_ps, _mm512_set1_epi8,
-    _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_ps, _mm512_setzero_si512, _mm512_slli_epi32, _mm512_srli_epi16,
-    _mm512_storeu_ps,
-};
-use std::ops::Range;
+use std::arch::x86_64::*;
 
-use super::activations::Activations;
-use super::{BLOCK, Bits, LINE};
-use crate::aligned::Line;
-use crate::simd::LANES;
+use super::BLOCK;
+use super::activations::Order;
+use super::kernel::{Vector, kernel};
+use super::panel::WORDS;
 
 pub(super) fn is_supported() -> bool {
     is_x86_feature_detected!("avx512vnni") && is_x86_feature_detected!("avx512bw")
 }
 
-/// # Safety
-/// The machine has AVX-512 F, BW and VNNI.
-pub(super) unsafe fn tile_product(
-    sums: &mut [[f32; LANES]],
-    a: &Activations,
-    rows: Range<usize>,
-    panel: &[Line],
-    bits: Bits,
-) {
-    macro_rules! by_rows {
-        ($($rows:literal)*) => {
-            match (rows.len(), bits) {
-                $(
-                    // SAFETY: the caller's promise.
-                    ($rows, Bits::Four) => unsafe { four_bits::<$rows>(sums, a, rows.start, panel) },
-                    // SAFETY: as above.
-                    ($rows, Bits::Eight) => unsafe { eight_bits::<$rows>(sums, a, rows.start, panel) },
-                )*
-                (count, _) => unreachable!("no kernel of {count} rows"),
-            }
-        };
-    }
-    by_rows!(1 2 3 4 5 6 7 8);
-}
+kernel!(Vnni, by_codes, "avx512f,avx512bw,avx512vnni,avx2,fma");
 
-/// Sums of a block, one vector for the high and one for the low bytes of each row.
-struct Dots<const ROWS: usize> {
-    high: [__m512i; ROWS],
-    low: [__m512i; ROWS],
-}
+pub(super) struct Vnni;
 
-impl<const ROWS: usize> Dots<ROWS> {
-    #[inline]
-    #[target_feature(enable = "avx512f")]
-    fn zeros() -> Self {
-        Self { high: [_mm512_setzero_si512(); ROWS], low: [_mm512_setzero_si512(); ROWS] }
+impl Vector for Vnni {
+    const LANES: usize = 16;
+    const ORDER: Order = Order::Bytes;
+    type Codes = __m512i;
+    /// Those with the high bytes and those with the low ones.
+    type Dots = (__m512i, __m512i);
+    type Floats = __m512;
+
+    #[inline(always)]
+    fn load(bytes: &[u8]) -> __m512i {
+        let bytes: &[u8; 64] = bytes.first_chunk().expect("a whole register");
+        unsafe { _mm512_loadu_si512(bytes.as_ptr().cast()) }
     }
 
-    /// Adds 4 weights of each lane times values 4·index to 4·index + 3 of each row.
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512vnni")]
-    fn add(&mut self, weights: __m512i, q: &[&[i8; 2 * BLOCK]; ROWS], index: usize) {
-        for ((high, low), q) in self.high.iter_mut().zip(&mut self.low).zip(q) {
-            *high = _mm512_dpbusd_epi32(*high, weights, four(q, index));
-            *low = _mm512_dpbusd_epi32(*low, weights, four(q, BLOCK / 4 + index));
+    #[inline(always)]
+    fn store(codes: __m512i, bytes: &mut [u8]) {
+        let bytes: &mut [u8; 64] = bytes.first_chunk_mut().expect("a whole register");
+        unsafe { _mm512_storeu_si512(bytes.as_mut_ptr().cast(), codes) }
+    }
+
+    #[inline(always)]
+    fn moved(codes: __m512i, by: i32, mask: u8) -> __m512i {
+        unsafe {
+            let moved = match by {
+                4 => _mm512_slli_epi16::<4>(codes),
+                3 => _mm512_slli_epi16::<3>(codes),
+                2 => _mm512_slli_epi16::<2>(codes),
+                1 => _mm512_slli_epi16::<1>(codes),
+                0 => codes,
+                _ => _mm512_srl_epi16(codes, _mm_cvtsi32_si128(-by)),
+            };
+            _mm512_and_si512(moved, _mm512_set1_epi8(mask as i8))
         }
     }
 
-    /// Adds the block's part to the chains.
-    #[inline]
-    #[target_feature(enable = "avx512f")]
-    fn extend(&self, chains: &mut [__m512; ROWS], d: __m512, m: __m512, a: &Activations, first: usize, index: usize) {
-        for (r, (chain, (high, low))) in chains.iter_mut().zip(self.high.iter().zip(&self.low)).enumerate() {
-            let (scale, sum) = a.scale_and_sum(first + r, index);
-            let dot = _mm512_cvtepi32_ps(_mm512_add_epi32(_mm512_slli_epi32::<8>(*high), *low));
-            *chain = _mm512_fmadd_ps(dot, _mm512_mul_ps(d, _mm512_set1_ps(scale)), *chain);
-            *chain = _mm512_fmadd_ps(m, _mm512_set1_ps(sum), *chain);
+    #[inline(always)]
+    fn or(a: __m512i, b: __m512i) -> __m512i {
+        unsafe { _mm512_or_si512(a, b) }
+    }
+
+    #[inline(always)]
+    fn look_up(codes: __m512i, table: &[u8; 16]) -> __m512i {
+        unsafe { _mm512_shuffle_epi8(_mm512_broadcast_i32x4(_mm_loadu_si128(table.as_ptr().cast())), codes) }
+    }
+
+    #[inline(always)]
+    fn dots(start: i32) -> Self::Dots {
+        unsafe { (_mm512_setzero_si512(), _mm512_set1_epi32(start)) }
+    }
+
+    #[inline(always)]
+    fn add((high, low): Self::Dots, codes: __m512i, q: &[i16; BLOCK], word: usize) -> Self::Dots {
+        let pair = |index: usize| i32::from(q[2 * index] as u16) | i32::from(q[2 * index + 1]) << 16;
+        unsafe {
+            (
+                _mm512_dpbusd_epi32(high, codes, _mm512_set1_epi32(pair(word))),
+                _mm512_dpbusd_epi32(low, codes, _mm512_set1_epi32(pair(WORDS + word))),
+            )
         }
     }
-}
 
-#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-fn four_bits<const ROWS: usize>(sums: &mut [[f32; LANES]], a: &Activations, first: usize, panel: &[Line]) {
-    let low = _mm512_set1_epi8(15);
-    let mut chains = [_mm512_setzero_ps(); ROWS];
-    for (index, block) in panel.chunks_exact(Bits::Four.lines() + 1).enumerate() {
-        let bytes = Line::bytes(block);
-        let q: [&[i8; 2 * BLOCK]; ROWS] = std::array::from_fn(|r| a.block(first + r, index));
-        let mut dots = Dots::<ROWS>::zeros();
-        for j in 0..Bits::Four.lines() {
-            let both = line(bytes, j);
-            dots.add(_mm512_and_si512(both, low), &q, 2 * j);
-            dots.add(_mm512_and_si512(_mm512_srli_epi16::<4>(both), low), &q, 2 * j + 1);
-        }
-        dots.extend(&mut chains, halves(bytes, 8), halves(bytes, 9), a, first, index);
+    #[inline(always)]
+    fn to_floats((high, low): Self::Dots) -> __m512 {
+        unsafe { _mm512_cvtepi32_ps(_mm512_add_epi32(_mm512_slli_epi32::<8>(high), low)) }
     }
-    store(sums, chains);
-}
 
-#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-fn eight_bits<const ROWS: usize>(sums: &mut [[f32; LANES]], a: &Activations, first: usize, panel: &[Line]) {
-    let mut chains = [_mm512_setzero_ps(); ROWS];
-    for (index, block) in panel.chunks_exact(Bits::Eight.lines() + 1).enumerate() {
-        let bytes = Line::bytes(block);
-        let q: [&[i8; 2 * BLOCK]; ROWS] = std::array::from_fn(|r| a.block(first + r, index));
-        let mut dots = Dots::<ROWS>::zeros();
-        for j in 0..Bits::Eight.lines() {
-            dots.add(line(bytes, j), &q, j);
-        }
-        let d = halves(bytes, 16);
-        dots.extend(&mut chains, d, _mm512_mul_ps(d, _mm512_set1_ps(-128.0)), a, first, index);
+    #[inline(always)]
+    fn splat(x: f32) -> __m512 {
+        unsafe { _mm512_set1_ps(x) }
     }
-    store(sums, chains);
-}
 
-#[inline]
-#[target_feature(enable = "avx512f")]
-fn line(bytes: &[u8], index: usize) -> __m512i {
-    let line: &[u8; LINE] = bytes[index * LINE..].first_chunk().expect("a whole line");
-    // SAFETY: these are 64 bytes.
-    unsafe { _mm512_loadu_si512(line.as_ptr().cast()) }
-}
-
-/// 16 values of f16, the `index`-th half line.
-#[inline]
-#[target_feature(enable = "avx512f")]
-fn halves(bytes: &[u8], index: usize) -> __m512 {
-    let half: &[u8; LINE / 2] = bytes[index * LINE / 2..].first_chunk().expect("half a line");
-    // SAFETY: these are 32 bytes.
-    _mm512_cvtph_ps(unsafe { _mm256_loadu_si256(half.as_ptr().cast::<__m256i>()) })
-}
-
-/// Bytes 4·index to 4·index + 3 in every lane.
-#[inline]
-#[target_feature(enable = "avx512f")]
-fn four(q: &[i8; 2 * BLOCK], index: usize) -> __m512i {
-    assert!(index < BLOCK / 2);
-    // SAFETY: these are 4 of the 64 bytes.
-    _mm512_set1_epi32(unsafe { q.as_ptr().add(4 * index).cast::<i32>().read_unaligned() })
-}
-
-#[inline]
-#[target_feature(enable = "avx512f")]
-fn store<const ROWS: usize>(sums: &mut [[f32; LANES]], chains: [__m512; ROWS]) {
-    for (sum, chain) in sums.iter_mut().zip(chains) {
-        // SAFETY: these are 16 values.
-        unsafe { _mm512_storeu_ps(sum.as_mut_ptr(), chain) };
+    #[inline(always)]
+    fn from_halves(bytes: &[u8]) -> __m512 {
+        let bytes: &[u8; 32] = bytes.first_chunk().expect("16 values");
+        unsafe { _mm512_cvtph_ps(_mm256_loadu_si256(bytes.as_ptr().cast())) }
     }
+
+    #[inline(always)]
+    fn from_bytes(bytes: &[u8]) -> __m512 {
+        unsafe { _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(sixteen(bytes))) }
+    }
+
+    #[inline(always)]
+    fn from_low_nibbles(bytes: &[u8]) -> __m512 {
+        unsafe { _mm512_cvtepi32_ps(_mm512_and_si512(_mm512_cvtepu8_epi32(sixteen(bytes)), _mm512_set1_epi32(15))) }
+    }
+
+    #[inline(always)]
+    fn from_high_nibbles(bytes: &[u8]) -> __m512 {
+        unsafe { _mm512_cvtepi32_ps(_mm512_srli_epi32::<4>(_mm512_cvtepu8_epi32(sixteen(bytes)))) }
+    }
+
+    #[inline(always)]
+    fn mul(a: __m512, b: __m512) -> __m512 {
+        unsafe { _mm512_mul_ps(a, b) }
+    }
+
+    #[inline(always)]
+    fn mul_add(a: __m512, b: __m512, c: __m512) -> __m512 {
+        unsafe { _mm512_fmadd_ps(a, b, c) }
+    }
+
+    #[inline(always)]
+    fn store_floats(x: __m512, to: &mut [f32]) {
+        let to: &mut [f32; 16] = to.first_chunk_mut().expect("16 values");
+        unsafe { _mm512_storeu_ps(to.as_mut_ptr(), x) }
+    }
+}
+
+#[inline(always)]
+fn sixteen(bytes: &[u8]) -> __m128i {
+    let bytes: &[u8; 16] = bytes.first_chunk().expect("16 values");
+    unsafe { _mm_loadu_si128(bytes.as_ptr().cast()) }
 }

@@ -5,6 +5,8 @@ mod matmul;
 mod ops_adamw;
 mod ops_attention;
 mod ops_cross_entropy;
+mod ops_elementwise;
+mod ops_glu;
 mod ops_heads;
 mod ops_norm;
 mod ops_rope;

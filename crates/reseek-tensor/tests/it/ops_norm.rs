@@ -1,11 +1,11 @@
-//! RMSNorm and SwiGLU.
+//! RMSNorm, and operands in bf16.
 
 use reseek_tensor::dtype::Dtype;
+use reseek_tensor::glu::{Activation, RowWeights, glu_backward, glu_forward};
 use reseek_tensor::matmul::Accumulate;
 use reseek_tensor::numeric::assert_same_bits;
 use reseek_tensor::operand::Operand;
 use reseek_tensor::rmsnorm::{rmsnorm_dgrad, rmsnorm_forward, rmsnorm_operand, rmsnorm_wgrad};
-use reseek_tensor::swiglu::{RowWeights, SwiGluBackward, swiglu_backward, swiglu_forward};
 
 use crate::ops_support::{check_at_every_level, gradient, inner, narrow, normal, widen};
 
@@ -101,68 +101,6 @@ fn rmsnorm_names_both_lengths() {
     rmsnorm_wgrad(&mut [0.0; 3], &[0.0; 5], &[0.0; 6], EPS);
 }
 
-fn swiglu(gate: &[f64], up: &[f64]) -> Vec<f64> {
-    gate.iter().zip(up).map(|(gate, up)| gate / (1.0 + (-gate).exp()) * up).collect()
-}
-
-/// Rows of a gate and its up, as one product gives them.
-fn side_by_side(gate: &[f32], up: &[f32], width: usize) -> Vec<f32> {
-    gate.chunks_exact(width).zip(up.chunks_exact(width)).flat_map(|(gate, up)| [gate, up].concat()).collect()
-}
-
-#[test]
-fn swiglu_agrees_with_the_reference_and_its_differences() {
-    for (rows, width) in [(1, 1), (3, 15), (2, 16), (4, 33), (1, 200), (70, 48)] {
-        let len = rows * width;
-        let mut gate = normal(len, "gate");
-        gate.iter_mut().for_each(|gate| *gate *= 4.0);
-        let (up, dy) = (normal(len, "up"), normal(len, "dy"));
-        let gate_up = side_by_side(&gate, &up, width);
-        check_at_every_level("y", &[rows, width], &narrow(&swiglu(&widen(&gate), &widen(&up))), 1e-6, || {
-            swiglu_forward(&gate_up, width, Dtype::F32).host().to_vec()
-        });
-        let weights = normal(rows, "weights");
-        for weights in [None, Some(&weights)] {
-            let w = widen(weights.unwrap_or(&vec![1.0; rows]));
-            let weighed = |gate: &[f64], up: &[f64], w: &[f64]| -> Vec<f64> {
-                swiglu(gate, up)
-                    .chunks_exact(width)
-                    .zip(w)
-                    .flat_map(|(row, w)| row.iter().map(move |y| w * y))
-                    .collect()
-            };
-            let (gate64, up64) = (widen(&gate), widen(&up));
-            let dgate = gradient(&gate, |gate| inner(&weighed(gate, &up64, &w), &dy));
-            let dup = gradient(&up, |up| inner(&weighed(&gate64, up, &w), &dy));
-            let dw =
-                weights.map_or(Vec::new(), |weights| gradient(weights, |w| inner(&weighed(&gate64, &up64, w), &dy)));
-            let want = [narrow(&weighed(&gate64, &up64, &w)), side_by_side(&dgate, &dup, width), dw].concat();
-            check_at_every_level("y, dgate, dup, dweights", &[want.len()], &want, 1e-5, || {
-                let mut dweights = vec![f32::NAN; weights.map_or(0, Vec::len)];
-                let of_rows =
-                    weights.map(|weights| RowWeights { weights: weights.into(), dweights: (&mut dweights).into() });
-                let SwiGluBackward { y, dgate_up } = swiglu_backward(&dy, &gate_up, width, Dtype::F32, of_rows);
-                [y.host(), dgate_up.host(), &dweights].concat()
-            });
-        }
-    }
-}
-
-#[test]
-fn swiglu_of_extreme_gates() {
-    let gate = [1e30, -1e30, 200.0, -200.0, 0.0, f32::NAN, 88.5, -88.5];
-    let gate_up = [gate, [1.0; 8]].concat();
-    let y = swiglu_forward(&gate_up, 8, Dtype::F32);
-    let y = y.host();
-    let backward = swiglu_backward(&[1.0; 8], &gate_up, 8, Dtype::F32, None);
-    let (dgate, dup) = backward.dgate_up.host().split_at(8);
-    assert_eq!(y[..5], [1e30, 0.0, 200.0, 0.0, 0.0]);
-    assert_eq!(dup[..5], y[..5]);
-    assert_eq!(dgate[..5], [1.0, 0.0, 1.0, 0.0, 0.5]);
-    assert!([y[5], dgate[5], dup[5]].iter().all(|x| x.is_nan()));
-    assert!(y[6] == 88.5 && y[7].abs() < 1e-30);
-}
-
 /// In bf16 an op's operand is its f32 result, rounded once.
 #[test]
 fn operands_are_rounded_results() {
@@ -174,13 +112,13 @@ fn operands_are_rounded_results() {
             let mut y = vec![f32::NAN; x.len()];
             rmsnorm_forward(&mut y, &x, &gamma, EPS);
             assert_same_bits("rmsnorm", rmsnorm_operand(&x, &gamma, EPS, dtype).host(), &want(&y), &[x.len()]);
-            let y = swiglu_forward(&x, width, Dtype::F32);
+            let y = glu_forward(&x, width, Activation::Silu, Dtype::F32);
             let y = y.host();
-            assert_same_bits("swiglu", swiglu_forward(&x, width, dtype).host(), &want(y), &[y.len()]);
+            assert_same_bits("swiglu", glu_forward(&x, width, Activation::Silu, dtype).host(), &want(y), &[y.len()]);
             let of_rows = |dtype| {
                 let mut dweights = vec![f32::NAN; rows];
                 let of_rows = RowWeights { weights: (&gate).into(), dweights: (&mut dweights).into() };
-                (swiglu_backward(&dy, &x, width, dtype, Some(of_rows)), dweights)
+                (glu_backward(&dy, &x, width, Activation::Silu, dtype, Some(of_rows)), dweights)
             };
             let ((exact, want_dweights), (rounded, dweights)) = (of_rows(Dtype::F32), of_rows(dtype));
             assert_same_bits("y again", rounded.y.host(), &want(exact.y.host()), &[y.len()]);

@@ -75,6 +75,59 @@ fn agrees_with_the_reference_and_its_differences() {
     }
 }
 
+/// As GLM-4.5 turns the first half of each head (`partial_rotary_factor`).
+#[test]
+fn the_leading_part_of_a_head_is_turned_and_the_rest_stays() {
+    for style in STYLES {
+        for (head, part) in [(8, 2), (64, 32), (48, 48)] {
+            let layout = Layout { rope_dim: part, style, mscale: 1.0 };
+            let table = RopeTable::new(&layout.inv_freq(), 100, 1.0);
+            let x = normal(2 * 3 * head, "x");
+            let mut y = x.clone();
+            rope(&mut y, &[7, 99], &table, Heads::whole(3, head).part(0, part), style, RopeDirection::Forward);
+            for (i, (x, y)) in x.chunks_exact(head).zip(y.chunks_exact(head)).enumerate() {
+                let mut alone = x[..part].to_vec();
+                rope(&mut alone, &[[7, 99][i / 3]], &table, Heads::whole(1, part), style, RopeDirection::Forward);
+                assert_same_bits("what is turned", &y[..part], &alone, &[part]);
+                assert_same_bits("the rest", &y[part..], &x[part..], &[head - part]);
+            }
+        }
+    }
+}
+
+/// Positions in any order, from several threads, at the ends of blocks and in a table of as many as a config may claim.
+#[test]
+fn a_position_has_the_same_bits_whenever_it_is_first_asked_for() {
+    let layout = Layout { rope_dim: 16, style: RopeStyle::HalfSplit, mscale: 1.25 };
+    let table = RopeTable::new(&layout.inv_freq(), usize::MAX, layout.mscale);
+    let heads = Heads::whole(1, 16);
+    let turned = |table: &RopeTable, position: u32| {
+        let mut x = normal(16, "x");
+        rope(&mut x, &[position], table, heads, layout.style, RopeDirection::Forward);
+        x
+    };
+    let positions = [131_071, 0, 1023, 1024, u32::MAX, 2047, 5, 2048, 131_072];
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for position in positions {
+                    // x·cos and x·sin with the library's, rounded as they stand in the table.
+                    let x = normal(16, "x");
+                    let got = turned(&table, position);
+                    for (i, frequency) in layout.inv_freq().iter().enumerate() {
+                        let (sin, cos) = (f64::from(position) * frequency).sin_cos();
+                        let [sin, cos] = [sin, cos].map(|x| (x * f64::from(layout.mscale)) as f32);
+                        assert_eq!(got[i], x[i] * cos - x[i + 8] * sin, "position {position}");
+                        assert_eq!(got[i + 8], x[i + 8] * cos + x[i] * sin, "position {position}");
+                    }
+                }
+            });
+        }
+    });
+    let fresh = RopeTable::new(&layout.inv_freq(), 2048, layout.mscale);
+    assert_same_bits("the last of a table", &turned(&fresh, 2047), &turned(&table, 2047), &[16]);
+}
+
 #[test]
 fn turning_back_gives_the_input() {
     for style in STYLES {

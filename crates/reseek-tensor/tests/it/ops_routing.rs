@@ -1,9 +1,9 @@
-//! The gate against a slow reading of the V3 report (2.1.2), and its derivatives against finite differences.
+//! The gate against a slow reading of the V3 report (2.1.2) and of the gates by softmax, and its derivatives against finite differences.
 
 use reseek_tensor::buffer::Buffer;
 use reseek_tensor::random::Stream;
 use reseek_tensor::routing::{
-    Gate, Routing, balance_loss, balance_loss_backward, expert_counts, route, route_backward,
+    Gate, GroupScore, Routing, Scoring, balance_loss, balance_loss_backward, expert_counts, route, route_backward,
 };
 use reseek_tensor::slots::Slots;
 
@@ -24,6 +24,8 @@ fn routes_as_the_report_says() {
         let coarse: Vec<f32> = logits.iter().map(|z| z.round()).collect();
         let none = vec![0.0; gate.experts];
         assert_eq!(routed(&coarse, &none, gate).experts, slow_choice(&coarse, &none, gate), "ties of {gate:?}");
+        let (with, without) = (routed(&logits, &none, gate), routed(&logits, &[], gate));
+        assert_eq!((with.experts, with.weights.host()), (without.experts, without.weights.host()));
     }
 }
 
@@ -43,6 +45,26 @@ fn the_bias_turns_choices_but_no_weights() {
         "{:?}",
         routing.weights.host()
     );
+}
+
+/// Mixtral's and Qwen3-MoE's gate: the weights of the chosen sum to 1. Qwen2-MoE's and DeepSeek-V2's: their share of all experts.
+#[test]
+fn softmax_weights_are_shares() {
+    let logits = [1.0_f32, 3.0, 2.0, 0.0].map(f32::ln);
+    for (normalised, expected) in [(true, [0.6, 0.4]), (false, [0.5, 2.0 / 6.0])] {
+        let gate = Gate { scoring: Scoring::Softmax, scale: 1.0, ..gate(4, 2, 1, 1, normalised) };
+        let routing = routed(&logits, &[], gate);
+        assert_eq!(routing.experts, [1, 2]);
+        assert!(routing.weights.host().iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-6), "{routing:?}");
+    }
+}
+
+/// Two groups of middling experts against one that has the best: V3 keeps the former, V2 the latter.
+#[test]
+fn a_group_is_ranked_by_two_or_by_one() {
+    let logits = [2.0, -5.0, 1.0, 0.9, -3.0, -3.0];
+    let of = |group_score| routed(&logits, &[], Gate { group_score, ..gate(6, 1, 3, 1, true) }).experts;
+    assert_eq!((of(GroupScore::TwoBest), of(GroupScore::Best)), (vec![2], vec![0]));
 }
 
 #[test]
@@ -160,18 +182,26 @@ fn names_values_that_are_not_one_a_slot() {
     Slots::by_expert(&[0, 1, 1, 0], 2, 2).by_slot(&mut [0.0; 3], &[0.0; 4]);
 }
 
+/// Each as it is in V3, in V2, and with the two between.
 fn gates() -> Vec<Gate> {
-    vec![
+    let sizes = [
         gate(8, 2, 4, 2, true),
         gate(16, 4, 4, 2, true),
         gate(12, 3, 3, 1, false),
         gate(8, 3, 1, 1, true),
+        gate(8, 3, 1, 1, false),
         gate(6, 2, 6, 3, true),
-    ]
+        gate(20, 6, 5, 2, false),
+    ];
+    let kinds = [Scoring::Sigmoid, Scoring::Softmax]
+        .into_iter()
+        .flat_map(|scoring| [GroupScore::TwoBest, GroupScore::Best].map(|group_score| (scoring, group_score)));
+    kinds.flat_map(|(scoring, group_score)| sizes.map(|gate| Gate { scoring, group_score, ..gate })).collect()
 }
 
 fn gate(experts: usize, experts_per_token: usize, groups: usize, groups_kept: usize, normalised: bool) -> Gate {
-    Gate { experts, experts_per_token, groups, groups_kept, normalised, scale: 2.5 }
+    let (scoring, group_score) = (Scoring::Sigmoid, GroupScore::TwoBest);
+    Gate { experts, experts_per_token, scoring, groups, groups_kept, group_score, normalised, scale: 2.5 }
 }
 
 fn routed(logits: &[f32], bias: &[f32], gate: Gate) -> Routing {
@@ -188,8 +218,13 @@ fn slow_choice(logits: &[f32], bias: &[f32], gate: Gate) -> Vec<u32> {
     };
     let mut out = Vec::new();
     for z in logits.chunks_exact(gate.experts) {
-        let choice: Vec<f32> = z.iter().zip(bias).map(|(z, b)| 1.0 / (1.0 + (-z).exp()) + b).collect();
-        let score = |group: &[f32]| best_first(group).iter().take(2).map(|&i| group[i]).sum::<f32>();
+        let scores = slow_scores(&widen(z), gate.scoring);
+        let choice: Vec<f32> = scores.iter().zip(bias).map(|(&s, b)| s as f32 + b).collect();
+        let counted = match gate.group_score {
+            GroupScore::TwoBest => 2,
+            GroupScore::Best => 1,
+        };
+        let score = |group: &[f32]| best_first(group).iter().take(counted).map(|&i| group[i]).sum::<f32>();
         let groups: Vec<f32> = choice.chunks_exact(size).map(score).collect();
         let kept = &best_first(&groups)[..gate.groups_kept];
         let order = best_first(&choice);
@@ -199,8 +234,19 @@ fn slow_choice(logits: &[f32], bias: &[f32], gate: Gate) -> Vec<u32> {
     out
 }
 
+fn slow_scores(z: &[f64], scoring: Scoring) -> Vec<f64> {
+    match scoring {
+        Scoring::Sigmoid => z.iter().map(|z| 1.0 / (1.0 + (-z).exp())).collect(),
+        Scoring::Softmax => {
+            let total: f64 = z.iter().map(|z| z.exp()).sum();
+            z.iter().map(|z| z.exp() / total).collect()
+        }
+    }
+}
+
 fn slow_weights(z: &[f64], chosen: &[u32], gate: Gate) -> Vec<f64> {
-    let s: Vec<f64> = chosen.iter().map(|&i| sigmoid(z[i as usize])).collect();
+    let all = slow_scores(z, gate.scoring);
+    let s: Vec<f64> = chosen.iter().map(|&i| all[i as usize]).collect();
     let total = if gate.normalised { s.iter().sum() } else { 1.0 };
     s.iter().map(|s| s / total * f64::from(gate.scale)).collect()
 }
@@ -221,11 +267,13 @@ fn check_weights(routing: &Routing, gate: Gate) {
 fn slow_balance(z: &[f64], counts: &[u32], gate: Gate) -> f64 {
     let (e, k) = (gate.experts, gate.experts_per_token);
     let t = z.len() / e;
-    let share = |i: usize| {
-        let of_token = |z: &[f64]| sigmoid(z[i]) / z.iter().map(|&z| sigmoid(z)).sum::<f64>();
-        z.chunks_exact(e).map(of_token).sum::<f64>() / t as f64
-    };
-    (0..e).map(|i| e as f64 / (k * t) as f64 * counts[i] as f64 * share(i)).sum()
+    let mut shares = vec![0.0; e];
+    for z in z.chunks_exact(e) {
+        let s = slow_scores(z, gate.scoring);
+        let total: f64 = s.iter().sum();
+        shares.iter_mut().zip(s).for_each(|(share, s)| *share += s / total / t as f64);
+    }
+    shares.iter().zip(counts).map(|(share, &count)| e as f64 / (k * t) as f64 * f64::from(count) * share).sum()
 }
 
 /// `gradient` against central differences of `loss` at `x`.
@@ -245,8 +293,4 @@ fn compare(gradient: &[f32], x: &[f32], loss: impl Fn(&[f64]) -> f64) {
 
 fn normals(stream: &mut Stream, n: usize, std: f32) -> Vec<f32> {
     (0..n).map(|_| std * stream.normal()).collect()
-}
-
-fn sigmoid(z: f64) -> f64 {
-    1.0 / (1.0 + (-z).exp())
 }

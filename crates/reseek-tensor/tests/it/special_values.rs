@@ -5,12 +5,13 @@ use reseek_tensor::adamw::{AdamW, adamw};
 use reseek_tensor::cross_entropy::{LmGrads, lm_loss, log_softmax_row};
 use reseek_tensor::dtype::Dtype;
 use reseek_tensor::elementwise::sigmoid;
+use reseek_tensor::glu::{Activation, RowWeights, glu_backward, glu_forward};
 use reseek_tensor::linear::Linear;
 use reseek_tensor::matmul::Accumulate;
 use reseek_tensor::permute::gather_add_rows;
 use reseek_tensor::rmsnorm::{rmsnorm_dgrad, rmsnorm_forward, rmsnorm_wgrad};
-use reseek_tensor::swiglu::{RowWeights, swiglu_backward, swiglu_forward};
 
+use crate::ops_glu::act;
 use crate::ops_support::{SPECIAL, check_at_every_level, check_bits_at_every_level, narrow, normal, sprinkled};
 
 /// Every special value with every other one, and a few ordinary ones.
@@ -20,22 +21,24 @@ fn grid() -> (Vec<f32>, Vec<f32>) {
 }
 
 #[test]
-fn swiglu() {
+fn gated_linear_units() {
     let (gate, up) = grid();
-    let silu = |gate: f64| gate / (1.0 + (-gate).exp());
-    let want: Vec<f64> = gate.iter().zip(&up).map(|(&gate, &up)| silu(gate.into()) * f64::from(up)).collect();
-    let (width, gate_up) = (gate.len(), [gate, up].concat());
-    check_at_every_level("y", &[want.len()], &narrow(&want), 1e-6, || {
-        swiglu_forward(&gate_up, width, Dtype::F32).host().to_vec()
-    });
-    for (dy, weight) in [(1.0, 0.0), (-0.0, 1.0), (1e-40, -2.0), (3e38, f32::INFINITY), (f32::NAN, 1e-40)] {
-        check_bits_at_every_level("y, dgate, dup, dweights", || {
-            let mut dweights = [0.0];
-            let weights = [weight];
-            let of_rows = RowWeights { weights: (&weights).into(), dweights: (&mut dweights).into() };
-            let backward = swiglu_backward(&vec![dy; width], &gate_up, width, Dtype::F32, Some(of_rows));
-            [backward.y.host(), backward.dgate_up.host(), &dweights].concat()
+    for activation in [Activation::Silu, Activation::GeluTanh] {
+        let want: Vec<f64> =
+            gate.iter().zip(&up).map(|(&gate, &up)| act(activation, gate.into()) * f64::from(up)).collect();
+        let (width, gate_up) = (gate.len(), [gate.clone(), up.clone()].concat());
+        check_at_every_level("y", &[want.len()], &narrow(&want), 1e-6, || {
+            glu_forward(&gate_up, width, activation, Dtype::F32).host().to_vec()
         });
+        for (dy, weight) in [(1.0, 0.0), (-0.0, 1.0), (1e-40, -2.0), (3e38, f32::INFINITY), (f32::NAN, 1e-40)] {
+            check_bits_at_every_level("y, dgate, dup, dweights", || {
+                let mut dweights = [0.0];
+                let weights = [weight];
+                let of_rows = RowWeights { weights: (&weights).into(), dweights: (&mut dweights).into() };
+                let backward = glu_backward(&vec![dy; width], &gate_up, width, activation, Dtype::F32, Some(of_rows));
+                [backward.y.host(), backward.dgate_up.host(), &dweights].concat()
+            });
+        }
     }
 }
 

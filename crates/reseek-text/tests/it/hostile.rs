@@ -80,14 +80,19 @@ fn damaged_files_are_refused() {
     let whole = TOKENIZER.to_json();
     check(&whole[..whole.len() / 2], ". ");
     let mut json: serde_json::Value = serde_json::from_slice(whole).unwrap();
-    json["decoder"] = serde_json::json!({"type": "WordPiece", "prefix": "##", "cleanup": true});
-    check(json.to_string().as_bytes(), "byte-level BPE");
+    json["decoder"] =
+        serde_json::json!({"type": "CTC", "pad_token": "<pad>", "word_delimiter_token": "|", "cleanup": true});
+    check(json.to_string().as_bytes(), "the decoder has a step CTC");
     let mut json: serde_json::Value = serde_json::from_slice(whole).unwrap();
     json["model"]["vocab"]["Ġthe"] = serde_json::json!(4_000_000_000_u32);
     check(json.to_string().as_bytes(), ". ");
     let mut json: serde_json::Value = serde_json::from_slice(whole).unwrap();
     json["model"]["vocab"]["世"] = serde_json::json!(1000);
-    check(json.to_string().as_bytes(), "not byte-level");
+    let stands_for_itself = Tokenizer::from_bytes(json.to_string().as_bytes(), "tokenizer.json").unwrap();
+    assert_eq!(stands_for_itself.decode(&[1000]), "世");
+    let vocab = json["model"]["vocab"].as_object_mut().unwrap();
+    (0..200).for_each(|i| drop(vocab.insert(format!("世{i}"), serde_json::json!(1001 + i))));
+    check(json.to_string().as_bytes(), "201 of 1201 tokens are not byte-level, the first is 1000");
 }
 
 #[test]

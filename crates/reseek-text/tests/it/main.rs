@@ -3,7 +3,9 @@
 mod chat;
 mod frames;
 mod hostile;
+mod parts;
 mod real;
+mod templates;
 mod train;
 
 use std::sync::LazyLock;
@@ -20,7 +22,7 @@ pub const DOCUMENTS: [&str; 7] = [
     include_str!("../../src/bpe.rs"),
     include_str!("../../src/chat.rs"),
     include_str!("../../src/error.rs"),
-    include_str!("../../src/guard.rs"),
+    include_str!("../../src/added.rs"),
     include_str!("../../src/layout.rs"),
     include_str!("../../src/tokenizer.rs"),
     include_str!("../vectors/chat.json"),

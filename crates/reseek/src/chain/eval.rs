@@ -20,7 +20,7 @@ use serde_json::json;
 
 use super::{Chain, context_fit};
 use crate::error::{Outcome, fail};
-use crate::folder::load;
+use crate::opened::load;
 use crate::style::{prompt, style_of};
 
 /// What evaluation found of a model: its scores, and per problem what comparisons need.

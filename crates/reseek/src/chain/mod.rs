@@ -43,6 +43,7 @@ use serde_json::{Value, json};
 
 use crate::error::{Failure, Outcome, fail};
 use crate::folder;
+use crate::opened::Opened;
 use crate::style::style_of;
 use crate::ui::{Ui, duration};
 
@@ -172,7 +173,7 @@ impl Chain {
 
     /// What a stage's model folder holds, to go on with.
     pub fn load_weights(&self, stage: &str) -> Outcome<Weights> {
-        Ok(folder::load_weights(&self.path(stage))?.computing_in(self.compute()))
+        Ok(Opened::new(&self.path(stage))?.weights()?.computing_in(self.compute()))
     }
 
     /// Fresh weights of the run's seed.

@@ -1,14 +1,13 @@
-//! `reseek score` and `generate`: texts to a model folder.
+//! `reseek score` and `generate`: texts to a model.
 
 use std::path::Path;
 
 use reseek_engine::{Finish, GenerateOptions, Request, Sampling, StreamName, generate};
-use reseek_text::Special;
 use serde_json::json;
 
 use crate::cli::{GenerateArgs, SamplingArgs, ScoreArgs};
 use crate::error::{Outcome, fail};
-use crate::folder::{Loaded, load};
+use crate::opened::{Loaded, load};
 
 /// Log-probabilities of given tokens.
 pub fn score(args: &ScoreArgs) -> Outcome<()> {
@@ -49,33 +48,34 @@ fn framed(loaded: &Loaded, text: &str, model: &Path) -> Outcome<Vec<u32>> {
 /// Completions of a prompt.
 pub fn generate_text(args: &GenerateArgs) -> Outcome<()> {
     let loaded = load(&args.model, args.sampling.dtype)?;
-    let prompt = framed(&loaded, &args.prompt, &args.model)?;
+    let text = args.text.as_deref().or(args.prompt.as_deref()).unwrap_or_default();
+    let prompt = framed(&loaded, text, &args.model)?;
     let sampling = sampling(&args.sampling, &loaded)?;
     let stream = StreamName { seed: args.sampling.seed, purpose: "generate".to_string(), step: 0 };
     let requests = [Request { prompt, samples: args.n }];
     let completions = generate(&loaded.model, &requests, &sampling, &stream, GenerateOptions::default())?.remove(0);
     for completion in completions {
-        let text = loaded.tokenizer.decode_visible(&completion.tokens);
+        let completed = loaded.tokenizer.decode_visible(&completion.tokens);
         if args.json {
             let finish = if completion.finish == Finish::Stop { "stop" } else { "length" };
             crate::say!(
                 "{}",
-                json!({"text": text, "tokens": completion.tokens, "logprobs": completion.logprobs, "finish": finish})
+                json!({"text": completed, "tokens": completion.tokens, "logprobs": completion.logprobs, "finish": finish})
             );
         } else {
-            crate::say!("{}{text}", args.prompt);
+            crate::say!("{text}{completed}");
         }
     }
     Ok(())
 }
 
-/// How answers are drawn; they end with the tokenizer's end token, where it has one.
+/// How answers are drawn; each of the model's end tokens ends one.
 pub fn sampling(args: &SamplingArgs, loaded: &Loaded) -> Outcome<Sampling> {
     let sampling = Sampling {
         temperature: args.temperature,
         top_k: args.top_k,
         top_p: args.top_p,
-        stop: loaded.tokenizer.special(Special::Eos).ok().into_iter().collect(),
+        stop: loaded.stops.clone(),
         max_new_tokens: args.max_new_tokens,
     };
     sampling.validate()?;

@@ -112,6 +112,7 @@ fn attention() -> f64 {
         d_qk: width,
         d_v: width,
         scale: 0.1,
+        window: None,
         dtype: fastest_dtype(),
     };
     let x = values(rows * heads * width);

@@ -14,7 +14,7 @@ use super::ask::sampling;
 use super::chat_lines::Lines;
 use crate::cli::ChatArgs;
 use crate::error::{Failure, Outcome, fail};
-use crate::folder::{Loaded, load};
+use crate::opened::{Loaded, load};
 
 const HELP: &str = "\
 Write a question in one line and press Enter.
@@ -74,7 +74,7 @@ fn no_template(model: &Path, meta: &Value) -> String {
         Some(StageModel { what, .. }) => format!("is {what}: it completes text and has learnt no conversation"),
         None => "has no chat template, as base models have none: they complete text".to_string(),
     };
-    format!("{path} {what}. Use `reseek generate {path} --prompt 'Once upon a time'`.")
+    format!("{path} {what}. Use `reseek generate {path} 'Once upon a time'`.")
 }
 
 /// What someone should know before the first question.

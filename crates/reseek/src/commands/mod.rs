@@ -8,9 +8,11 @@ mod chat;
 mod chat_lines;
 mod claims;
 mod claims_run;
+mod convert;
 mod cost;
 mod dials;
 mod families;
+mod inspect;
 mod params;
 mod plan;
 mod run_settings;
@@ -54,6 +56,8 @@ pub fn dispatch(cli: Cli) -> Outcome<()> {
         Command::Params(args) => params::params(&args),
         Command::Score(args) => ask::score(&args),
         Command::Generate(args) => ask::generate_text(&args),
+        Command::Inspect(args) => inspect::inspect(&args),
+        Command::Convert(args) => convert::convert(&args),
         Command::Chat(args) => chat::chat(&args),
         Command::Bench(args) => bench::bench(&args),
     }

@@ -3,11 +3,13 @@
 use std::path::Path;
 
 use reseek_spec::{ModelSpec, preset, thousands};
+use reseek_store::regular::{CONFIG_BYTES_MAX, read_regular};
+use reseek_store::{ModelSource, is_gguf};
 use serde_json::json;
 
 use crate::cli::ParamsArgs;
 use crate::error::{Outcome, fail};
-use crate::inside::refuse_run;
+use crate::opened::place;
 
 /// Prints the counts.
 pub fn params(args: &ParamsArgs) -> Outcome<()> {
@@ -42,14 +44,17 @@ pub fn params(args: &ParamsArgs) -> Outcome<()> {
 
 /// The model called `model`: a preset, a config.json, or a folder with one.
 pub fn find(model: &str) -> Outcome<ModelSpec> {
-    let path = Path::new(model);
-    refuse_run(path)?;
+    let named = Path::new(model);
+    // A preset is none of the Hub's names and no file's.
+    let path = &place(named)?;
+    if is_gguf(path) {
+        return Ok(ModelSource::glance(path)?.spec().clone());
+    }
     let file = if path.is_dir() { path.join("config.json") } else { path.to_path_buf() };
     if !file.is_file() {
         return Ok(preset(model)?);
     }
-    let text = std::fs::read_to_string(&file)
-        .or_else(|error| fail(format!("cannot read {}: {error}. Name a config.json.", file.display())))?;
+    let text = String::from_utf8_lossy(&read_regular(&file, CONFIG_BYTES_MAX)?).into_owned();
     match ModelSpec::counted_from_hf_json(&text) {
         Ok(spec) => Ok(spec),
         Err(error) => fail(format!("{}: {error}", file.display())),

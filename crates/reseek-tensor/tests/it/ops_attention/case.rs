@@ -20,7 +20,14 @@ pub type Gradients = (Vec<f64>, Vec<f64>, Vec<f64>);
 impl Case {
     pub fn new(n_heads: usize, n_kv_heads: usize, d_qk: usize, d_v: usize, q_len: usize, kv_len: usize) -> Self {
         let scale = 1.0 / (d_qk as f32).sqrt();
-        Self { shape: AttentionShape { n_heads, n_kv_heads, d_qk, d_v, scale, dtype: Dtype::F32 }, q_len, kv_len }
+        let shape = AttentionShape { n_heads, n_kv_heads, d_qk, d_v, scale, window: None, dtype: Dtype::F32 };
+        Self { shape, q_len, kv_len }
+    }
+
+    /// The same in a window.
+    pub fn in_window(mut self, window: usize) -> Self {
+        self.shape.window = Some(window);
+        self
     }
 
     /// The same in bf16.
@@ -62,10 +69,14 @@ impl Case {
 
     /// Weights of query i in head h, and the log-sum-exp.
     fn weights(&self, q: &[f64], k: &[f64], i: usize, h: usize) -> (Vec<f64>, f64) {
-        let AttentionShape { n_heads, n_kv_heads, d_qk, scale, .. } = self.shape;
+        let AttentionShape { n_heads, n_kv_heads, d_qk, scale, window, .. } = self.shape;
         let q = &q[(i * n_heads + h) * d_qk..][..d_qk];
-        let scores: Vec<f64> = (0..=self.kv_len - self.q_len + i)
+        let position = self.kv_len - self.q_len + i;
+        let scores: Vec<f64> = (0..=position)
             .map(|j| {
+                if window.is_some_and(|window| j + window <= position) {
+                    return f64::NEG_INFINITY;
+                }
                 let k = &k[(j * n_kv_heads + h * n_kv_heads / n_heads) * d_qk..][..d_qk];
                 f64::from(scale) * q.iter().zip(k).map(|(q, k)| q * k).sum::<f64>()
             })

@@ -1,6 +1,7 @@
 //! Attention against a slow reference, and its bit rule.
 
 mod case;
+mod window;
 
 use reseek_tensor::attention::{AttentionCache, AttentionShape, attention_cached, attention_forward};
 use reseek_tensor::dtype::Dtype;
@@ -302,14 +303,16 @@ fn gradients_do_not_depend_on_the_later_rows() {
 #[test]
 #[should_panic(expected = "v has 31 values")]
 fn names_the_wrong_length() {
-    let shape = AttentionShape { n_heads: 1, n_kv_heads: 1, d_qk: 8, d_v: 16, scale: 1.0, dtype: Dtype::F32 };
+    let shape =
+        AttentionShape { n_heads: 1, n_kv_heads: 1, d_qk: 8, d_v: 16, scale: 1.0, window: None, dtype: Dtype::F32 };
     attention_forward(&mut [0.0; 32], &mut [0.0; 2], &[0.0; 16], &[0.0; 16], &[0.0; 31], shape);
 }
 
 #[test]
 #[should_panic(expected = "3 queries but only 2 keys")]
 fn refuses_more_queries_than_keys() {
-    let shape = AttentionShape { n_heads: 1, n_kv_heads: 1, d_qk: 1, d_v: 1, scale: 1.0, dtype: Dtype::F32 };
+    let shape =
+        AttentionShape { n_heads: 1, n_kv_heads: 1, d_qk: 1, d_v: 1, scale: 1.0, window: None, dtype: Dtype::F32 };
     attention_forward(&mut [0.0; 3], &mut [0.0; 3], &[0.0; 3], &[0.0; 2], &[0.0; 2], shape);
 }
 

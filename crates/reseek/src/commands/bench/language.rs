@@ -1,31 +1,36 @@
 //! Benchmarks of a real model's size: decoding and GRPO with SmolLM2-135M, from its file or, without one, with random values.
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::time::Instant;
 
 use reseek_engine::{Completion, GenerateOptions, Request, Sampling, StreamName, generate};
-use reseek_model::{Model, Weights};
+use reseek_model::{Model, ReadError, Tensors, Weights};
 use reseek_rl::{Rewards, StepName, UpdateSettings, rollout, update};
 use reseek_spec::{RlRecipe, Scale, resolve};
-use reseek_store::peak_memory_bytes;
+use reseek_store::{BlockKind, peak_memory_bytes};
 use reseek_tensor::dtype::Dtype;
 use reseek_tensor::peak::fma_peak_gflops_of_pool;
 use reseek_tensor::pool::threads;
-use reseek_tensor::quantised::{BLOCK, Bits, Block, Quantised, f16};
+use reseek_tensor::quantised::Quantised;
 use reseek_tensor::random::Stream;
 use reseek_text::Tokenizer;
 use reseek_train::Learner;
 use serde_json::{Value, json};
 
+use super::quantised::random_quantised;
 use super::{Setting, shapes, timed, with_profile};
 use crate::error::Outcome;
-use crate::folder;
+use crate::opened::Opened;
 
 /// Decoding with weights of 4 bits (the head of 8): one sequence alone, or several at once.
 pub fn decode(setting: &Setting) -> Outcome<Value> {
     let model = match setting.model {
-        Some(path) => folder::load(path, setting.asked_dtype)?.model,
-        None => Model::new(&random_weights(true)?),
+        Some(path) => Opened::new(path)?.model(setting.asked_dtype)?,
+        None => {
+            let weights = random_weights()?;
+            Model::open(shapes::smollm2()?, &RandomBlocks(weights), Dtype::F32)?
+        }
     };
     match setting.batch.unwrap_or(1) {
         1 => decode_one(&model, setting),
@@ -86,8 +91,11 @@ fn sample(model: &Model, requests: &[Request], sampling: &Sampling) -> Outcome<(
 /// AdamW's moments are in f32. As many lanes as threads. With a tokenizer the prompts ask for sums; without one they are noise.
 pub fn grpo(setting: &Setting) -> Outcome<Value> {
     let (weights, tokenizer) = match setting.model {
-        Some(path) => folder::load_to_train(path)?,
-        None => (random_weights(false)?, None),
+        Some(path) => {
+            let opened = Opened::new(path)?;
+            (opened.weights()?, opened.tokenizer()?)
+        }
+        None => (random_weights()?, None),
     };
     let weights = weights.computing_in(setting.dtype);
     let vocab = weights.spec.vocab_size;
@@ -162,22 +170,10 @@ fn questions(n: usize, step: u64, tokenizer: Option<&Tokenizer>, vocab: usize) -
     (0..n).map(one).collect()
 }
 
-/// SmolLM2-135M's shape with random values, and quantised as its file is.
-fn random_weights(quantised: bool) -> Outcome<Weights> {
+/// SmolLM2-135M's shape with random values.
+fn random_weights() -> Outcome<Weights> {
     let start = Instant::now();
-    let mut weights = Weights::init(shapes::smollm2()?, 1)?;
-    if quantised {
-        let tensors = weights.spec.tensors().into_iter();
-        weights.quantised = tensors
-            .filter_map(|tensor| match tensor.shape[..] {
-                [n, k] => {
-                    let bits = if tensor.name == "model.embed_tokens.weight" { Bits::Eight } else { Bits::Four };
-                    Some((tensor.name, random_blocks(bits, n, k)))
-                }
-                _ => None,
-            })
-            .collect();
-    }
+    let weights = Weights::init(shapes::smollm2()?, 1)?;
     eprintln!(
         "random weights of SmolLM2-135M's shape in {:.1} s; --model FILE measures its own",
         start.elapsed().as_secs_f64()
@@ -185,17 +181,19 @@ fn random_weights(quantised: bool) -> Outcome<Weights> {
     Ok(weights)
 }
 
-fn random_blocks(bits: Bits, n: usize, k: usize) -> Quantised {
-    let (limit, scale) = match bits {
-        Bits::Four => (16, 0.005),
-        Bits::Eight => (256, 0.0003),
-    };
-    let least = f16::from_f32(-scale * limit as f32 / 2.0);
-    Quantised::pack(bits, n, k, |row, index| {
-        let seed = (row * k / BLOCK + index) as u64;
-        let mut stream = Stream::new(seed, "blocks", 0, 0);
-        Block { scale: f16::from_f32(scale), least, q: std::array::from_fn(|_| stream.below(limit) as u8) }
-    })
+/// Random values, and random blocks where SmolLM2's file is quantised.
+struct RandomBlocks(Weights);
+
+impl Tensors for RandomBlocks {
+    fn values(&self, name: &str) -> Result<Cow<'_, [f32]>, ReadError> {
+        self.0.values(name)
+    }
+
+    fn quantised(&self, name: &str) -> Result<Option<Quantised>, ReadError> {
+        let Some(&[n, k]) = self.0.layout.shape(name) else { return Ok(None) };
+        let kind = if name == "model.embed_tokens.weight" { BlockKind::Q8_0 } else { BlockKind::Q4_1 };
+        Ok(Some(random_quantised(kind, n, k)))
+    }
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ mod fp8;
 mod language;
 mod products;
 mod profile;
+mod quantised;
 mod shapes;
 mod training;
 
@@ -29,7 +30,7 @@ use serde_json::{Value, json};
 
 use crate::cli::BenchArgs;
 use crate::error::Outcome;
-use crate::folder;
+use crate::opened::Opened;
 
 /// How to measure.
 struct Setting<'a> {
@@ -55,9 +56,10 @@ const RUNS: usize = 5;
 
 /// Prints a line for each benchmark asked for.
 pub fn bench(args: &BenchArgs) -> Outcome<()> {
-    let all: [(&str, Benchmark); 10] = [
+    let all: [(&str, Benchmark); 11] = [
         ("peak", peak),
         ("matmul", products::products),
+        ("quantised", quantised::products),
         ("train-gpt", training::train_gpt),
         ("train-v3", training::train_v3),
         ("scaling", training::scaling),
@@ -81,7 +83,7 @@ pub fn bench(args: &BenchArgs) -> Outcome<()> {
                 trace,
             })?;
             result["name"] = json!(name);
-            if !matches!(name, "fp8" | "sim") {
+            if !matches!(name, "fp8" | "sim" | "quantised") {
                 result["dtype"] = json!(dtype.to_string());
             }
             if args.json { crate::say!("{result}") } else { print_human(name, &result) }
@@ -115,7 +117,7 @@ fn sampling(setting: &Setting) -> Outcome<Value> {
     let dtype = setting.dtype;
     let (batch, prompt, new) = (32, 32, 64);
     let weights = match setting.model {
-        Some(path) => folder::load_weights(path)?,
+        Some(path) => Opened::new(path)?.weights()?,
         None => Weights::init(shapes::v3()?, 1)?,
     };
     let model = Model::new(&weights.computing_in(dtype));

@@ -1,0 +1,109 @@
+//! What the steps of a tokenizer from elsewhere may cost: how often they repeat and lengthen a text.
+
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+/// Longest normalizer, pre-tokenizer, post-processor or decoder in bytes. A SentencePiece model's table of characters
+/// takes about 400,000.
+const PART_BYTES_MAX: usize = 4 << 20;
+/// Most steps of such a part.
+const STEPS_MAX: usize = 64;
+/// Most bytes that normalizers may make of one.
+const GROWTH_MAX: u64 = 1024;
+/// Longest regular expression in bytes; GPT-4o's has 400.
+const REGEX_BYTES_MAX: usize = 8192;
+/// Most tokens around a text.
+const FRAME_MAX: usize = 64;
+
+/// A part of tokenizer.json: as a value, and as what the tokenizers crate reads from it.
+pub(crate) struct Part<T> {
+    pub value: Value,
+    pub step: T,
+}
+
+/// Reads a part after a look at its sizes. `null` is none.
+pub(crate) fn part<T: DeserializeOwned>(name: &str, raw: Option<&RawValue>) -> Result<Option<Part<T>>, String> {
+    let Some(raw) = raw else { return Ok(None) };
+    if raw.get().len() > PART_BYTES_MAX {
+        return Err(format!("the {name} has {} bytes, at most {PART_BYTES_MAX} are read", raw.get().len()));
+    }
+    let value: Value = serde_json::from_str(raw.get()).map_err(|error| format!("{name}: {error}"))?;
+    if value.is_null() {
+        return Ok(None);
+    }
+    check(name, &value)?;
+    let step = serde_json::from_value(value.clone()).map_err(|error| format!("{name}: {error}"))?;
+    Ok(Some(Part { value, step }))
+}
+
+/// The steps of a part in order, sequences opened.
+pub(crate) fn steps(value: &Value) -> Vec<&Value> {
+    let inner = ["normalizers", "pretokenizers", "processors", "decoders"].iter().find_map(|key| value[key].as_array());
+    match inner {
+        Some(inner) if value["type"] == "Sequence" => inner.iter().flat_map(steps).collect(),
+        _ => vec![value],
+    }
+}
+
+fn check(name: &str, value: &Value) -> Result<(), String> {
+    let steps = steps(value);
+    if steps.len() > STEPS_MAX {
+        return Err(format!("the {name} has {} steps, at most {STEPS_MAX} are read", steps.len()));
+    }
+    let mut growth = 1_u64;
+    let mut frame = 0;
+    for step in steps {
+        growth = growth.saturating_mul(step_growth(step));
+        if growth > GROWTH_MAX {
+            return Err(format!("the {name} may make a text more than {GROWTH_MAX} times as long"));
+        }
+        let regex = step["pattern"]["Regex"].as_str().map_or(0, str::len);
+        if regex > REGEX_BYTES_MAX {
+            return Err(format!(
+                "a regular expression of the {name} has {regex} bytes, at most {REGEX_BYTES_MAX} are read"
+            ));
+        }
+        if step["type"] == "FixedLength" && step["length"] == 0 {
+            return Err(format!("the {name} cuts a text into pieces of no length"));
+        }
+        if step["type"] == "Precompiled" {
+            crate::charsmap::check(step["precompiled_charsmap"].as_str().unwrap_or_default())?;
+        }
+        if step["type"] == "TemplateProcessing" {
+            frame += template_tokens(step)?;
+        }
+    }
+    if frame > FRAME_MAX {
+        return Err(format!("the {name} puts {frame} tokens around a text, at most {FRAME_MAX} are read"));
+    }
+    Ok(())
+}
+
+/// How many bytes a replacement may make of one.
+fn step_growth(step: &Value) -> u64 {
+    let content = step["content"].as_str().or(step["prepend"].as_str()).map_or(0, str::len) as u64;
+    match step["type"].as_str() {
+        Some("Replace") => match step["pattern"]["String"].as_str() {
+            Some(pattern) if !pattern.is_empty() => content.div_ceil(pattern.len() as u64).max(1),
+            // An expression may match between all characters.
+            _ => 1 + content,
+        },
+        Some("Prepend") if content > GROWTH_MAX => content,
+        _ => 1,
+    }
+}
+
+/// How many tokens a template puts around the one text that it must hold.
+fn template_tokens(step: &Value) -> Result<usize, String> {
+    let parts = step["single"].as_array().map_or(&[][..], Vec::as_slice);
+    let texts = parts.iter().filter(|part| part.get("Sequence").is_some()).count();
+    if texts != 1 {
+        return Err(format!("the post_processor puts the text {texts} times into its template for one text"));
+    }
+    let length = |part: &Value| {
+        let name = part["SpecialToken"]["id"].as_str()?;
+        step["special_tokens"][name]["ids"].as_array().map(Vec::len)
+    };
+    Ok(parts.iter().filter_map(length).fold(0, usize::saturating_add))
+}
