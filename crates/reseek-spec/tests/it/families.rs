@@ -155,6 +155,21 @@ fn what_is_written_is_read_again() {
 }
 
 #[test]
+fn numbers_are_read_to_the_last_bit() {
+    let mut draw = Draw(3);
+    for _ in 0..2000 {
+        let mut any = || draw.below(1 << 30) as f64 + draw.below(1 << 30) as f64 / (1u64 << 31) as f64;
+        let spec = ModelSpec {
+            rope_theta: 1.0 + any(),
+            rms_norm_eps: any() / 1e12,
+            initializer_range: any() / 1e9,
+            ..ModelSpec::ladder(Scale::Smoke, 512)
+        };
+        assert_eq!(ModelSpec::from_hf_json(&spec.to_hf_json().to_string()).unwrap(), spec);
+    }
+}
+
+#[test]
 fn counts_by_kind_are_sums_over_all_tensors() {
     for family in Family::ALL {
         for seed in 0..40 {
