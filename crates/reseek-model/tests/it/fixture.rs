@@ -67,6 +67,12 @@ impl Fixture {
         Self { weights, sequences, expected }
     }
 
+    /// The text of a file of a fixture, where there is one of that name.
+    pub fn text(case: &str, name: &str) -> Option<String> {
+        let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(case);
+        std::fs::read_to_string(folder.join(name)).ok()
+    }
+
     /// A tensor that transformers computed.
     pub fn expected(&self, name: &str) -> Vec<f32> {
         let file = SafeTensors::deserialize(&self.expected).expect("a safetensors file");
