@@ -9,7 +9,37 @@ use reseek_train::Sequence;
 use safetensors::SafeTensors;
 use safetensors::tensor::Dtype;
 
-pub const CASES: [&str; 7] = ["v3", "v3-yarn", "v3-no-q-lora", "llama", "llama3-rope", "qwen2", "qwen3"];
+/// The folders of fixtures, of every family.
+pub const CASES: [&str; 28] = [
+    "v3",
+    "v3-yarn",
+    "v3-no-q-lora",
+    "llama",
+    "llama-bias",
+    "llama-dynamic",
+    "llama-linear",
+    "llama3-rope",
+    "qwen2",
+    "qwen2-window",
+    "qwen3",
+    "qwen3-yarn",
+    "mistral",
+    "mistral-window",
+    "ministral",
+    "ministral3",
+    "smollm3",
+    "olmo2",
+    "olmo3",
+    "mixtral",
+    "qwen2-moe",
+    "qwen2-moe-step",
+    "qwen3-moe",
+    "qwen3-moe-dense",
+    "glm4-moe",
+    "gemma3",
+    "deepseek-v2",
+    "deepseek-v2-groups",
+];
 
 /// A model with what transformers computed of it.
 pub struct Fixture {

@@ -216,8 +216,11 @@ fn family(spec: &ModelSpec) -> String {
     };
     let mlp = match &spec.moe {
         Some(moe) => format!(
-            "{} of {} experts of {}, {} shared",
-            moe.num_experts_per_tok, moe.n_routed_experts, moe.moe_intermediate_size, moe.n_shared_experts
+            "{} of {} experts of {}, {} more for every token",
+            moe.num_experts_per_tok,
+            moe.n_routed_experts,
+            moe.moe_intermediate_size,
+            moe.shared_expert_intermediate_size
         ),
         None => format!("MLP {}", spec.intermediate_size),
     };
