@@ -132,7 +132,7 @@ fn tensor(source: &mut Source<'_>, place: &Arc<Place>) -> Result<TensorInfo, Sto
             let shape = shape.into_iter().map(|size| size as usize).collect();
             Ok(TensorInfo { name, shape, kind, bytes, at, place: Arc::clone(place) })
         }
-        _ => Err(damaged(&place.path, format!("tensor {name} of shape {shape:?} is no {kind:?} in this file"))),
+        _ => Err(damaged(&place.path, format!("tensor {name} of shape {shape:?} is no {kind} in this file"))),
     }
 }
 

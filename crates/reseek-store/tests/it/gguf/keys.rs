@@ -5,7 +5,7 @@ use reseek_store::{GgufFile, StoreError, TokenKind, write_gguf};
 
 use serde_json::Value;
 
-use super::builder::{self, Builder, F32, count, flag, json, list, llama, number, text};
+use super::builder::{self, Builder, F32, count, flag, json, list, llama, number, text, texts};
 use super::models::{Memory, contents, models, tokenizer};
 use crate::common::Scratch;
 
@@ -273,6 +273,9 @@ fn a_tokenizer_is_read_with_llama_cpps_defaults() {
     let without = tokenizer(&file);
     assert_eq!((without.bos, without.eot), (None, Some(6)));
     assert_eq!(without.eog, [1, 6]);
+    let spelled = ["<s>", "x", "</s>", "<|im_end|>", "c", "ab", "<mark>", "<spare>"];
+    let ends = tokenizer(llama().set("tokenizer.ggml.tokens", texts(&spelled))).eog;
+    assert_eq!(ends, [1, 3], "a piece of HTML ends nothing");
     assert!(tokenizer(llama().set("tokenizer.ggml.pre", text("llama-bpe"))).add_bos);
     let said = tokenizer(
         llama().set("tokenizer.ggml.pre", text("llama-bpe")).set("tokenizer.ggml.add_bos_token", flag(false)),
