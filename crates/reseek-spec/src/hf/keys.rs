@@ -84,7 +84,7 @@ const COMMON: [&str; 16] = [
 ];
 
 /// Of every family.
-const EVERYWHERE: [(&str, Rule); 44] = [
+const EVERYWHERE: [(&str, Rule); 46] = [
     ("architectures", Idle("model_type says it")),
     ("auto_map", Idle("it names code for transformers")),
     ("transformers_version", Idle("it names a writer")),
@@ -100,6 +100,8 @@ const EVERYWHERE: [(&str, Rule); 44] = [
     ("experts_implementation", Idle("they are the same experts")),
     ("pad_token_id", Idle("rows are not padded")),
     ("sep_token_id", Idle("the tokenizer knows its tokens")),
+    ("unk_token_id", Idle("the tokenizer knows its tokens")),
+    ("mask_token_id", Idle("the tokenizer knows its tokens")),
     ("cls_token_id", Idle("the tokenizer knows its tokens")),
     ("decoder_start_token_id", Idle("it is for encoders with decoders")),
     ("tokenizer_class", Idle("tokenizer.json says it")),
