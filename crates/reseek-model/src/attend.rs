@@ -43,6 +43,13 @@ pub(crate) fn attend(q: Buffer, k: Buffer, v: Buffer, rows: &Rows, shape: Attent
             kept = Some((prefix.clone(), cache));
         }
         let (_, cache) = kept.as_mut().expect("the prefix was just put there");
+        if shape.window.is_some() {
+            // What a long segment no longer sees of the prefix would be gone for the next one.
+            let mut cache = cache.clone();
+            cache.push(k_own, v_own);
+            attention_cached(o, lse, q, &cache);
+            continue;
+        }
         cache.truncate(prefix.len());
         cache.push(k_own, v_own);
         attention_cached(o, lse, q, cache);

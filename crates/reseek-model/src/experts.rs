@@ -15,7 +15,7 @@ use crate::ModelError;
 use crate::dispatch::ByExpert;
 use crate::part::{Matrices, Place, joined, quantised_pair};
 use crate::pending::{Backward, WeightGradient};
-use crate::source::Source;
+use crate::source::{Source, Use};
 
 /// A projection of all experts, or gate and up as one.
 #[derive(Debug)]
@@ -47,15 +47,15 @@ impl Experts<'_> {
     /// The gate and up projections and the down projections.
     pub fn groups(self) -> Result<(Group, Group), ModelError> {
         // A file that has one of the three quantised has its experts to sample from: all three then take f32.
-        let parts = ["gate_proj", "up_proj", "down_proj"];
-        let sampled = parts.iter().map(|part| self.source.quantised(&self.name(0, part)));
+        let sampled = self.parts().into_iter().map(|part| self.source.quantised(&self.name(0, part)));
         let sampled = sampled.collect::<Result<Vec<_>, _>>()?.iter().any(Option::is_some);
         Ok((self.gate_up(sampled)?, self.down(sampled)?))
     }
 
     fn gate_up(self, sampled: bool) -> Result<Group, ModelError> {
-        let names = |j| ["gate_proj", "up_proj"].map(|part| self.name(j, part));
-        let place = self.place(Matrices::GateUp(["gate_proj", "up_proj"].map(|part| self.range(part))), "gate_proj");
+        let [gate, up, _] = self.parts();
+        let names = |j| [gate, up].map(|part| self.name(j, part));
+        let place = self.place(Matrices::GateUp([gate, up].map(|part| self.range(part))), gate);
         match sampled {
             true => self.sampled(place, |j| self.linears(&names(j))),
             false => self.packed(place, |j| joined(self.source, &names(j))),
@@ -63,8 +63,9 @@ impl Experts<'_> {
     }
 
     fn down(self, sampled: bool) -> Result<Group, ModelError> {
-        let name = |j| self.name(j, "down_proj");
-        let place = self.place(Matrices::One(self.range("down_proj")), "down_proj");
+        let [_, _, down] = self.parts();
+        let name = |j| self.name(j, down);
+        let place = self.place(Matrices::One(self.range(down)), down);
         match sampled {
             true => self.sampled(place, |j| Ok(vec![self.source.linear(&name(j), Compute::F32)?])),
             false => self.packed(place, |j| Ok(Buffer::of(&self.source.get(&name(j))?))),
@@ -94,7 +95,7 @@ impl Experts<'_> {
         for w in (0..self.count).map(weight) {
             let w = w?;
             forward.push(Packed::from_transposed(w.host(), width, in_, compute));
-            if self.source.trains {
+            if self.source.how == Use::Trained {
                 dgrad.push(Packed::from_rows(w.host(), width, in_, compute));
             }
         }
@@ -112,6 +113,10 @@ impl Experts<'_> {
         let range = place(0).start..place(self.count - 1).end;
         assert_eq!(range.len(), self.count * place(0).len(), "the experts' {part} do not lie side by side");
         range
+    }
+
+    fn parts(self) -> [&'static str; 3] {
+        self.source.spec.family.expert_parts()
     }
 
     fn name(self, j: usize, part: &str) -> String {

@@ -1,4 +1,5 @@
-//! Grouped-query attention of the dense families: Llama, Qwen2 (biases on q, k, v) and Qwen3 (norms on q and k).
+//! Grouped-query attention: of every family without latents. Which of biases, norms on q and k (of each head, or of all heads together),
+//! rotation (of whole heads or their first part), sliding window and query scale a layer has, its specification says.
 //!
 //! Shapes: n rows, h query heads, g key–value heads, d head width. Kept for the backward pass: the projections before norm and
 //! rotation, the attention output and its log-sum-exp.
@@ -8,6 +9,7 @@ use std::borrow::Cow;
 use reseek_tensor::attention::AttentionShape;
 use reseek_tensor::buffer::Buffer;
 use reseek_tensor::dtype::Dtype;
+use reseek_tensor::elementwise::scale_rows;
 use reseek_tensor::heads::Heads;
 use reseek_tensor::matmul::Accumulate;
 use reseek_tensor::operand::Operand;
@@ -16,7 +18,8 @@ use reseek_tensor::rope::{RopeDirection, RopeStyle, rope};
 use crate::ModelError;
 use crate::attend::{Attended, attend, attend_backward};
 use crate::cache::LayerCache;
-use crate::part::{Matrix, Norm};
+use crate::norm::Norm;
+use crate::part::Matrix;
 use crate::pending::Backward;
 use crate::rows::Pass;
 use crate::source::Source;
@@ -29,6 +32,8 @@ pub(crate) struct Gqa {
     v: Matrix,
     o: Matrix,
     norms: Option<(Norm, Norm)>,
+    /// Which of the model's rotary tables turns queries and keys.
+    table: Option<usize>,
     shape: AttentionShape,
 }
 
@@ -40,7 +45,8 @@ pub(crate) struct GqaSaved {
 }
 
 impl Gqa {
-    pub fn new(source: Source, prefix: &str) -> Result<Self, ModelError> {
+    /// That of layer `layer`, whose tensors' names begin with `prefix`.
+    pub fn new(source: Source, prefix: &str, layer: usize) -> Result<Self, ModelError> {
         let spec = source.spec;
         let matrix = |part: &str| Matrix::new(source, &format!("{prefix}.{part}"));
         let norm = |part: &str| Norm::new(source, &format!("{prefix}.{part}"));
@@ -50,13 +56,14 @@ impl Gqa {
             v: matrix("v_proj")?,
             o: matrix("o_proj")?,
             norms: if spec.qk_norm { Some((norm("q_norm")?, norm("k_norm")?)) } else { None },
+            table: spec.rotary_of(layer),
             shape: AttentionShape {
                 n_heads: spec.num_attention_heads,
                 n_kv_heads: spec.num_key_value_heads,
                 d_qk: spec.head_dim,
                 d_v: spec.head_dim,
                 scale: spec.softmax_scale() as f32,
-                window: None,
+                window: spec.window_of(layer),
                 dtype: source.compute.dtype(),
             },
         })
@@ -96,6 +103,7 @@ impl Gqa {
         let mut d_o = Buffer::uncleared(saved.attended.o.len());
         self.o.backward(&mut d_o, Accumulate::Set, Cow::Borrowed(dy), &self.output(&saved.attended.o), back);
         let [mut dq, mut dk, dv] = attend_backward(&d_o, &saved.attended, pass.rows, self.shape);
+        self.scale_queries(&mut dq, pass);
         self.rotate(&mut dq, self.shape.n_heads, pass, RopeDirection::Inverse);
         self.rotate(&mut dk, self.shape.n_kv_heads, pass, RopeDirection::Inverse);
         if let (Some((q_norm, k_norm)), Some((q, k))) = (&self.norms, &saved.plain) {
@@ -138,11 +146,20 @@ impl Gqa {
         };
         self.rotate(&mut q, self.shape.n_heads, pass, RopeDirection::Forward);
         self.rotate(&mut k, self.shape.n_kv_heads, pass, RopeDirection::Forward);
+        self.scale_queries(&mut q, pass);
         (plain, q, k)
     }
 
+    /// Queries, or their gradients, times the factors of their positions.
+    fn scale_queries(&self, q: &mut Buffer, pass: Pass) {
+        if let Some(factors) = pass.query_scales {
+            scale_rows(q, factors, self.shape.n_heads * self.shape.d_qk);
+        }
+    }
+
     fn rotate(&self, x: &mut Buffer, heads: usize, pass: Pass, direction: RopeDirection) {
-        let heads = Heads::whole(heads, self.shape.d_qk).part(0, pass.rope.rope_dim());
-        rope(x, &pass.rows.positions, pass.rope, heads, RopeStyle::HalfSplit, direction);
+        let Some(table) = self.table.map(|table| &pass.ropes[table]) else { return };
+        let heads = Heads::whole(heads, self.shape.d_qk).part(0, table.rope_dim());
+        rope(x, &pass.rows.positions, table, heads, RopeStyle::HalfSplit, direction);
     }
 }

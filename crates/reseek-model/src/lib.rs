@@ -1,5 +1,5 @@
-//! The models: DeepSeek-V3 (MLA, DeepSeekMoE, multi-token prediction) and the dense families Llama, Qwen2 and Qwen3, built from
-//! the same parts.
+//! The models of every family of [`reseek_spec::Family`], built from the same parts: grouped-query attention and MLA, dense networks and
+//! mixtures of experts, multi-token prediction. What differs, from layer to layer too, is read from the specification.
 //!
 //! Architecture only: no loss, no optimizer, no file, no socket. A pass turns tokens into hidden rows and, backwards, gradients
 //! of hidden rows into gradients of weights; training and decoding differ in the cache alone. A pass runs on the thread that
@@ -25,8 +25,10 @@ mod dispatch;
 mod experts;
 mod gqa;
 mod mla;
+mod mlp;
 mod moe;
 mod mtp;
+mod norm;
 mod part;
 mod pending;
 mod rows;
@@ -41,7 +43,7 @@ pub use source::{ReadError, Tensors};
 pub use transformer::{Activations, Model, OutputGradients};
 pub use weights::{Layout, Weights};
 
-use reseek_spec::{Activation, Family, ModelSpec, SpecError};
+use reseek_spec::{ModelSpec, SpecError};
 
 /// Why a model cannot be built.
 #[derive(Debug, thiserror::Error)]
@@ -89,12 +91,6 @@ pub enum ModelError {
 /// Whether this crate computes the model that `spec` describes.
 pub(crate) fn check(spec: &ModelSpec) -> Result<(), ModelError> {
     spec.validate()?;
-    let is_known = matches!(spec.family, Family::DeepseekV3 | Family::Llama | Family::Qwen2 | Family::Qwen3);
-    let has_biases = spec.mlp_bias || (spec.attention_bias && spec.family != Family::Qwen2);
-    if !is_known || has_biases || spec.sliding_window.is_some() || spec.hidden_act != Activation::Silu {
-        let what = format!("{} with all that its config.json asks for", spec.family.names().1);
-        return Err(ModelError::Unsupported { what, hint: "Run a plain deepseek_v3, llama, qwen2 or qwen3 model." });
-    }
     if spec.num_nextn_predict_layers > 1 {
         let what = format!("multi-token prediction of depth {}", spec.num_nextn_predict_layers);
         return Err(ModelError::Unsupported { what, hint: "Set num_nextn_predict_layers to 1 or 0." });

@@ -23,10 +23,12 @@ use reseek_tensor::rope::{RopeDirection, RopeStyle, rope};
 use crate::ModelError;
 use crate::attend::{Attended, attend, attend_backward};
 use crate::cache::{CacheMode, LayerCache};
-use crate::part::{Matrix, Norm};
+use crate::norm::Norm;
+use crate::part::Matrix;
 use crate::pending::Backward;
 use crate::rows::Pass;
 use crate::source::Source;
+use reseek_spec::LATENT_NORM_EPS;
 
 /// One layer's attention.
 #[derive(Debug)]
@@ -66,7 +68,7 @@ impl Mla {
             value: dims.v_head_dim,
         };
         let matrix = |part: &str| Matrix::new(source, &format!("{prefix}.{part}"));
-        let norm = |part: &str| Norm::new(source, &format!("{prefix}.{part}"));
+        let norm = |part: &str| Norm::with_eps(source, &format!("{prefix}.{part}"), LATENT_NORM_EPS);
         let with_q_lora = dims.q_lora_rank.is_some();
         // The absorbed form needs its values too.
         let kv_b = Matrix::in_format(source, &format!("{prefix}.kv_b_proj"), source.compute)?;
@@ -234,7 +236,7 @@ impl Mla {
     }
 
     fn rotate(&self, x: &mut Buffer, heads: Heads, pass: Pass, direction: RopeDirection) {
-        rope(x, &pass.rows.positions, pass.rope, heads, self.rope_style, direction);
+        rope(x, &pass.rows.positions, &pass.ropes[0], heads, self.rope_style, direction);
     }
 
     /// Keys [n, h, q] and values [n, h, v] from the normed latents and the rotated shared key.

@@ -11,7 +11,8 @@ use reseek_tensor::operand::Operand;
 use reseek_tensor::permute::{join_rows, split_rows};
 
 use crate::block::{Block, BlockSaved};
-use crate::part::{Embedding, Matrix, Norm};
+use crate::norm::Norm;
+use crate::part::{Embedding, Matrix};
 use crate::pending::Backward;
 use crate::rows::Pass;
 use crate::source::Source;

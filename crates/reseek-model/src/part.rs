@@ -1,19 +1,18 @@
-//! The smallest parts of a model: packed matrices, a norm and the embedding, each with its place in the flat gradient buffer.
+//! The smallest parts of a model: packed matrices and the embedding, each with its place in the flat gradient buffer.
 
 use std::borrow::Cow;
 use std::ops::Range;
 
 use reseek_tensor::buffer::Buffer;
 use reseek_tensor::compute::Compute;
-use reseek_tensor::dtype::Dtype;
-use reseek_tensor::elementwise::add_bias;
-use reseek_tensor::embedding::embedding_forward;
+use reseek_tensor::dtype::{Dtype, bf16};
+use reseek_tensor::elementwise::{add_bias, scale};
+use reseek_tensor::embedding::{Table, embedding_forward};
 use reseek_tensor::linear::{Linear, linear_dgrad, linear_forward};
 use reseek_tensor::matmul::{Accumulate, grouped_matmul_tn_parts};
 use reseek_tensor::operand::Operand;
 use reseek_tensor::permute::join_rows;
 use reseek_tensor::quantised::Quantised;
-use reseek_tensor::rmsnorm::{rmsnorm_dgrad, rmsnorm_forward, rmsnorm_operand, rmsnorm_wgrad};
 
 use crate::ModelError;
 use crate::pending::{Backward, WeightGradient};
@@ -92,6 +91,29 @@ struct Bias {
     range: Range<usize>,
 }
 
+impl Bias {
+    /// The biases `names`, which lie side by side, where the specification lists them.
+    fn new(source: Source, names: &[&str]) -> Result<Option<Self>, ModelError> {
+        if names.iter().any(|name| source.layout.shape(name).is_none()) {
+            return Ok(None);
+        }
+        let ranges: Vec<Range<usize>> = names.iter().map(|name| source.layout.range(name)).collect();
+        let range = ranges[0].start..ranges[ranges.len() - 1].end;
+        let values = names.iter().map(|name| source.get(name)).collect::<Result<Vec<_>, _>>()?.concat();
+        assert_eq!(range.len(), values.len(), "{names:?} do not lie side by side");
+        Ok(Some(Self { values, range }))
+    }
+
+    fn repack(&mut self, data: &[f32]) {
+        self.values.copy_from_slice(&data[self.range.clone()]);
+    }
+
+    /// Leaves its gradient.
+    fn backward<'a>(&'a self, dy: Buffer, back: &mut Backward<'a, '_>) {
+        back.leave(WeightGradient::Bias { range: &self.range, dy });
+    }
+}
+
 impl Matrix {
     /// `name` without its `.weight`; a bias is taken along where the specification lists one.
     pub fn new(source: Source, name: &str) -> Result<Self, ModelError> {
@@ -105,11 +127,7 @@ impl Matrix {
     }
 
     fn of(source: Source, name: &str, linear: Linear, compute: Compute) -> Result<Self, ModelError> {
-        let bias = format!("{name}.bias");
-        let bias = match source.layout.shape(&bias) {
-            Some(_) => Some(Bias { values: source.get(&bias)?.into_owned(), range: source.layout.range(&bias) }),
-            None => None,
-        };
+        let bias = Bias::new(source, &[&format!("{name}.bias")])?;
         let (out, in_, range) = (linear.out_features(), linear.in_features(), source.layout.range(&key(name)));
         let place = Place { matrices: Matrices::One(range.clone()), out, in_, compute };
         Ok(Self { linear, out, range, place, bias })
@@ -118,7 +136,7 @@ impl Matrix {
     pub fn repack(&mut self, data: &[f32]) {
         self.linear.repack(&data[self.range.clone()]);
         if let Some(bias) = &mut self.bias {
-            bias.values.copy_from_slice(&data[bias.range.clone()]);
+            bias.repack(data);
         }
     }
 
@@ -146,15 +164,25 @@ impl Matrix {
         x: &Operand<'a>,
         back: &mut Backward<'a, '_>,
     ) {
-        if let Some(bias) = &self.bias {
-            back.leave(WeightGradient::Bias { range: &bias.range, dy: dy.clone().into_owned() });
-        }
+        self.bias_gradient(&dy, back);
         let dy = match dy {
             Cow::Owned(dy) => Operand::owned(dy, self.out, self.dtype()),
             Cow::Borrowed(dy) => Operand::of(dy, self.out, self.dtype()).into_owned(),
         };
         self.dgrad(dx, &dy, acc);
         self.wgrad(dy, x, back);
+    }
+
+    /// Whether there is a bias.
+    pub fn has_bias(&self) -> bool {
+        self.bias.is_some()
+    }
+
+    /// Leaves the gradient of the bias, where there is one.
+    pub fn bias_gradient<'a>(&'a self, dy: &Buffer, back: &mut Backward<'a, '_>) {
+        if let Some(bias) = &self.bias {
+            bias.backward(dy.clone(), back);
+        }
     }
 
     /// dx (= or +=) dy·W.
@@ -173,6 +201,8 @@ impl Matrix {
 pub(crate) struct GateUp {
     form: GateUpForm,
     place: Place,
+    /// Of gate and then up.
+    bias: Option<Bias>,
     pub out: usize,
 }
 
@@ -196,10 +226,19 @@ impl GateUp {
                 GateUpForm::Joined(source.pack(both.host(), 2 * out, in_, source.compute))
             }
         };
-        Ok(Self { form, place, out })
+        let [gate, up] = ["gate_proj", "up_proj"].map(|part| format!("{prefix}.{part}.bias"));
+        Ok(Self { form, place, bias: Bias::new(source, &[&gate, &up])?, out })
+    }
+
+    /// Whether there are biases, whose gradients want that of the output as f32.
+    pub fn has_bias(&self) -> bool {
+        self.bias.is_some()
     }
 
     pub fn repack(&mut self, data: &[f32]) {
+        if let Some(bias) = &mut self.bias {
+            bias.repack(data);
+        }
         if let GateUpForm::Joined(linear) = &mut self.form {
             linear.repack(self.place.weight(data, 0).host());
         }
@@ -225,15 +264,25 @@ impl GateUp {
                 join_rows(&mut y, &gate, self.out, &up, self.out);
             }
         }
+        if let Some(bias) = &self.bias {
+            add_bias(&mut y, &bias.values);
+        }
         y
     }
 
-    /// dx += dy·W; the gradients of both weights are left to `back`.
+    /// dx += dy·W; the gradients of both weights and biases are left to `back`. With biases dy is f32.
     ///
     /// # Panics
     /// If the maps are quantised.
     pub fn backward<'a>(&'a self, dx: &mut Buffer, dy: Operand<'a>, x: &Operand<'a>, back: &mut Backward<'a, '_>) {
         let GateUpForm::Joined(linear) = &self.form else { panic!("a quantised gate has no gradient") };
+        let dy = match &self.bias {
+            Some(bias) => {
+                bias.backward(Buffer::of(dy.host()), back);
+                dy.rounded(self.dtype())
+            }
+            None => dy,
+        };
         linear_dgrad(dx, &dy, linear, Accumulate::Add);
         back.leave(WeightGradient::Product { place: &self.place, dy, x: x.clone(), experts: None });
     }
@@ -258,85 +307,73 @@ pub(crate) fn quantised_pair(source: Source, names: &[String; 2]) -> Result<Opti
     Ok(Some([linear(first, &names[0])?, linear(second, &names[1])?]))
 }
 
-/// RMSNorm with its gain.
-#[derive(Debug)]
-pub(crate) struct Norm {
-    gamma: Vec<f32>,
-    eps: f32,
-    range: Range<usize>,
-}
-
-impl Norm {
-    pub fn new(source: Source, name: &str) -> Result<Self, ModelError> {
-        let key = key(name);
-        let (eps, range) = (source.spec.rms_norm_eps as f32, source.layout.range(&key));
-        Ok(Self { gamma: source.get(&key)?.into_owned(), eps, range })
-    }
-
-    pub fn repack(&mut self, data: &[f32]) {
-        self.gamma.copy_from_slice(&data[self.range.clone()]);
-    }
-
-    /// y of x's shape, normalised over rows of the gain's width.
-    pub fn forward(&self, x: &Buffer) -> Buffer {
-        let mut y = Buffer::uncleared(x.len());
-        rmsnorm_forward(&mut y, x, &self.gamma, self.eps);
-        y
-    }
-
-    /// [`Norm::forward`] as the operand of products in `dtype`.
-    pub fn operand(&self, x: &Buffer, dtype: Dtype) -> Operand<'static> {
-        rmsnorm_operand(x, &self.gamma, self.eps, dtype)
-    }
-
-    /// The gradient of the input x (= or +=); that of the gain is left to `back`.
-    pub fn backward<'a>(
-        &'a self,
-        dx: &mut Buffer,
-        acc: Accumulate,
-        dy: Buffer,
-        x: Cow<'a, Buffer>,
-        back: &mut Backward<'a, '_>,
-    ) {
-        rmsnorm_dgrad(dx, &dy, &*x, &self.gamma, self.eps, acc);
-        back.leave(WeightGradient::Gain { norm: self, dy, x });
-    }
-
-    /// The gradient of the gain (+=).
-    pub fn add_gradient(&self, grads: &mut [f32], dy: &Buffer, x: &Buffer) {
-        rmsnorm_wgrad(&mut grads[self.range.clone()], dy, x, self.eps);
-    }
-}
-
 /// The table of the tokens' rows, [vocab, d].
 #[derive(Debug)]
 pub(crate) struct Embedding {
-    table: Vec<f32>,
+    table: Rows,
+    /// Of the rows.
+    scale: f32,
     d: usize,
     range: Range<usize>,
+}
+
+#[derive(Debug)]
+enum Rows {
+    Values(Vec<f32>),
+    /// Those of the matrix that products multiply with: the head's memory where the table is the head too.
+    Matrix(Linear),
 }
 
 impl Embedding {
     pub const NAME: &str = "model.embed_tokens.weight";
 
     pub fn new(source: Source) -> Result<Self, ModelError> {
-        let table = source.get(Self::NAME)?.into_owned();
-        Ok(Self { table, d: source.spec.hidden_size, range: source.layout.range(Self::NAME) })
+        let table = match source.shared(Self::NAME)? {
+            Some(matrix) => Rows::Matrix(matrix),
+            None => Rows::Values(source.get(Self::NAME)?.into_owned()),
+        };
+        let (scale, d) = (source.spec.embedding_scale(), source.spec.hidden_size);
+        // Transformers has the factor in the format in which the model computes.
+        let scale = if source.compute.dtype() == Dtype::Bf16 { bf16::from_f32(scale).to_f32() } else { scale };
+        Ok(Self { table, scale, d, range: source.layout.range(Self::NAME) })
     }
 
     pub fn repack(&mut self, data: &[f32]) {
-        self.table.copy_from_slice(&data[self.range.clone()]);
+        match &mut self.table {
+            Rows::Values(table) => table.copy_from_slice(&data[self.range.clone()]),
+            Rows::Matrix(_) => panic!("a table that is shared does not change"),
+        }
+    }
+
+    /// The head of a model whose head is its embedding, where both are the same memory.
+    pub fn as_head(&self) -> Option<Linear> {
+        match &self.table {
+            Rows::Matrix(matrix) => Some(matrix.clone()),
+            Rows::Values(_) => None,
+        }
     }
 
     /// Rows [n, d] of the tokens.
     pub fn forward(&self, tokens: &[u32]) -> Buffer {
         let mut x = Buffer::uncleared(tokens.len() * self.d);
-        embedding_forward(&mut x, &self.table, tokens, self.d);
+        match &self.table {
+            Rows::Values(table) => embedding_forward(&mut x, table, tokens, self.d),
+            Rows::Matrix(matrix) => embedding_forward(&mut x, Table::Rows(matrix), tokens, self.d),
+        }
+        self.scaled(x)
+    }
+
+    /// Rows, or their gradients, times the embedding's factor.
+    fn scaled(&self, mut x: Buffer) -> Buffer {
+        if self.scale != 1.0 {
+            scale(&mut x, self.scale);
+        }
         x
     }
 
     /// Leaves the gradient of the table.
     pub fn backward<'a>(&'a self, dy: Buffer, tokens: &'a [u32], back: &mut Backward<'a, '_>) {
+        let dy = self.scaled(dy);
         back.leave(WeightGradient::Embedding { range: &self.range, dy, tokens, d: self.d });
     }
 }

@@ -10,7 +10,8 @@ use reseek_tensor::elementwise::bias_grad;
 use reseek_tensor::embedding::embedding_backward;
 use reseek_tensor::operand::Operand;
 
-use crate::part::{Norm, Place};
+use crate::norm::Norm;
+use crate::part::Place;
 use crate::rows::Pass;
 
 /// What the layers of a backward pass share: rows, the weight of the balance loss a row, and what becomes of the weights' gradients.

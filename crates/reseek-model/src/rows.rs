@@ -3,6 +3,7 @@
 
 use std::ops::Range;
 
+use reseek_tensor::buffer::Buffer;
 use reseek_tensor::rope::RopeTable;
 
 /// Tokens of several sequences, end to end. Attention never crosses from one segment into another, but for a segment that continues an
@@ -77,11 +78,13 @@ impl Rows {
     }
 }
 
-/// What every layer needs beside its input: the rows and the rotary table.
+/// What every layer needs beside its input: the rows, the model's rotary tables and, where queries have them, the factors of their positions.
 #[derive(Clone, Copy)]
 pub(crate) struct Pass<'a> {
     pub rows: &'a Rows,
-    pub rope: &'a RopeTable,
+    pub ropes: &'a [RopeTable],
+    /// [n].
+    pub query_scales: Option<&'a Buffer>,
 }
 
 /// The start and end row of each segment.

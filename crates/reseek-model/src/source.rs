@@ -46,8 +46,18 @@ pub(crate) struct Source<'a> {
     pub layout: &'a Layout,
     pub tensors: &'a dyn Tensors,
     pub compute: Compute,
-    /// Whether there will be a backward pass.
-    pub trains: bool,
+    pub how: Use,
+}
+
+/// What a model is packed for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Use {
+    /// Passes forward and backward.
+    Trained,
+    /// Passes forward with weights that are packed anew when they have changed.
+    Followed,
+    /// Passes forward with weights that never change.
+    Fixed,
 }
 
 impl<'a> Source<'a> {
@@ -99,6 +109,23 @@ impl<'a> Source<'a> {
         Ok(Some(quantised))
     }
 
+    /// The embedding as the matrix that its products multiply with, so that it need not be there a second time: where it is quantised, and
+    /// where it is the head as well and that has every value as it is.
+    ///
+    /// # Errors
+    /// As [`Source::get`].
+    pub fn shared(&self, embedding: &str) -> Result<Option<Linear>, ModelError> {
+        if let Some(quantised) = self.quantised(embedding)? {
+            return Ok(Some(Linear::quantised(quantised)));
+        }
+        if self.how != Use::Fixed || !self.spec.tie_word_embeddings {
+            return Ok(None);
+        }
+        let (values, dtype) = (self.get(embedding)?, self.compute.dtype());
+        let (out, in_) = self.matrix(embedding);
+        Ok(dtype.holds(&values).then(|| Linear::pack_shared(&values, out, in_, dtype)))
+    }
+
     /// Outputs and inputs of the matrix `name`.
     pub fn matrix(&self, name: &str) -> (usize, usize) {
         match self.layout.shape(name) {
@@ -109,7 +136,7 @@ impl<'a> Source<'a> {
 
     /// Packs `w: [out, in_]` for the passes that there will be.
     pub fn pack(&self, w: &[f32], out: usize, in_: usize, compute: Compute) -> Linear {
-        let pack = if self.trains { Linear::pack } else { Linear::pack_forward };
+        let pack = if self.how == Use::Trained { Linear::pack } else { Linear::pack_forward };
         pack(w, out, in_, compute)
     }
 }

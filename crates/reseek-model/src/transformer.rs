@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
 
-use reseek_spec::{MlaSpec, ModelSpec};
+use reseek_spec::{MlaSpec, ModelSpec, RotaryTable};
 use reseek_tensor::buffer::Buffer;
 use reseek_tensor::compute::Compute;
 use reseek_tensor::linear::Linear;
@@ -15,10 +15,11 @@ use reseek_tensor::rope::RopeTable;
 use crate::block::{Block, BlockSaved};
 use crate::cache::{CacheMode, KvCache};
 use crate::mtp::{Mtp, MtpSaved};
-use crate::part::{Embedding, Norm};
+use crate::norm::Norm;
+use crate::part::Embedding;
 use crate::pending::{Backward, Pending, Sink};
 use crate::rows::{Pass, Rows};
-use crate::source::{Source, Tensors};
+use crate::source::{Source, Tensors, Use};
 use crate::{Layout, ModelError, Weights};
 
 /// A model ready to compute: weights packed for the kernels. [`Model::repack`] follows an update of the weights.
@@ -32,13 +33,14 @@ pub struct Model {
     head: Linear,
     head_range: Range<usize>,
     mtp: Option<Mtp>,
-    rope: RopeTable,
+    ropes: Vec<RopeTable>,
 }
 
 /// What a training pass leaves for the loss and for the backward pass.
 #[derive(Debug)]
 pub struct Activations {
     rows: Rows,
+    query_scales: Option<Buffer>,
     blocks: Vec<BlockSaved>,
     y: Buffer,
     hidden: Buffer,
@@ -59,48 +61,49 @@ pub struct OutputGradients {
 impl Model {
     /// Packs `weights`.
     pub fn new(weights: &Weights) -> Self {
-        Self::in_memory(weights, true)
+        Self::in_memory(weights, Use::Trained)
     }
 
     /// Packs `weights` for passes forward alone, in half the memory: the same values, but [`Model::backward`] panics. For a reference
     /// policy, or a model to sample from.
     pub fn forward_only(weights: &Weights) -> Self {
-        Self::in_memory(weights, false)
+        Self::in_memory(weights, Use::Followed)
     }
 
-    /// [`Model::forward_only`] of tensors that are read one by one: beside the packed ones there is one at a time in memory.
+    /// A model to sample from and to score with, of tensors that are read one by one: beside the packed ones there is one at a time in
+    /// memory. [`Model::backward`] and [`Model::repack`] panic.
     ///
     /// # Errors
     /// If this crate does not compute such a model, or a tensor cannot be read or has another shape than `spec` says.
     pub fn open(spec: ModelSpec, tensors: &dyn Tensors, compute: impl Into<Compute>) -> Result<Self, ModelError> {
         crate::check(&spec)?;
         let layout = Arc::new(Layout::new(&spec));
-        Self::pack(Arc::new(spec), layout, tensors, compute.into(), false)
+        let spec = Arc::new(spec);
+        let source = Source { spec: &spec, layout: &layout, tensors, compute: compute.into(), how: Use::Fixed };
+        Self::pack(source, spec.clone(), layout.clone())
     }
 
-    fn in_memory(weights: &Weights, trains: bool) -> Self {
+    fn in_memory(weights: &Weights, how: Use) -> Self {
         let Weights { spec, layout, compute, .. } = weights;
-        Self::pack(spec.clone(), layout.clone(), weights, *compute, trains)
-            .expect("weights in memory have every tensor")
+        let source = Source { spec, layout, tensors: weights, compute: *compute, how };
+        Self::pack(source, spec.clone(), layout.clone()).expect("weights in memory have every tensor")
     }
 
-    fn pack(
-        spec: Arc<ModelSpec>,
-        layout: Arc<Layout>,
-        tensors: &dyn Tensors,
-        compute: Compute,
-        trains: bool,
-    ) -> Result<Self, ModelError> {
-        let source = Source { spec: &spec, layout: &layout, tensors, compute, trains };
+    fn pack(source: Source, spec: Arc<ModelSpec>, layout: Arc<Layout>) -> Result<Self, ModelError> {
+        let embedding = Embedding::new(source)?;
         let head_name = if spec.tie_word_embeddings { Embedding::NAME } else { "lm_head.weight" };
+        let head = match embedding.as_head().filter(|_| spec.tie_word_embeddings) {
+            Some(head) => head,
+            // V3 keeps the head out of fp8 (report, 3.3.1).
+            None => source.linear(head_name, source.compute.dtype().into())?,
+        };
         Ok(Self {
-            embedding: Embedding::new(source)?,
+            embedding,
             blocks: (0..spec.num_hidden_layers).map(|i| Block::new(source, i)).collect::<Result<_, _>>()?,
             norm: Norm::new(source, "model.norm")?,
             mtp: if spec.num_nextn_predict_layers > 0 { Some(Mtp::new(source)?) } else { None },
-            // V3 keeps the head out of fp8 (report, 3.3.1).
-            head: source.linear(head_name, compute.dtype().into())?,
-            rope: RopeTable::new(&spec.inv_freq(), spec.max_position_embeddings, spec.attention_mscale() as f32),
+            head,
+            ropes: spec.rotary_tables().iter().map(|t| rope_table(t, spec.max_position_embeddings)).collect(),
             head_range: layout.range(head_name),
             layout,
             spec,
@@ -168,13 +171,25 @@ impl Model {
         }
     }
 
+    fn pass<'a>(&'a self, rows: &'a Rows, query_scales: &'a Option<Buffer>) -> Pass<'a> {
+        Pass { rows, ropes: &self.ropes, query_scales: query_scales.as_ref() }
+    }
+
+    /// Factors [n] of the rows' queries, of a model that has them.
+    fn query_scales(&self, rows: &Rows) -> Option<Buffer> {
+        let of = |&position: &u32| self.spec.query_scale(position as usize) as f32;
+        let factors = || rows.positions.iter().map(of).collect::<Vec<f32>>();
+        (self.spec.llama_4_scaling_beta != 0.0).then(|| Buffer::of(&factors()))
+    }
+
     /// A training pass. With `next`, the token after each row, the MTP module runs too.
     ///
     /// # Panics
     /// If a token is outside of the vocabulary, a position outside of the rotary table, `next` has another length than the rows,
     /// or the model has no MTP module to run.
     pub fn forward(&self, rows: Rows, next: Option<Vec<u32>>) -> Activations {
-        let pass = Pass { rows: &rows, rope: &self.rope };
+        let query_scales = self.query_scales(&rows);
+        let pass = self.pass(&rows, &query_scales);
         let mut x = self.embedding.forward(&rows.tokens);
         let mut blocks = Vec::with_capacity(self.blocks.len());
         for block in &self.blocks {
@@ -188,7 +203,7 @@ impl Model {
             let mtp = self.mtp.as_ref().expect("the model has an MTP module");
             mtp.forward(&hidden, &self.embedding, next, pass)
         });
-        Activations { rows, blocks, y: x, hidden, mtp }
+        Activations { rows, query_scales, blocks, y: x, hidden, mtp }
     }
 
     /// The hidden rows [n, d] of a training pass, in its bits, where nothing else of it is wanted: each layer's activations go as soon as
@@ -197,7 +212,8 @@ impl Model {
     /// # Panics
     /// If a token is outside of the vocabulary or a position outside of the rotary table.
     pub fn hidden(&self, rows: &Rows) -> Buffer {
-        let pass = Pass { rows, rope: &self.rope };
+        let query_scales = self.query_scales(rows);
+        let pass = self.pass(rows, &query_scales);
         let x = self.blocks.iter().fold(self.embedding.forward(&rows.tokens), |x, block| block.forward(x, pass).0);
         self.norm.forward(&x)
     }
@@ -216,8 +232,8 @@ impl Model {
     }
 
     fn backward_into<'a>(&'a self, activations: &'a Activations, outputs: OutputGradients, sink: Sink<'a, '_>) {
-        let Activations { rows, blocks, y, hidden, mtp } = activations;
-        let pass = Pass { rows, rope: &self.rope };
+        let Activations { rows, query_scales, blocks, y, hidden, mtp } = activations;
+        let pass = self.pass(rows, query_scales);
         let mut back = Backward { pass, balance: outputs.balance, sink };
         let mut dhidden = outputs.hidden;
         if let (Some(saved), Some(dy)) = (mtp, outputs.mtp_hidden) {
@@ -240,7 +256,8 @@ impl Model {
         assert_eq!(segments.len(), slots.len(), "{} segments for {} slots", segments.len(), slots.len());
         let starts: Vec<usize> = slots.iter().map(|&slot| cache.len(slot)).collect();
         let rows = Rows::starting_at(tokens, segments, &starts);
-        let pass = Pass { rows: &rows, rope: &self.rope };
+        let query_scales = self.query_scales(&rows);
+        let pass = self.pass(&rows, &query_scales);
         let mut x = self.embedding.forward(tokens);
         let mode = cache.mode;
         for (block, layer) in self.blocks.iter().zip(&mut cache.layers) {
@@ -250,7 +267,7 @@ impl Model {
         self.norm.forward(&x)
     }
 
-    /// The places of the mixtures' correction biases in [`Weights::buffers`], in the order of [`Activations::expert_counts`].
+    /// The places of the mixtures' correction biases in [`Weights::buffers`], empty of those without, in the order of [`Activations::expert_counts`].
     pub fn bias_ranges(&self) -> Vec<Range<usize>> {
         self.mixtures().map(|moe| moe.bias_range()).collect()
     }
@@ -259,6 +276,10 @@ impl Model {
         let mtp = self.mtp.iter().map(|mtp| &mtp.block);
         self.blocks.iter().chain(mtp).filter_map(Block::moe)
     }
+}
+
+fn rope_table(table: &RotaryTable, positions: usize) -> RopeTable {
+    RopeTable::new(&table.inv_freq, positions, table.mscale as f32)
 }
 
 impl Activations {

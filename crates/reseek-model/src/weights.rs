@@ -81,7 +81,7 @@ pub struct Weights {
 }
 
 impl Weights {
-    /// Fresh weights: matrices and embeddings from N(0, `initializer_range`²), norms 1, biases 0 (V3 report, 4.2).
+    /// Fresh weights: matrices and embeddings from N(0, `initializer_range`²), gains of norms 1, biases 0 (V3 report, 4.2).
     ///
     /// Each tensor draws from its own stream, so that its values do not depend on what stands before it.
     ///
@@ -101,7 +101,7 @@ impl Weights {
         }
         let values = &mut self.data[range.clone()];
         if tensor.shape.len() == 1 {
-            values.fill(1.0);
+            values.fill(if self.spec.family.has_gains_about_one() { 0.0 } else { 1.0 });
         } else {
             let std = self.spec.initializer_range as f32;
             let mut stream = Stream::new(seed, "init", 0, i as u64);

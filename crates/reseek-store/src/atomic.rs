@@ -74,6 +74,11 @@ impl AtomicFile {
         })
     }
 
+    /// The name that it takes.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Appends `bytes`.
     ///
     /// # Errors

@@ -29,6 +29,14 @@ impl Dtype {
         }
     }
 
+    /// Whether every value is one of this format, so that none is rounded.
+    pub fn holds(self, values: &[f32]) -> bool {
+        match self {
+            Self::F32 => true,
+            Self::Bf16 => values.iter().all(|value| value.to_bits() & 0xffff == 0),
+        }
+    }
+
     /// Steps of a chain over `k` products: one for each value, or one for each pair.
     pub(crate) fn steps(self, k: usize) -> usize {
         match self {

@@ -1,17 +1,17 @@
 //! Token embedding: rows of a table `[vocab, d]`.
 
 use crate::buffer::{View, ViewMut};
+use crate::linear::Linear;
 use crate::permute::{gather_rows, scatter_add_rows};
 use crate::profile::{Op, span};
-use crate::quantised::Quantised;
 
 /// A table `[vocab, d]` of rows to look up.
 #[derive(Clone, Copy)]
 pub enum Table<'a> {
     /// In f32, row after row.
     Values(&'a [f32]),
-    /// Quantised, for example because it is the head as well: a row is dequantised when it is asked for.
-    Quantised(&'a Quantised),
+    /// The rows of a matrix that products read, because it is the head as well: put together when they are asked for.
+    Rows(&'a Linear),
 }
 
 impl<'a, T: AsRef<[f32]> + ?Sized> From<&'a T> for Table<'a> {
@@ -23,13 +23,13 @@ impl<'a, T: AsRef<[f32]> + ?Sized> From<&'a T> for Table<'a> {
 /// `y[t] = table[tokens[t]]`.
 ///
 /// # Panics
-/// If a token is outside the table, if `y` is not `tokens.len()` rows of `d`, or a quantised table has rows of another width.
+/// If a token is outside the table, if `y` is not `tokens.len()` rows of `d`, or a matrix has rows of another width.
 pub fn embedding_forward<'m, 't>(y: impl Into<ViewMut<'m>>, table: impl Into<Table<'t>>, tokens: &[u32], d: usize) {
     let y = y.into().0;
     let _span = span(Op::Embedding, 0, 2 * y.len());
     match table.into() {
         Table::Values(values) => gather_rows(y, values, tokens, d),
-        Table::Quantised(table) => {
+        Table::Rows(table) => {
             assert_eq!(y.len(), tokens.len() * d, "room for {} rows of {d}", tokens.len());
             y.chunks_exact_mut(d.max(1)).zip(tokens).for_each(|(y, &token)| table.row(token as usize, y));
         }

@@ -11,6 +11,8 @@ use crate::operand::Left;
 use crate::quantised::{Quantised, quantised_matmul};
 
 /// A weight matrix W `[out, in]` in the forms that products read.
+///
+/// A clone shares what is only read: a quantised matrix, and one that never changes.
 #[derive(Clone, Debug)]
 pub struct Linear(Form);
 
@@ -19,6 +21,8 @@ enum Form {
     /// Wᵀ `[in, out]`, right operand of the forward pass, and W `[out, in]`, that of the input's gradient; the latter is absent where
     /// no gradient is wanted.
     Packed { forward: Packed, dgrad: Option<Packed> },
+    /// Wᵀ of a matrix that never changes.
+    Shared(Arc<Packed>),
     /// For the forward pass alone.
     Sampled(Arc<Quantised>),
 }
@@ -47,6 +51,26 @@ impl Linear {
         Self(Form::Sampled(Arc::new(w)))
     }
 
+    /// [`Linear::pack_forward`] of a matrix whose values never change: its clones are the same memory.
+    ///
+    /// # Panics
+    /// As [`Linear::pack`].
+    pub fn pack_shared(w: &[f32], out: usize, in_: usize, compute: impl Into<Compute>) -> Self {
+        Self(Form::Shared(Arc::new(Packed::from_transposed(w, out, in_, compute))))
+    }
+
+    /// Row i of W in f32, as products read it.
+    ///
+    /// # Panics
+    /// If there is no such row, `values` are not [`Linear::in_features`], or W is in fp8.
+    pub fn row(&self, i: usize, values: &mut [f32]) {
+        match &self.0 {
+            Form::Packed { forward, .. } => forward.column(i, values),
+            Form::Shared(forward) => forward.column(i, values),
+            Form::Sampled(w) => w.row(i, values),
+        }
+    }
+
     /// Packs new values of the same shape without allocating.
     ///
     /// # Panics
@@ -57,6 +81,7 @@ impl Linear {
                 forward.repack_transposed(w);
                 dgrad.iter_mut().for_each(|dgrad| dgrad.repack_rows(w));
             }
+            Form::Shared(_) => panic!("a matrix that is shared does not change"),
             Form::Sampled(_) => panic!("{QUANTISED}"),
         }
     }
@@ -65,6 +90,7 @@ impl Linear {
     pub fn in_features(&self) -> usize {
         match &self.0 {
             Form::Packed { forward, .. } => forward.k(),
+            Form::Shared(forward) => forward.k(),
             Form::Sampled(w) => w.in_features(),
         }
     }
@@ -73,6 +99,7 @@ impl Linear {
     pub fn out_features(&self) -> usize {
         match &self.0 {
             Form::Packed { forward, .. } => forward.n(),
+            Form::Shared(forward) => forward.n(),
             Form::Sampled(w) => w.out_features(),
         }
     }
@@ -81,6 +108,7 @@ impl Linear {
     pub fn input_dtype(&self) -> Dtype {
         match &self.0 {
             Form::Packed { forward, .. } => forward.compute().operand_dtype(),
+            Form::Shared(forward) => forward.compute().operand_dtype(),
             Form::Sampled(_) => Dtype::F32,
         }
     }
@@ -105,6 +133,7 @@ impl Linear {
     fn forward_operand(&self) -> &Packed {
         match &self.0 {
             Form::Packed { forward, .. } => forward,
+            Form::Shared(forward) => forward,
             Form::Sampled(_) => panic!("{QUANTISED}"),
         }
     }
@@ -113,7 +142,7 @@ impl Linear {
     fn dgrad_operand(&self) -> &Packed {
         match &self.0 {
             Form::Packed { dgrad: Some(dgrad), .. } => dgrad,
-            Form::Packed { dgrad: None, .. } => {
+            Form::Packed { dgrad: None, .. } | Form::Shared(_) => {
                 panic!("a matrix that is packed for the forward pass alone has no gradient")
             }
             Form::Sampled(_) => panic!("{QUANTISED}"),
@@ -131,6 +160,7 @@ pub fn linear_forward<'m, 'a>(y: impl Into<ViewMut<'m>>, x: impl Into<Left<'a>>,
     let y = y.into().0;
     match &w.0 {
         Form::Packed { forward, .. } => matmul(y, x, forward, Accumulate::Set),
+        Form::Shared(forward) => matmul(y, x, forward, Accumulate::Set),
         Form::Sampled(w) => quantised_matmul(y, &x.into().to_values(w.in_features()), w),
     }
 }

@@ -19,7 +19,8 @@ const KINDS: [(TokenKind, StoredKind); 6] = [
 
 /// The tokenizer of the file `path`.
 pub fn tokenizer(stored: &GgufTokenizer, path: &Path) -> Outcome<Tokenizer> {
-    let kind = |kind: &StoredKind| KINDS.iter().find(|(_, stored)| stored == kind).map_or(TokenKind::Normal, |(k, _)| *k);
+    let kind =
+        |kind: &StoredKind| KINDS.iter().find(|(_, stored)| stored == kind).map_or(TokenKind::Normal, |(k, _)| *k);
     let parts = TokenizerParts {
         model: match stored.model {
             TokenizerModel::BytePairs => PartsModel::BytePairs,
@@ -43,7 +44,8 @@ pub fn tokenizer(stored: &GgufTokenizer, path: &Path) -> Outcome<Tokenizer> {
 /// What a file holds of a tokenizer; an answer ends at each of `stops`.
 pub fn stored(tokenizer: &Tokenizer, stops: &[u32], rows: usize) -> Outcome<GgufTokenizer> {
     let parts = tokenizer.to_parts()?;
-    let stored = |kind: &TokenKind| KINDS.iter().find(|(k, _)| k == kind).map_or(StoredKind::Normal, |(_, stored)| *stored);
+    let stored =
+        |kind: &TokenKind| KINDS.iter().find(|(k, _)| k == kind).map_or(StoredKind::Normal, |(_, stored)| *stored);
     let mut kinds: Vec<StoredKind> = parts.kinds.iter().map(stored).collect();
     let mut tokens = parts.tokens;
     // An embedding may have more rows than there are tokens, and llama.cpp wants a token for each.

@@ -9,7 +9,37 @@ use reseek_train::Sequence;
 use safetensors::SafeTensors;
 use safetensors::tensor::Dtype;
 
-pub const CASES: [&str; 7] = ["v3", "v3-yarn", "v3-no-q-lora", "llama", "llama3-rope", "qwen2", "qwen3"];
+/// The folders of fixtures, of every family.
+pub const CASES: [&str; 28] = [
+    "v3",
+    "v3-yarn",
+    "v3-no-q-lora",
+    "llama",
+    "llama-bias",
+    "llama-dynamic",
+    "llama-linear",
+    "llama3-rope",
+    "qwen2",
+    "qwen2-window",
+    "qwen3",
+    "qwen3-yarn",
+    "mistral",
+    "mistral-window",
+    "ministral",
+    "ministral3",
+    "smollm3",
+    "olmo2",
+    "olmo3",
+    "mixtral",
+    "qwen2-moe",
+    "qwen2-moe-step",
+    "qwen3-moe",
+    "qwen3-moe-dense",
+    "glm4-moe",
+    "gemma3",
+    "deepseek-v2",
+    "deepseek-v2-groups",
+];
 
 /// A model with what transformers computed of it.
 pub struct Fixture {
@@ -35,6 +65,12 @@ impl Fixture {
         let ids: Vec<u32> = words(tokens.data()).map(u32::from_le_bytes).collect();
         let sequences = ids.chunks_exact(length).map(with_targets).collect();
         Self { weights, sequences, expected }
+    }
+
+    /// The text of a file of a fixture, where there is one of that name.
+    pub fn text(case: &str, name: &str) -> Option<String> {
+        let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(case);
+        std::fs::read_to_string(folder.join(name)).ok()
     }
 
     /// A tensor that transformers computed.

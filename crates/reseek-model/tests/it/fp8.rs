@@ -1,7 +1,7 @@
 //! Models in fp8: the invariants of bf16, errors of the size that three bits of mantissa explain, and a loss that falls as in bf16.
 
 use reseek_model::{CacheMode, Model, Rows, Weights};
-use reseek_spec::{ModelSpec, Scale};
+use reseek_spec::{ModelSpec, NormPlaces, Scale};
 use reseek_tensor::compute::Compute;
 use reseek_tensor::linear::linear_forward;
 use reseek_train::{Gradients, Hyper, Learner, OwnTerms, Sequence, StepSettings, TokenLoss, deal};
@@ -12,6 +12,8 @@ use crate::parity::settings;
 
 /// Relative error of logits and gradients of dense models: a product's is 3.7 % (`reseek bench fp8`), and several add up; 9 and 12 to 16 % are seen.
 const ROUNDING: f64 = 0.2;
+/// The same where norms stand behind what is rounded: they divide the little that a small layer gives and its error alike, 27 % are seen.
+const ROUNDING_BEHIND_NORMS: f64 = 0.35;
 /// The same of hidden rows where a rounded row may choose another expert; the absorbed form skips roundings of the expanded one.
 const ROUNDING_OF_MIXTURES: f64 = 0.35;
 
@@ -43,6 +45,10 @@ fn logits_and_gradients_are_those_of_transformers_but_for_rounding() {
             // A rounded row may choose another of the fixtures' random experts, which says nothing about rounding.
             continue;
         }
+        let rounding = match fixture.weights.spec.family.norm_places() {
+            NormPlaces::Before => ROUNDING,
+            NormPlaces::After | NormPlaces::Both => ROUNDING_BEHIND_NORMS,
+        };
         let model = Model::new(&fixture.weights.clone().computing_in(Compute::Fp8));
         let pass = model.forward(Rows::new(&fixture.tokens(), &fixture.segments()), None);
         let expected = fixture.expected("logits");
@@ -50,7 +56,7 @@ fn logits_and_gradients_are_those_of_transformers_but_for_rounding() {
         linear_forward(&mut logits, pass.hidden(), model.head());
         let (l2, _) = errors(&logits, &expected);
         println!("{case}: logits in fp8 {l2:.1e}");
-        assert!(l2 < ROUNDING, "{case}: logits are off by {l2:e}");
+        assert!(l2 < rounding, "{case}: logits are off by {l2:e}");
 
         let n = fixture.sequences.iter().map(|(tokens, _)| tokens.len() - 1).sum::<usize>();
         let loss = TokenLoss { temperature: 1.0, slope: |_, _| -1.0 / n as f32 };
@@ -63,7 +69,7 @@ fn logits_and_gradients_are_those_of_transformers_but_for_rounding() {
         }
         let (l2, _) = errors(&got, &want);
         println!("{case}: gradients in fp8 {l2:.1e}");
-        assert!(l2 < ROUNDING, "{case}: gradients are off by {l2:e}");
+        assert!(l2 < rounding, "{case}: gradients are off by {l2:e}");
     }
 }
 

@@ -3,6 +3,7 @@
 mod bf16;
 mod buffers;
 mod decode;
+mod families;
 mod fixture;
 mod fp8;
 mod lanes;

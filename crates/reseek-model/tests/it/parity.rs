@@ -1,6 +1,7 @@
 //! Logits, gradients and ten steps of training, as transformers computes them (fixtures/make_parity.py).
 
 use reseek_model::{Model, Rows};
+use reseek_spec::ModelSpec;
 use reseek_tensor::linear::linear_forward;
 use reseek_train::{Gradients, Hyper, Learner, OwnTerms, StepSettings, TokenLoss, deal};
 
@@ -74,4 +75,22 @@ fn ten_steps_of_training() {
 pub fn settings() -> StepSettings {
     let hyper = Hyper { lr: 1e-3, beta1: 0.9, beta2: 0.95, weight_decay: 0.1, clip: 1.0 };
     StepSettings { hyper, mtp_lambda: 0.0, mtp_share: 1.0, balance_alpha: 0.0, bias_speed: 0.0, lanes: 2 }
+}
+
+/// config.v4.json is the same model in the words of transformers 4.
+#[test]
+fn both_spellings_of_a_configuration_are_one_model() {
+    let mut both = 0;
+    for case in CASES {
+        let fixture = Fixture::load(case);
+        let written = fixture.weights.spec.to_hf_json().to_string();
+        let again = ModelSpec::from_hf_json(&written).expect("what is written is read");
+        assert_eq!(again, *fixture.weights.spec, "{case}");
+        if let Some(text) = Fixture::text(case, "config.v4.json") {
+            let old = ModelSpec::from_hf_json(&text).unwrap_or_else(|error| panic!("{case}: {error}"));
+            assert_eq!(old, *fixture.weights.spec, "{case}");
+            both += 1;
+        }
+    }
+    assert!(both > 20, "{both} configurations are there in both spellings");
 }

@@ -6,6 +6,7 @@ use reseek_tensor::buffer::{Buffer, with_poison};
 use reseek_tensor::dtype::Dtype;
 
 use crate::decode::{hidden, same_bits};
+use crate::families::odd;
 use crate::fixture::{CASES, Fixture, errors};
 
 /// Tokens of a prefix and of what continues it.
@@ -40,7 +41,8 @@ impl Group {
 
 /// Those that the model has room for.
 fn groups(spec: &ModelSpec) -> impl Iterator<Item = Group> {
-    let lens: [(usize, &[usize]); 4] = [(1, &[1, 2, 9]), (13, &[5, 1, 20, 3]), (41, &[20, 7, 23]), (70, &[64, 3])];
+    let lens: [(usize, &[usize]); 5] =
+        [(1, &[1, 2, 9]), (13, &[5, 1, 20, 3]), (41, &[20, 7, 23]), (70, &[64, 3]), (66, &[180, 3, 70])];
     let (vocab, context) = (spec.vocab_size, spec.max_position_embeddings);
     let room = move |(prefix, ends): &(usize, &[usize])| ends.iter().all(|end| prefix + end <= context);
     lens.into_iter().filter(room).map(move |(prefix, ends)| Group::of(prefix, ends, vocab))
@@ -52,7 +54,8 @@ fn models() -> Vec<(String, Weights)> {
     let smoke = [ModelSpec::ladder(Scale::Smoke, 512), ModelSpec::student(Scale::Smoke, 512)];
     let smoke =
         smoke.into_iter().map(|spec| ("smoke".to_string(), Weights::init(spec, 5).expect("the smallest model")));
-    let in_f32: Vec<(String, Weights)> = fixtures.chain(smoke).collect();
+    let odd = odd().into_iter().map(|weights| (format!("odd {:?}", weights.spec.family), weights));
+    let in_f32: Vec<(String, Weights)> = fixtures.chain(smoke).chain(odd).collect();
     let in_bf16 = in_f32
         .clone()
         .into_iter()

@@ -155,6 +155,21 @@ fn what_is_written_is_read_again() {
 }
 
 #[test]
+fn numbers_are_read_to_the_last_bit() {
+    let mut draw = Draw(3);
+    for _ in 0..2000 {
+        let mut any = || draw.below(1 << 30) as f64 + draw.below(1 << 30) as f64 / (1u64 << 31) as f64;
+        let spec = ModelSpec {
+            rope_theta: 1.0 + any(),
+            rms_norm_eps: any() / 1e12,
+            initializer_range: any() / 1e9,
+            ..ModelSpec::ladder(Scale::Smoke, 512)
+        };
+        assert_eq!(ModelSpec::from_hf_json(&spec.to_hf_json().to_string()).unwrap(), spec);
+    }
+}
+
+#[test]
 fn counts_by_kind_are_sums_over_all_tensors() {
     for family in Family::ALL {
         for seed in 0..40 {
@@ -177,65 +192,6 @@ fn read(config: &Value) -> ModelSpec {
 
 fn error(config: &Value) -> String {
     ModelSpec::from_hf_json(&config.to_string()).unwrap_err().to_string()
-}
-
-/// The published config.json of Gemma 3 1B, SmolLM3 3B, GLM 4.5 Air, Qwen3 30B-A3B and a distilled Qwen, shortened to what differs.
-#[test]
-fn published_configurations_are_read_with_their_odd_keys() {
-    let gemma = read(&json!({
-        "architectures": ["Gemma3ForCausalLM"], "attention_bias": false, "attention_dropout": 0.0, "attn_logit_softcapping": null,
-        "bos_token_id": 2, "cache_implementation": "hybrid", "eos_token_id": [1, 106], "final_logit_softcapping": null,
-        "head_dim": 256, "hidden_activation": "gelu_pytorch_tanh", "hidden_size": 1152, "initializer_range": 0.02,
-        "intermediate_size": 6912, "max_position_embeddings": 32768, "model_type": "gemma3_text", "num_attention_heads": 4,
-        "num_hidden_layers": 26, "num_key_value_heads": 1, "pad_token_id": 0, "query_pre_attn_scalar": 256, "rms_norm_eps": 1e-06,
-        "rope_local_base_freq": 10000, "rope_scaling": null, "rope_theta": 1000000, "sliding_window": 512,
-        "sliding_window_pattern": 6, "torch_dtype": "bfloat16", "transformers_version": "4.50.0.dev0", "use_cache": true,
-        "vocab_size": 262144,
-    }));
-    assert_eq!(gemma.params().total, 999_885_952);
-    assert!(gemma.tie_word_embeddings && gemma.qk_norm && gemma.hidden_act == Activation::GeluTanh);
-    assert_eq!(gemma.eos_token_ids(), [1, 106]);
-    assert_eq!((gemma.window_of(0), gemma.window_of(5), gemma.window_of(25)), (Some(512), None, Some(512)));
-    assert_eq!((gemma.rotary_of(0), gemma.rotary_of(5)), (Some(1), Some(0)));
-    let tables = gemma.rotary_tables();
-    assert!((tables[0].inv_freq[1] / 1e6f64.powf(-1.0 / 128.0) - 1.0).abs() < 1e-12);
-    assert!((tables[1].inv_freq[1] / 1e4f64.powf(-1.0 / 128.0) - 1.0).abs() < 1e-12);
-    assert_eq!((gemma.softmax_scale(), gemma.embedding_scale()), (0.0625, 1152f32.sqrt()));
-
-    let smollm3 = read(&json!({
-        "architectures": ["SmolLM3ForCausalLM"], "attention_bias": false, "attention_dropout": 0.0, "bos_token_id": 128000,
-        "eos_token_id": 128012, "hidden_act": "silu", "hidden_size": 2048, "initializer_range": 0.02, "intermediate_size": 11008,
-        "max_position_embeddings": 65536, "max_window_layers": 28, "mlp_bias": false, "model_type": "smollm3",
-        "no_rope_layer_interval": 4, "num_attention_heads": 16, "num_hidden_layers": 36, "num_key_value_heads": 4,
-        "pretraining_tp": 2, "rms_norm_eps": 1e-06, "rope_scaling": null, "rope_theta": 5000000.0, "sliding_window": null,
-        "use_cache": false, "use_sliding_window": false, "vocab_size": 128256, "_flash_attn_2_enabled": true,
-    }));
-    assert_eq!(smollm3.params().total, 3_075_098_624);
-    assert_eq!(smollm3.no_rope_layers, [3, 7, 11, 15, 19, 23, 27, 31, 35]);
-    assert_eq!((smollm3.rotary_of(2), smollm3.rotary_of(3), smollm3.sliding_window), (Some(0), None, None));
-
-    let glm = read(&json!({
-        "architectures": ["Glm4MoeForCausalLM"], "model_type": "glm4_moe", "attention_bias": true, "attention_dropout": 0.0,
-        "pad_token_id": 151329, "eos_token_id": [151329, 151336, 151338], "head_dim": 128, "hidden_act": "silu",
-        "hidden_size": 4096, "partial_rotary_factor": 0.5, "initializer_range": 0.02, "intermediate_size": 10944,
-        "max_position_embeddings": 131072, "moe_intermediate_size": 1408, "norm_topk_prob": true, "num_attention_heads": 96,
-        "n_group": 1, "topk_group": 1, "n_routed_experts": 128, "n_shared_experts": 1, "routed_scaling_factor": 1.0,
-        "num_experts_per_tok": 8, "first_k_dense_replace": 1, "num_hidden_layers": 46, "num_key_value_heads": 8,
-        "rms_norm_eps": 1e-05, "rope_scaling": null, "rope_theta": 1000000, "num_nextn_predict_layers": 1,
-        "tie_word_embeddings": false, "use_qk_norm": false, "vocab_size": 151552,
-    }));
-    assert!((glm.params().total as f64 / 1e9 - 106.85).abs() < 0.01, "{}", glm.params().total);
-    assert_eq!((glm.rope_dim(), glm.inv_freq().len(), glm.has_output_bias()), (64, 32, false));
-
-    let distilled = read(&json!({
-        "architectures": ["Qwen2ForCausalLM"], "attention_dropout": 0.0, "bos_token_id": 151643, "eos_token_id": 151643,
-        "hidden_act": "silu", "hidden_size": 1536, "initializer_range": 0.02, "intermediate_size": 8960,
-        "max_position_embeddings": 131072, "max_window_layers": 21, "model_type": "qwen2", "num_attention_heads": 12,
-        "num_hidden_layers": 28, "num_key_value_heads": 2, "rms_norm_eps": 1e-06, "rope_theta": 10000, "sliding_window": 4096,
-        "tie_word_embeddings": false, "torch_dtype": "bfloat16", "use_cache": true, "use_mrope": false,
-        "use_sliding_window": false, "vocab_size": 151936,
-    }));
-    assert_eq!((distilled.params().total, distilled.sliding_window), (1_777_088_000, None));
 }
 
 #[test]
@@ -372,6 +328,69 @@ fn formats_of_tensors_are_known_or_refused() {
     }
     let counted = ModelSpec::counted_from_hf_json(&with(json!({"quant_method": "gptq"})).to_string());
     assert!(counted.is_ok());
+}
+
+/// Some value of any kind, most often one that means something somewhere.
+fn any_value(draw: &mut Draw, depth: usize) -> Value {
+    const TEXTS: [&str; 12] = [
+        "silu",
+        "gelu_pytorch_tanh",
+        "yarn",
+        "linear",
+        "default",
+        "llama3",
+        "greedy",
+        "group_limited_greedy",
+        "full_attention",
+        "sliding_attention",
+        "fp8",
+        "",
+    ];
+    match draw.below(9) {
+        0 => Value::Null,
+        1 => json!(draw.flag()),
+        2 => json!(draw.below(9)),
+        3 => json!(1u64 << draw.below(40)),
+        4 => json!((draw.below(1 << 30) as f64).exp2().min(1e300) / 3.0),
+        5 => json!(draw.below(1 << 30) as f64 / 7e8),
+        6 => json!(TEXTS[draw.below(TEXTS.len())]),
+        7 if depth > 0 => (0..draw.below(9)).map(|_| any_value(draw, depth - 1)).collect(),
+        _ => json!(-1.0 / (1 + draw.below(1000)) as f64),
+    }
+}
+
+#[test]
+fn altered_configurations_are_refused_or_written_as_they_are_read() {
+    let mut draw = Draw(7);
+    let mut read = 0;
+    for family in Family::ALL {
+        for seed in 0..1500 {
+            let mut config = drawn(family, seed % 40).to_hf_json();
+            for _ in 0..=draw.below(3) {
+                let keys: Vec<String> = config.as_object().unwrap().keys().cloned().collect();
+                let key = &keys[draw.below(keys.len())];
+                if draw.below(4) == 0 {
+                    config.as_object_mut().unwrap().shift_remove(key);
+                    continue;
+                }
+                let target = match &mut config[key.as_str()] {
+                    Value::Object(inner) if draw.flag() => {
+                        let keys: Vec<String> = inner.keys().cloned().collect();
+                        &mut inner[keys[draw.below(keys.len())].as_str()]
+                    }
+                    target => target,
+                };
+                *target = any_value(&mut draw, 2);
+            }
+            let text = config.to_string();
+            let _ = ModelSpec::counted_from_hf_json(&text).map(|spec| spec.params());
+            let Ok(spec) = ModelSpec::from_hf_json(&text) else { continue };
+            let again = spec.to_hf_json().to_string();
+            assert_eq!(ModelSpec::from_hf_json(&again).unwrap_or_else(|error| panic!("{error} {text} {again}")), spec);
+            read += 1;
+        }
+    }
+    assert!(read > 2000, "{read} of the altered configurations are read");
 }
 
 #[test]

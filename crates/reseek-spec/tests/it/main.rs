@@ -4,5 +4,6 @@ mod config;
 mod counts;
 mod explain;
 mod families;
+mod published;
 mod recipes;
 mod schedule;

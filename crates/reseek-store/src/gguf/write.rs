@@ -78,7 +78,8 @@ impl GgufSource for GgufFile {
 pub struct GgufWritten {
     /// The file.
     pub entry: FileEntry,
-    /// Matrices that are of another kind than the one asked for, by the file's names, with their kind: their rows are no whole blocks.
+    /// Matrices that are of another kind than was asked for or than the source has, by the file's names, with their kind: their rows are no
+    /// whole blocks, or their values had to be put together anew.
     pub others: Vec<(String, BlockKind)>,
     /// What the file does not have of the model or llama.cpp does not obey, in sentences.
     pub notes: Vec<String>,
@@ -99,7 +100,7 @@ pub fn write_gguf(
     kind: Option<BlockKind>,
 ) -> Result<GgufWritten, StoreError> {
     if let Some(kind) = kind.filter(|&kind| !BlockKind::WRITTEN.contains(&kind)) {
-        let reason = format!("{kind:?} is not written");
+        let reason = format!("{kind} is not written");
         return Err(StoreError::malformed(path, reason, "choose F16, BF16, Q8_0, Q4_0 or Q4_K"));
     }
     let architecture = architecture_of(path, contents.spec)?;
@@ -111,8 +112,8 @@ pub fn write_gguf(
     for output in &outputs {
         output.write(&mut file, contents.spec, source)?;
     }
-    let asked = |output: &&Output| kind.is_some_and(|kind| output.is_matrix() && output.kind != kind);
-    let others = outputs.iter().filter(asked).map(|output| (output.name.clone(), output.kind)).collect();
+    let others = outputs.iter().filter(|output| output.kind != output.asked);
+    let others = others.map(|output| (output.name.clone(), output.kind)).collect();
     Ok(GgufWritten { entry: file.commit()?, others, notes: notes(contents.spec) })
 }
 
@@ -142,6 +143,8 @@ struct Output {
     /// Outermost dimension first.
     shape: Vec<usize>,
     kind: BlockKind,
+    /// The kind that it would have if its rows were whole blocks of any.
+    asked: BlockKind,
     /// Hugging Face's tensors, one under the other.
     inputs: Vec<String>,
     change: Change,
@@ -163,6 +166,13 @@ enum Change {
     Factors,
 }
 
+impl Change {
+    /// Whether rows stay what they are, so that their blocks do too.
+    fn moves_rows(self) -> bool {
+        matches!(self, Self::None | Self::InTurn)
+    }
+}
+
 /// All tensors in the order in which they are written.
 fn plan(
     path: &Path,
@@ -173,10 +183,6 @@ fn plan(
 ) -> Result<Vec<Output>, StoreError> {
     let mut outputs: Vec<Output> = Vec::new();
     let mut experts: HashMap<String, usize> = HashMap::new();
-    let kind_of = |name: &str, shape: &[usize], own: &str| match kind.or_else(|| source.kind(name)) {
-        _ if shape.len() == 1 || own.contains("ffn_gate_inp") => BlockKind::F32,
-        asked => fitting(asked.unwrap_or(BlockKind::F32), shape[shape.len() - 1]),
-    };
     for tensor in spec.tensors().into_iter().filter(|tensor| !tensor.mtp) {
         let TensorSpec { name, shape, .. } = &tensor;
         if !tensor.is_trained() && !source.has(name) {
@@ -200,8 +206,7 @@ fn plan(
             ];
             for (part, shape, change) in parts {
                 let own = site.name.replace("attn_kv_b", part);
-                let kind = kind_of(name, &shape, &own);
-                outputs.push(Output { name: own, shape, kind, inputs: vec![name.clone()], change });
+                outputs.push(Output::new(own, shape, change, name, source, kind));
             }
             continue;
         }
@@ -209,7 +214,6 @@ fn plan(
         if site.name.contains("ffn_gate_inp_shexp") {
             shape.remove(0);
         }
-        let kind = kind_of(name, &shape, &site.name);
         if matches!(site.part, Part::Expert(_)) {
             shape.insert(0, 1);
             experts.insert(site.name.clone(), outputs.len());
@@ -219,20 +223,14 @@ fn plan(
             (_, true) => Change::WholeGain,
             _ => Change::None,
         };
-        outputs.push(Output { name: site.name, shape, kind, inputs: vec![name.clone()], change });
+        outputs.push(Output::new(site.name, shape, change, name, source, kind));
     }
     if factors_of(spec).is_some() {
         let shape = vec![spec.rope_dim() / 2];
         let (name, kind, change) = (FACTORS.to_owned(), BlockKind::F32, Change::Factors);
-        outputs.push(Output { name, shape, kind, inputs: Vec::new(), change });
+        outputs.push(Output { name, shape, kind, asked: kind, inputs: Vec::new(), change });
     }
     Ok(outputs)
-}
-
-/// The kind itself, or the nearest whose blocks fill a row.
-fn fitting(kind: BlockKind, columns: usize) -> BlockKind {
-    let fits = |kind: BlockKind| BlockKind::WRITTEN.contains(&kind) && columns.is_multiple_of(kind.values_per_block());
-    [kind, BlockKind::Q8_0].into_iter().find(|&kind| fits(kind)).unwrap_or(BlockKind::F16)
 }
 
 /// Everything before the values.
@@ -259,13 +257,35 @@ fn header(keys: &[u8], n_keys: u64, outputs: &[Output]) -> Vec<u8> {
 }
 
 impl Output {
+    /// Of one input; further experts come to it.
+    fn new(
+        name: String,
+        shape: Vec<usize>,
+        change: Change,
+        input: &str,
+        source: &impl GgufSource,
+        kind: Option<BlockKind>,
+    ) -> Self {
+        let columns = shape[shape.len() - 1];
+        let own = source.kind(input);
+        let asked = match kind.or(own) {
+            // As llama.cpp leaves vectors and gates of mixtures.
+            _ if shape.len() == 1 || name.contains("ffn_gate_inp") => BlockKind::F32,
+            asked => asked.unwrap_or(BlockKind::F32),
+        };
+        let is_there = own == Some(asked) && asked.is_quantised() && change.moves_rows();
+        let fits =
+            |kind: &BlockKind| BlockKind::WRITTEN.contains(kind) && columns.is_multiple_of(kind.values_per_block());
+        let kind = match is_there {
+            true => asked,
+            false => [asked, BlockKind::Q8_0].into_iter().find(fits).unwrap_or(BlockKind::F16),
+        };
+        Self { name, shape, kind, asked, inputs: vec![input.to_owned()], change }
+    }
+
     fn bytes(&self) -> u64 {
         let values: u64 = self.shape.iter().map(|&size| size as u64).product();
         values / self.kind.values_per_block() as u64 * self.kind.bytes_per_block() as u64
-    }
-
-    fn is_matrix(&self) -> bool {
-        self.shape.len() > 1 && !self.name.contains("ffn_gate_inp")
     }
 
     fn columns(&self) -> usize {
@@ -275,7 +295,9 @@ impl Output {
     fn write(&self, file: &mut AtomicFile, spec: &ModelSpec, source: &impl GgufSource) -> Result<(), StoreError> {
         if self.change == Change::Factors {
             let factors = factors_of(spec).expect("planned because there are some");
-            file.write(&self.encoded(&factors)?)?;
+            let mut bytes = Vec::new();
+            self.kind.encode(&factors, &mut bytes).expect("single values of 4 bytes hold any");
+            file.write(&bytes)?;
         }
         for input in &self.inputs {
             match self.as_it_is(input, spec, source)? {
@@ -289,8 +311,7 @@ impl Output {
 
     /// The source's own blocks, where they are of the kind that is written.
     fn as_it_is(&self, input: &str, spec: &ModelSpec, source: &impl GgufSource) -> Result<Option<Vec<u8>>, StoreError> {
-        let is_movable = matches!(self.change, Change::None | Change::InTurn);
-        if !self.kind.is_quantised() || !is_movable || source.kind(input) != Some(self.kind) {
+        if !self.kind.is_quantised() || !self.change.moves_rows() || source.kind(input) != Some(self.kind) {
             return Ok(None);
         }
         let Some(tensor) = source.blocks(input)? else { return Ok(None) };
@@ -318,18 +339,16 @@ impl Output {
         }
         // Rows at a time, so that a tensor is in memory in f32 and no second time.
         let rows = (1 << 16_usize).max(self.columns()) / self.columns();
-        values.chunks(rows * self.columns()).try_for_each(|rows| file.write(&self.encoded(rows)?))
-    }
-
-    /// Whole rows in the tensor's blocks.
-    fn encoded(&self, rows: &[f32]) -> Result<Vec<u8>, StoreError> {
         let mut bytes = Vec::new();
-        self.kind.encode(rows, &mut bytes).map_err(|at| {
-            let kind = self.kind;
-            let reason = format!("{kind} cannot hold what is near {} there", rows[at]);
-            StoreError::malformed(Path::new(&self.name), reason, "write the model in BF16 or F32")
-        })?;
-        Ok(bytes)
+        for chunk in values.chunks(rows * self.columns()) {
+            bytes.clear();
+            if let Err(index) = self.kind.encode(chunk, &mut bytes) {
+                let reason = format!("{} cannot hold a value near {} of {}", self.kind, chunk[index], self.name);
+                return Err(StoreError::malformed(file.path(), reason, "write it in BF16 or F32"));
+            }
+            file.write(&bytes)?;
+        }
+        Ok(())
     }
 
     /// One of the two maps in `kv_b_proj`, whose rows are (head, keys then values).

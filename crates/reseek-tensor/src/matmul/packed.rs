@@ -93,6 +93,32 @@ impl Packed {
         });
     }
 
+    /// Column j of B, as it is multiplied with: row j of the w that [`Packed::from_transposed`] was given.
+    ///
+    /// # Panics
+    /// If there is no such column, `values` are not k, or B is in fp8.
+    pub fn column(&self, j: usize, values: &mut [f32]) {
+        assert!(
+            j < self.n && values.len() == self.k,
+            "column {j} of B [{}, {}] in {} values",
+            self.k,
+            self.n,
+            values.len()
+        );
+        assert!(self.scales.is_none(), "columns in fp8 are not put together");
+        let first = j / PANEL * PANEL;
+        let width = panel_width(self.n - first);
+        let panel = &self.values()[first * self.steps()..];
+        let stored = panel.chunks_exact(width).map(|row| row[j - first]);
+        match self.dtype {
+            Dtype::F32 => values.iter_mut().zip(stored).for_each(|(value, stored)| *value = stored),
+            Dtype::Bf16 => {
+                let halves = |pair: f32| [pair.to_bits() << 16, pair.to_bits() & 0xffff_0000].map(f32::from_bits);
+                values.iter_mut().zip(stored.flat_map(halves)).for_each(|(value, half)| *value = half);
+            }
+        }
+    }
+
     /// Rows of B.
     pub fn k(&self) -> usize {
         self.k

@@ -22,7 +22,8 @@ use super::rl::{Extent, pair_tokens, reinforce};
 use super::text::sft_row;
 use super::{Chain, Work, context_fit, ended};
 use crate::error::{Outcome, fail};
-use crate::folder::{answer, load};
+use crate::folder::answer;
+use crate::opened::load;
 use crate::style::{Style, prompt, style_of};
 
 /// A question and an answer to learn from it, as they lie in samples.jsonl.

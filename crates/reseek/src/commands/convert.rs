@@ -6,9 +6,10 @@ use std::path::Path;
 use reseek_spec::thousands;
 use reseek_store::regular::{SIDECAR_BYTES_MAX, read_regular};
 use reseek_store::{
-    BlockKind, FolderOptions, GgufContents, GgufTokenizer, WeightFormat, is_gguf_name, write_folder, write_gguf,
+    BlockKind, FolderOptions, GgufContents, GgufTemplates, GgufTokenizer, WeightFormat, is_gguf_name, write_folder,
+    write_gguf,
 };
-use reseek_text::Tokenizer;
+use reseek_text::{ChatTemplate, Tokenizer};
 use serde_json::{Value, json};
 
 use crate::cli::{ConvertArgs, StoredAs};
@@ -171,20 +172,25 @@ fn to_gguf(opened: &Opened, args: &ConvertArgs) -> Outcome<Vec<String>> {
             gguf_text::stored(&tokenizer, &opened.stops(Some(&tokenizer))?, opened.source.spec().vocab_size)?
         }
     };
-    let template = opened.template()?;
+    let templates = match opened.source.gguf() {
+        Some(file) => file.templates().clone(),
+        None => {
+            let mut sources = ChatTemplate::sources(&opened.path)?;
+            GgufTemplates { plain: sources.remove("default"), named: sources.into_iter().collect() }
+        }
+    };
     let name = args.from.file_stem().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let contents = GgufContents {
         spec: opened.source.spec(),
         tokenizer: &tokenizer,
-        chat_template: template.as_ref().map(|template| template.source()),
-        named_templates: opened.source.gguf().map_or(&[], |file| file.named_templates()),
+        templates: &templates,
         metadata: &[("name", &name)],
     };
     let written = write_gguf(&args.to, &contents, &opened.source, kind)?;
     let mut notes = written.notes;
     if let Some((first, kind)) = written.others.first() {
         notes.push(format!(
-            "{} matrices have rows that are no whole blocks of the kind asked for and are stored in another, as {first} in {kind:?}.",
+            "{} matrices have rows that are no whole blocks of the kind asked for and are stored in another, as {first} in {kind}.",
             written.others.len()
         ));
     }

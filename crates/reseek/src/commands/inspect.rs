@@ -39,7 +39,8 @@ impl<'a> Seen<'a> {
     fn new(opened: &'a Opened, tokenizer: Option<&'a Tokenizer>) -> Outcome<Self> {
         let spelt = |id: u32| tokenizer.map_or_else(String::new, |tokenizer| tokenizer.decode(&[id]));
         let stops = opened.stops(tokenizer)?.into_iter().map(|id| (id, spelt(id))).collect();
-        let mut seen = Self { opened, entries: opened.source.entries(), tokenizer, stops, template: None, odd: Vec::new() };
+        let mut seen =
+            Self { opened, entries: opened.source.entries(), tokenizer, stops, template: None, odd: Vec::new() };
         seen.odd.extend(opened.source.remarks().iter().cloned());
         seen.look_at_template()?;
         seen.look_at_vocabulary();
@@ -98,7 +99,9 @@ impl<'a> Seen<'a> {
     fn roles(&self) -> Vec<(&'static str, Option<(u32, String)>)> {
         let Some(tokenizer) = self.tokenizer else { return Vec::new() };
         let of = |special| Some((tokenizer.special(special).ok()?, tokenizer.special_text(special)?.to_string()));
-        [("begin", Special::Bos), ("end", Special::Eos), ("padding", Special::Pad)].map(|(role, s)| (role, of(s))).into()
+        [("begin", Special::Bos), ("end", Special::Eos), ("padding", Special::Pad)]
+            .map(|(role, s)| (role, of(s)))
+            .into()
     }
 
     fn json(&self, with_tensors: bool) -> Value {
@@ -125,9 +128,7 @@ impl<'a> Seen<'a> {
             "odd": self.odd,
         });
         if with_tensors {
-            let entry = |e: &TensorEntry| {
-                json!({"name": e.name, "shape": e.shape, "format": e.format, "bytes": e.bytes, "left_out": e.left_out})
-            };
+            let entry = |e: &TensorEntry| json!({"name": e.name, "shape": e.shape, "format": e.format, "bytes": e.bytes, "left_out": e.left_out});
             out["tensors"] = self.entries.iter().map(entry).collect();
         }
         out
@@ -215,8 +216,11 @@ fn family(spec: &ModelSpec) -> String {
     };
     let mlp = match &spec.moe {
         Some(moe) => format!(
-            "{} of {} experts of {}, {} shared",
-            moe.num_experts_per_tok, moe.n_routed_experts, moe.moe_intermediate_size, moe.n_shared_experts
+            "{} of {} experts of {}, {} more for every token",
+            moe.num_experts_per_tok,
+            moe.n_routed_experts,
+            moe.moe_intermediate_size,
+            moe.shared_expert_intermediate_size
         ),
         None => format!("MLP {}", spec.intermediate_size),
     };
