@@ -37,6 +37,12 @@ impl Vector for Avx2 {
     }
 
     #[inline(always)]
+    fn prefetch(bytes: &[u8], ahead: usize) {
+        // A hint, which any address may be given.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(bytes.as_ptr().wrapping_add(ahead).cast()) }
+    }
+
+    #[inline(always)]
     fn moved(codes: __m256i, by: i32, mask: u8) -> __m256i {
         unsafe {
             let moved = match by {

@@ -21,6 +21,8 @@ pub(super) trait Vector {
 
     fn load(bytes: &[u8]) -> Self::Codes;
     fn store(codes: Self::Codes, bytes: &mut [u8]);
+    /// Asks for the line `ahead` bytes behind the first of `bytes`, wherever that is.
+    fn prefetch(bytes: &[u8], ahead: usize);
     /// Each byte's bits moved up by `by`, or down where it is negative, where `mask` has ones.
     fn moved(codes: Self::Codes, by: i32, mask: u8) -> Self::Codes;
     fn or(a: Self::Codes, b: Self::Codes) -> Self::Codes;
@@ -112,6 +114,10 @@ macro_rules! of_bytes {
 }
 pub(super) use of_bytes;
 
+/// How far codes are asked for before few rows need them: the processor's own prefetchers end with a page, and panels do not. A fifth to two
+/// fifths more bytes a second from memory, measured with 5 and 6 bits.
+const AHEAD: usize = 4096;
+
 #[inline(always)]
 pub(super) fn product<V: Vector, const ROWS: usize, const BITS: usize, const TABLE: bool>(
     sums: &mut [[f32; LANES]],
@@ -124,6 +130,9 @@ pub(super) fn product<V: Vector, const ROWS: usize, const BITS: usize, const TAB
     let (mut chains, mut others) = ([V::splat(0.0); ROWS], [V::splat(0.0); ROWS]);
     for index in 0..panel.blocks {
         let a = a.blocks::<ROWS>(place);
+        if BITS < 8 || ROWS == 1 {
+            (0..BITS).for_each(|line| V::prefetch(panel.codes(index), AHEAD + line * LINE));
+        }
         block::<V, ROWS, BITS, TABLE>(&mut chains, a, panel, index, 0);
         if V::LANES < LANES {
             block::<V, ROWS, BITS, TABLE>(&mut others, a, panel, index, V::LANES);

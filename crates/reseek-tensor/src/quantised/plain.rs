@@ -32,6 +32,9 @@ impl Vector for Plain {
     }
 
     #[inline(always)]
+    fn prefetch(_bytes: &[u8], _ahead: usize) {}
+
+    #[inline(always)]
     fn moved(codes: [u8; LINE], by: i32, mask: u8) -> [u8; LINE] {
         codes.map(|code| if by < 0 { code >> -by & mask } else { code << by & mask })
     }
