@@ -7,7 +7,7 @@
 //!
 //! ```
 //! use reseek_model::{Model, Rows, Weights};
-//! use reseek_spec::{ModelSpec, SpecError};
+//! use reseek_spec::{ModelSpec, Scale};
 //!
 //! let weights = Weights::init(ModelSpec::ladder(Scale::Smoke, 512), 1)?;
 //! let model = Model::new(&weights);

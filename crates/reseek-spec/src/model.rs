@@ -6,6 +6,9 @@ use crate::{Family, MlaSpec, MoeSpec, Rope, RopeScaling, SpecError};
 /// Layers there can be at most: what is said layer by layer stays small.
 pub(crate) const LAYERS_MAX: usize = 1 << 14;
 
+/// Layers of an MTP module at most.
+const MTP_MAX: usize = 16;
+
 /// What a feed-forward network does to its gate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Activation {
@@ -179,22 +182,28 @@ impl ModelSpec {
 
     /// Sizes that are each in range can still have a product that no counter holds.
     fn validate_total(&self) -> Result<(), SpecError> {
+        if self.num_nextn_predict_layers > MTP_MAX {
+            let what = format!("num_nextn_predict_layers = {}", self.num_nextn_predict_layers);
+            return Err(SpecError::clash(what, &format!("at most {MTP_MAX}"), "V3 has 1"));
+        }
         let layers = self.num_hidden_layers.saturating_add(self.num_nextn_predict_layers);
         if layers > LAYERS_MAX {
             let what = format!("{layers} layers");
             return Err(SpecError::clash(what, &format!("at most {LAYERS_MAX}"), "is num_hidden_layers misread?"));
         }
         let width = self.num_attention_heads.max(self.num_key_value_heads) as f64 * self.head_dim as f64;
-        let (q, kv) = self.mla.as_ref().map_or((0.0, 0.0), |m| {
-            let up = m.qk_nope_head_dim as f64 + m.qk_rope_head_dim as f64 + m.v_head_dim as f64;
-            let heads = self.num_attention_heads as f64 * up;
-            ((m.q_lora_rank.unwrap_or(0) as f64) * heads, m.kv_lora_rank as f64 * heads)
-        });
         let d = self.hidden_size as f64;
-        let experts = self.moe.as_ref().map_or(0.0, |moe| {
-            moe.n_routed_experts as f64 * moe.moe_intermediate_size as f64 + moe.shared_expert_intermediate_size as f64
+        let latents = self.mla.as_ref().map_or(0.0, |m| {
+            let (q, kv) = (m.q_lora_rank.unwrap_or(0) as f64, m.kv_lora_rank as f64);
+            let up = m.qk_nope_head_dim as f64 + m.qk_rope_head_dim as f64 + m.v_head_dim as f64;
+            (q + kv + d) * self.num_attention_heads as f64 * up + d * (q + kv + m.qk_rope_head_dim as f64)
         });
-        let layer = 4.0 * d * width + q + kv + 3.0 * d * (self.intermediate_size as f64 + experts);
+        let experts = self.moe.as_ref().map_or(0.0, |moe| {
+            let (count, width) = (moe.n_routed_experts as f64, moe.moe_intermediate_size as f64);
+            count * (width + 1.0) + moe.shared_expert_intermediate_size as f64
+        });
+        // 2·d² is the projection of an MTP module.
+        let layer = (4.0 * width + 2.0 * d) * d + latents + 3.0 * d * (self.intermediate_size as f64 + experts);
         let total = layers as f64 * layer + 2.0 * d * self.vocab_size as f64;
         match total < 1e16 {
             true => Ok(()),

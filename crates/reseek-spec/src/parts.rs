@@ -22,6 +22,9 @@ pub struct MlaSpec {
     pub rope_interleave: bool,
 }
 
+/// Experts of a layer at most: each has tensors with names.
+const EXPERTS_MAX: usize = 1 << 14;
+
 /// What turns a gate's logits into scores.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scoring {
@@ -107,6 +110,10 @@ impl MoeSpec {
             if value == 0 || value > 1 << 20 {
                 return Err(SpecError::clash(format!("{key} = {value}"), "1 to 1048576", "give the mixture a size"));
             }
+        }
+        if self.n_routed_experts > EXPERTS_MAX {
+            let what = format!("n_routed_experts = {}", self.n_routed_experts);
+            return Err(SpecError::clash(what, &format!("at most {EXPERTS_MAX}"), "V3 has 256"));
         }
         divides("n_routed_experts", self.n_routed_experts, "n_group", self.n_group)?;
         if self.topk_group > self.n_group {

@@ -7,8 +7,13 @@ use super::keys::Defaults;
 use crate::{Family, SlidingWindow, SpecError};
 
 impl Config<'_> {
-    /// The window, with the layers that do without it: named by `layer_types`, or by the family's own rule.
+    /// The window, with the layers that do without it: named by `layer_types`, or by the family's own rule. One that no layer has is none.
     pub fn sliding_window(&self, family: Family, layers: usize) -> Result<Option<SlidingWindow>, SpecError> {
+        let window = self.window_by_layers(family, layers)?;
+        Ok(window.filter(|window| window.full_layers.len() < layers))
+    }
+
+    fn window_by_layers(&self, family: Family, layers: usize) -> Result<Option<SlidingWindow>, SpecError> {
         let tokens = self.window(family)?;
         let listed = self.layer_types(layers)?;
         let window = match (tokens, &listed) {
@@ -33,7 +38,6 @@ impl Config<'_> {
                 let allowed = format!("none beside sliding_window = {}", window.tokens);
                 Err(SpecError::clash(what, &allowed, "the family has its window in every layer"))
             }
-            (Some(_), true) if windowed == 0 => Ok(None),
             _ => Ok(window),
         }
     }
