@@ -295,8 +295,7 @@ impl Output {
     fn write(&self, file: &mut AtomicFile, spec: &ModelSpec, source: &impl GgufSource) -> Result<(), StoreError> {
         if self.change == Change::Factors {
             let factors = factors_of(spec).expect("planned because there are some");
-            let mut bytes = Vec::new();
-            self.kind.encode(&factors, &mut bytes).expect("single values of 4 bytes hold any");
+            let bytes = self.encoded(file.path(), &factors)?;
             file.write(&bytes)?;
         }
         for input in &self.inputs {
@@ -339,16 +338,22 @@ impl Output {
         }
         // Rows at a time, so that a tensor is in memory in f32 and no second time.
         let rows = (1 << 16_usize).max(self.columns()) / self.columns();
-        let mut bytes = Vec::new();
-        for chunk in values.chunks(rows * self.columns()) {
-            bytes.clear();
-            if let Err(index) = self.kind.encode(chunk, &mut bytes) {
-                let reason = format!("{} cannot hold a value near {} of {}", self.kind, chunk[index], self.name);
-                return Err(StoreError::malformed(file.path(), reason, "write it in BF16 or F32"));
-            }
+        for rows in values.chunks(rows * self.columns()) {
+            let bytes = self.encoded(file.path(), rows)?;
             file.write(&bytes)?;
         }
         Ok(())
+    }
+
+    /// Whole rows in the tensor's blocks.
+    fn encoded(&self, path: &Path, rows: &[f32]) -> Result<Vec<u8>, StoreError> {
+        let mut bytes = Vec::new();
+        self.kind.encode(rows, &mut bytes).map_err(|at| {
+            let kind = self.kind;
+            let reason = format!("{kind} cannot hold what is near {} in {}", rows[at], self.name);
+            StoreError::malformed(path, reason, "write the model in BF16 or F32")
+        })?;
+        Ok(bytes)
     }
 
     /// One of the two maps in `kv_b_proj`, whose rows are (head, keys then values).
