@@ -102,8 +102,8 @@ pub enum StoreError {
 
     /// A kind of block that this room does not read.
     #[error(
-        "{}: tensor {name} is of GGUF kind {number}, readable are F32 (0), F16 (1), Q4_0 (2), Q4_1 (3) and Q8_0 (8). \
-         Convert the model to one of these, for example with llama-quantize.", path.display()
+        "{}: tensor {name} is of GGUF kind {number}, readable are F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K to Q6_K, \
+         IQ4_NL and IQ4_XS. Convert the model to one of these, for example with llama-quantize.", path.display()
     )]
     TensorKind { path: PathBuf, name: String, number: u32 },
 

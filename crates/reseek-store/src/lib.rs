@@ -64,8 +64,8 @@ pub use copy::Copied;
 pub use error::StoreError;
 pub use generation_config::GenerationConfig;
 pub use gguf::{
-    BlockKind, CodeBlock, CodeForm, GgufContents, GgufEntry, GgufFile, GgufModel, GgufSource, GgufTemplates,
-    GgufTokenizer, GgufWritten, QuantisedTensor, ScaleForm, TokenKind, TokenizerModel, is_gguf, load_gguf, write_gguf,
+    BlockKind, CodeBlock, CodeForm, GgufContents, GgufEntry, GgufFile, GgufSource, GgufTemplates, GgufTokenizer,
+    GgufWritten, QuantisedTensor, ScaleForm, TokenKind, TokenizerModel, is_gguf, write_gguf,
 };
 pub use machine::{Machine, peak_memory_bytes};
 pub use manifest::{DirWriter, Manifest, Verified, verify_dir};

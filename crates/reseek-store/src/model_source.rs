@@ -212,7 +212,7 @@ fn open_file(path: &Path) -> Result<GgufFile, StoreError> {
 
 fn entry(entry: GgufEntry) -> TensorEntry {
     let GgufEntry { name, shape, kind, bytes, .. } = entry;
-    TensorEntry { name, shape, format: format!("{kind:?}"), bytes, left_out: None }
+    TensorEntry { name, shape, format: kind.to_string(), bytes, left_out: None }
 }
 
 impl GgufSource for ModelSource {

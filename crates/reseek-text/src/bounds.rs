@@ -37,12 +37,13 @@ pub(crate) fn part<T: DeserializeOwned>(name: &str, raw: Option<&RawValue>) -> R
     Ok(Some(Part { value, step }))
 }
 
-/// The steps of a part in order, sequences opened.
+/// The steps of a part in order, sequences opened. What a step is follows from its keys: the tokenizers crate reads some
+/// parts without a look at their type.
 pub(crate) fn steps(value: &Value) -> Vec<&Value> {
     let inner = ["normalizers", "pretokenizers", "processors", "decoders"].iter().find_map(|key| value[key].as_array());
     match inner {
-        Some(inner) if value["type"] == "Sequence" => inner.iter().flat_map(steps).collect(),
-        _ => vec![value],
+        Some(inner) => inner.iter().flat_map(steps).collect(),
+        None => vec![value],
     }
 }
 
@@ -52,6 +53,7 @@ fn check(name: &str, value: &Value) -> Result<(), String> {
         return Err(format!("the {name} has {} steps, at most {STEPS_MAX} are read", steps.len()));
     }
     let mut growth = 1_u64;
+    // Tokens in a template, and one for the template.
     let mut frame = 0;
     for step in steps {
         growth = growth.saturating_mul(step_growth(step));
@@ -64,46 +66,58 @@ fn check(name: &str, value: &Value) -> Result<(), String> {
                 "a regular expression of the {name} has {regex} bytes, at most {REGEX_BYTES_MAX} are read"
             ));
         }
-        if step["type"] == "FixedLength" && step["length"] == 0 {
+        if step["length"] == 0 {
             return Err(format!("the {name} cuts a text into pieces of no length"));
         }
-        if step["type"] == "Precompiled" {
-            crate::charsmap::check(step["precompiled_charsmap"].as_str().unwrap_or_default())?;
+        if step["type"] == "Precompiled" || !step["precompiled_charsmap"].is_null() {
+            let table = step["precompiled_charsmap"].as_str();
+            crate::charsmap::check(table.ok_or("a Precompiled normalizer has no precompiled_charsmap")?)?;
         }
-        if step["type"] == "TemplateProcessing" {
-            frame += template_tokens(step)?;
+        if !step["single"].is_null() {
+            if frame > 0 {
+                return Err(format!("the {name} has two templates"));
+            }
+            frame = 1 + template_tokens(step)?;
         }
     }
     if frame > FRAME_MAX {
-        return Err(format!("the {name} puts {frame} tokens around a text, at most {FRAME_MAX} are read"));
+        return Err(format!("the {name} puts {} tokens around a text, at most {FRAME_MAX} are read", frame - 1));
     }
     Ok(())
 }
 
 /// How many bytes a replacement may make of one.
 fn step_growth(step: &Value) -> u64 {
-    let content = step["content"].as_str().or(step["prepend"].as_str()).map_or(0, str::len) as u64;
-    match step["type"].as_str() {
-        Some("Replace") => match step["pattern"]["String"].as_str() {
-            Some(pattern) if !pattern.is_empty() => content.div_ceil(pattern.len() as u64).max(1),
-            // An expression may match between all characters.
-            _ => 1 + content,
-        },
-        Some("Prepend") if content > GROWTH_MAX => content,
-        _ => 1,
+    if let Some(prefix) = step["prepend"].as_str() {
+        return if prefix.len() as u64 > GROWTH_MAX { u64::MAX } else { 1 };
+    }
+    let Some(content) = step["content"].as_str().filter(|_| !step["pattern"].is_null()) else { return 1 };
+    let content = content.len() as u64;
+    match step["pattern"]["String"].as_str() {
+        Some(pattern) if !pattern.is_empty() => content.div_ceil(pattern.len() as u64).max(1),
+        // An expression may match between all characters.
+        _ => 1 + content,
     }
 }
 
 /// How many tokens a template puts around the one text that it must hold.
 fn template_tokens(step: &Value) -> Result<usize, String> {
-    let parts = step["single"].as_array().map_or(&[][..], Vec::as_slice);
-    let texts = parts.iter().filter(|part| part.get("Sequence").is_some()).count();
+    let parts = |name: &str| step[name].as_array().map_or(&[][..], Vec::as_slice);
+    let entry = |name: &str| match &step["special_tokens"] {
+        Value::Array(list) => list.iter().find(|entry| entry["id"] == name),
+        map => map.get(name),
+    };
+    let ids = |part: &Value| {
+        let name = part["SpecialToken"]["id"].as_str()?;
+        Some((name.to_owned(), entry(name).and_then(|entry| entry["ids"].as_array()).map(Vec::len)))
+    };
+    let special: Vec<(String, Option<usize>)> = parts("single").iter().chain(parts("pair")).filter_map(ids).collect();
+    if let Some((name, _)) = special.iter().find(|(_, n)| n.is_none()) {
+        return Err(format!("the post_processor's template holds {name:?}, of which it gives no ids"));
+    }
+    let texts = parts("single").iter().filter(|part| part.get("Sequence").is_some()).count();
     if texts != 1 {
         return Err(format!("the post_processor puts the text {texts} times into its template for one text"));
     }
-    let length = |part: &Value| {
-        let name = part["SpecialToken"]["id"].as_str()?;
-        step["special_tokens"][name]["ids"].as_array().map(Vec::len)
-    };
-    Ok(parts.iter().filter_map(length).fold(0, usize::saturating_add))
+    Ok(special.into_iter().filter_map(|(_, n)| n).fold(0, usize::saturating_add))
 }

@@ -7,11 +7,14 @@ use serde_json::{Map, Value, json};
 
 use crate::config::Config;
 use crate::error::TextError;
-use crate::pre::{NAMES, pre, pre_tokenizer};
+use crate::pre::{NAMES, Pre, pre, pre_tokenizer};
 use crate::tokenizer::Tokenizer;
 
 /// Longest token in characters of which merges are sought; SentencePiece makes none of more than 48.
 const PIECE_CHARS_MAX: usize = 512;
+
+/// Most merges that are sought; Gemma's 262,144 tokens have 580,000.
+const MERGES_MAX: usize = 4_000_000;
 
 /// What a token is, in ggml's words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,18 +91,12 @@ impl Tokenizer {
                         NAMES.join(", ")
                     ),
                 })?;
-                let model = json!({
-                    "type": "BPE", "ignore_merges": pre.ignore_merges, "vocab": vocab(parts), "merges": parts.merges,
-                });
-                let decoder =
-                    json!({"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true, "use_regex": true});
-                let steps = json!({"pre_tokenizer": pre_tokenizer(&pre.splits), "decoder": decoder, "model": model, "normalizer": pre.is_nfc.then(|| json!({"type": "NFC"}))});
-                (steps, pre.add_bos)
+                (byte_pairs(parts, &pre), pre.add_bos)
             }
-            PartsModel::SentencePiece => (sentence_piece(parts), true),
+            PartsModel::SentencePiece => (sentence_piece(parts).map_err(malformed)?, true),
         };
         let frame = frame(parts, parts.add_bos.unwrap_or(add_bos), parts.add_eos.unwrap_or(false));
-        let mut whole = json!({"version": "1.0", "truncation": null, "padding": null, "added_tokens": added(parts), "post_processor": frame});
+        let mut whole = json!({"version": "1.0", "added_tokens": added(parts), "post_processor": frame});
         if let (Some(whole), Value::Object(json)) = (whole.as_object_mut(), json) {
             whole.extend(json);
         }
@@ -151,9 +148,21 @@ fn added(parts: &TokenizerParts) -> Vec<Value> {
         .collect()
 }
 
+/// The steps of a byte-level tokenizer.
+fn byte_pairs(parts: &TokenizerParts, pre: &Pre) -> Value {
+    json!({
+        "normalizer": pre.is_nfc.then(|| json!({"type": "NFC"})),
+        "pre_tokenizer": pre_tokenizer(&pre.splits),
+        "decoder": {"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true, "use_regex": true},
+        "model": {
+            "type": "BPE", "ignore_merges": pre.ignore_merges, "vocab": vocab(parts), "merges": parts.merges,
+        },
+    })
+}
+
 /// The steps of a SentencePiece model, as transformers converts it: blanks become `▁`, one before the text, and pieces
 /// join in the order of the score of what they make.
-fn sentence_piece(parts: &TokenizerParts) -> Value {
+fn sentence_piece(parts: &TokenizerParts) -> Result<Value, String> {
     let has_prefix = parts.add_space_prefix.unwrap_or(true);
     let blanks = json!({"type": "Replace", "pattern": {"String": " "}, "content": "▁"});
     let mut decoders = vec![
@@ -167,18 +176,18 @@ fn sentence_piece(parts: &TokenizerParts) -> Value {
         decoders.push(json!({"type": "Strip", "content": " ", "start": 1, "stop": 0}));
     }
     let unk = parts.kinds.iter().position(|&kind| kind == TokenKind::Unknown).map(|id| &parts.tokens[id]);
-    json!({
+    Ok(json!({
         "normalizer": {"type": "Sequence", "normalizers": normalizers},
         "decoder": {"type": "Sequence", "decoders": decoders},
         "model": {
             "type": "BPE", "unk_token": unk, "fuse_unk": true, "byte_fallback": parts.kinds.contains(&TokenKind::Byte),
-            "vocab": vocab(parts), "merges": merges_by_score(parts),
+            "vocab": vocab(parts), "merges": merges_by_score(parts)?,
         },
-    })
+    }))
 }
 
 /// Every split of a token into two others, the best token first.
-fn merges_by_score(parts: &TokenizerParts) -> Vec<[&str; 2]> {
+fn merges_by_score(parts: &TokenizerParts) -> Result<Vec<[&str; 2]>, String> {
     let is_piece = |kind: TokenKind| matches!(kind, TokenKind::Normal | TokenKind::UserDefined);
     let tokens = parts.tokens.iter().zip(&parts.kinds).enumerate();
     let ids: HashMap<&str, usize> =
@@ -192,11 +201,14 @@ fn merges_by_score(parts: &TokenizerParts) -> Vec<[&str; 2]> {
                 let is_run = parts.kinds[id] == TokenKind::UserDefined;
                 let score = if is_run { f32::INFINITY } else { parts.scores[id] };
                 merges.push((score, id, left_id, right_id, [left, right]));
+                if merges.len() > MERGES_MAX {
+                    return Err(format!("its tokens split into others in more than {MERGES_MAX} ways"));
+                }
             }
         }
     }
     merges.sort_by(|a, b| b.0.total_cmp(&a.0).then_with(|| (a.1, a.2, a.3).cmp(&(b.1, b.2, b.3))));
-    merges.into_iter().map(|(.., halves)| halves).collect()
+    Ok(merges.into_iter().map(|(.., halves)| halves).collect())
 }
 
 /// The post-processor that puts the begin and end token around a text.

@@ -180,6 +180,7 @@ fn llama(keys: &Keys<'_>, tensors: &Tensors, config: &mut Map<String, Json>) -> 
     let (experts, width) = experts(keys, tensors)?;
     config.insert("num_local_experts".into(), json!(experts));
     config.insert("num_experts_per_tok".into(), json!(keys.layers("expert_used_count")?));
+    keys.must_be("feed_forward_length", width, "the width of the experts' tensors")?;
     config.insert("intermediate_size".into(), json!(width));
     keys.must_be_flag("expert_weights_norm", true)
 }
@@ -273,11 +274,11 @@ fn deepseek(keys: &Keys<'_>, tensors: &Tensors, config: &mut Map<String, Json>) 
     });
     config.extend(mixture.as_object().expect("an object").clone());
     config.entry("intermediate_size").or_insert(json!(width));
-    latents(keys, tensors, config)
+    latents(keys, config)
 }
 
 /// MLA's widths. Where k and v come of tensors of their own, the file counts as one key's head what they are absorbed into.
-fn latents(keys: &Keys<'_>, tensors: &Tensors, config: &mut Map<String, Json>) -> Result<(), StoreError> {
+fn latents(keys: &Keys<'_>, config: &mut Map<String, Json>) -> Result<(), StoreError> {
     let rope = keys.count("rope.dimension_count")?;
     let latent = keys.count("attention.kv_lora_rank")?;
     let (key, value) = match keys.optional_count("attention.key_length_mla")?.filter(|&width| width > 0) {
@@ -291,7 +292,7 @@ fn latents(keys: &Keys<'_>, tensors: &Tensors, config: &mut Map<String, Json>) -
     let Some(nope) = key.checked_sub(rope) else {
         return Err(keys.meta.wrong(&keys.key("rope.dimension_count"), rope, &format!("at most {key}, a key's width")));
     };
-    let q = keys.optional_count("attention.q_lora_rank")?.filter(|_| !tensors.has("blk.0.attn_q.weight"));
+    let q = keys.optional_count("attention.q_lora_rank")?.filter(|&rank| rank > 0);
     config.insert("q_lora_rank".into(), json!(q));
     config.insert("kv_lora_rank".into(), json!(latent));
     config.insert("qk_nope_head_dim".into(), json!(nope));
@@ -299,6 +300,10 @@ fn latents(keys: &Keys<'_>, tensors: &Tensors, config: &mut Map<String, Json>) -
     config.insert("v_head_dim".into(), json!(value));
     config.insert("rope_interleave".into(), json!(true));
     let heads = config["num_attention_heads"].clone();
+    if config["num_key_value_heads"] != heads && config["num_key_value_heads"] != 1 {
+        let found = config["num_key_value_heads"].clone();
+        return Err(keys.meta.refused(&keys.key("attention.head_count_kv"), found, "1 with latents"));
+    }
     config.insert("num_key_value_heads".into(), heads);
     check_scale(keys, key)
 }

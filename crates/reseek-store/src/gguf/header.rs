@@ -15,6 +15,8 @@ const DIMENSIONS_MAX: u32 = 4;
 const INFO_BYTES_MIN: u64 = 8 + 4 + 8 + 4 + 8;
 /// Bytes of a name at the most; llama.cpp's are below 64.
 const NAME_BYTES_MAX: usize = 256;
+/// Bytes before the values that are read at most. The largest vocabularies take twenty million, tables of tensors a tenth of it.
+const HEADER_BYTES_MAX: u64 = 256 << 20;
 /// Where values begin in a file that does not say so.
 pub(super) const ALIGNMENT: u64 = 32;
 
@@ -68,7 +70,7 @@ pub(super) struct Header {
 impl Header {
     pub fn read(path: &Path) -> Result<Self, StoreError> {
         let place = Arc::new(Place::open(path)?);
-        let mut source = place.from(0);
+        let mut source = place.from(0).within(HEADER_BYTES_MAX);
         if source.array()? != *b"GGUF" {
             return Err(damaged(path, "the file does not begin with GGUF"));
         }
@@ -130,7 +132,7 @@ fn tensor(source: &mut Source<'_>, place: &Arc<Place>) -> Result<TensorInfo, Sto
             let shape = shape.into_iter().map(|size| size as usize).collect();
             Ok(TensorInfo { name, shape, kind, bytes, at, place: Arc::clone(place) })
         }
-        _ => Err(damaged(&place.path, format!("tensor {name} of shape {shape:?} is no {kind:?} in this file"))),
+        _ => Err(damaged(&place.path, format!("tensor {name} of shape {shape:?} is no {kind} in this file"))),
     }
 }
 

@@ -28,10 +28,7 @@ mod write_keys;
 
 use std::path::Path;
 
-use reseek_spec::ModelSpec;
-
 use crate::StoreError;
-use crate::model_files::NamedTensor;
 pub use blocks::{BlockKind, CodeBlock, CodeForm, ScaleForm};
 pub use file::{GgufEntry, GgufFile};
 pub use tokenizer::{GgufTemplates, GgufTokenizer, TokenKind, TokenizerModel};
@@ -48,41 +45,6 @@ pub struct QuantisedTensor {
     pub kind: BlockKind,
     /// The blocks of all rows, in row order.
     pub bytes: Vec<u8>,
-}
-
-/// What a file holds.
-#[derive(Clone, Debug)]
-pub struct GgufModel {
-    /// The model.
-    pub spec: ModelSpec,
-    /// All weights in f32, in the order of [`ModelSpec::tensors`].
-    pub tensors: Vec<NamedTensor>,
-    /// Those that the file holds quantised, once more as they are.
-    pub quantised: Vec<QuantisedTensor>,
-    /// The tokenizer.
-    pub tokenizer: GgufTokenizer,
-    /// The chat template (Jinja), where there is one.
-    pub chat_template: Option<String>,
-}
-
-/// Reads the model in `path` whole.
-///
-/// # Errors
-/// As [`GgufFile::open`].
-pub fn load_gguf(path: &Path) -> Result<GgufModel, StoreError> {
-    let file = GgufFile::open(path)?;
-    let (mut tensors, mut quantised) = (Vec::new(), Vec::new());
-    for entry in file.entries() {
-        tensors.push((entry.name.clone(), entry.shape, file.values(&entry.name)?));
-        quantised.extend(file.blocks(&entry.name)?);
-    }
-    Ok(GgufModel {
-        spec: file.spec().clone(),
-        tensors,
-        quantised,
-        tokenizer: file.tokenizer().clone(),
-        chat_template: file.chat_template().map(str::to_owned),
-    })
 }
 
 /// Whether `path` is to be read as a GGUF file.

@@ -62,12 +62,21 @@ pub(super) struct Source<'a> {
 }
 
 impl Source<'_> {
+    /// Takes what is behind `max` bytes for behind the end.
+    pub fn within(mut self, max: u64) -> Self {
+        self.len = self.len.min(max);
+        self
+    }
+
     /// That `count` things of at least `size` bytes can still come.
     pub fn check_room(&self, count: u64, size: u64) -> Result<(), StoreError> {
         let left = self.len - self.at;
         match count.checked_mul(size) {
             Some(bytes) if bytes <= left => Ok(()),
-            _ => Err(damaged(self.path, format!("{count} items at byte {}, but only {left} bytes are left", self.at))),
+            _ => {
+                let at = self.at;
+                Err(damaged(self.path, format!("{count} items at byte {at}, but only {left} bytes are left for them")))
+            }
         }
     }
 

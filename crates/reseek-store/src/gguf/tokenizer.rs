@@ -89,7 +89,7 @@ pub struct GgufTokenizer {
     pub eos: Option<usize>,
     /// Id of the token that ends a turn, where the file names it.
     pub eot: Option<usize>,
-    /// All tokens after which llama.cpp stops: those that the file names, and those whose spelling says so. In ascending order.
+    /// All tokens that end a text: those that the file names, and those whose spelling says so. In ascending order.
     pub eog: Vec<usize>,
     /// Id of the padding token.
     pub pad: Option<usize>,
@@ -103,7 +103,7 @@ pub struct GgufTokenizer {
     pub add_space_prefix: bool,
 }
 
-/// Spellings after which llama.cpp stops whatever the file says (llama-vocab.cpp).
+/// Spellings that end a text whatever the file says (llama-vocab.cpp).
 const ENDS: [&str; 21] = [
     "<|eot_id|>",
     "<|im_end|>",
@@ -191,7 +191,9 @@ impl GgufTokenizer {
         let (bos, eos, unk) = (or(id("bos")?, 1), or(id("eos")?, 2), or(id("unknown")?, 0));
         let (eot, eom, pad) = (id("eot")?, id("eom")?, id("padding")?);
         let pre = meta.optional_text("tokenizer.ggml.pre")?.unwrap_or("default").to_owned();
-        let spelled = tokens.iter().enumerate().filter(|(_, token)| is_end(token)).map(|(id, _)| id);
+        // Where llama.cpp has that one too, a text about HTML would end: in Qwen's vocabulary it is a piece of text.
+        let is_text = |id: usize| tokens[id] == "</s>" && kinds[id] == TokenKind::Normal;
+        let spelled = (0..n).filter(|&id| is_end(&tokens[id]) && !is_text(id));
         let mut eog: Vec<usize> = spelled.chain([eos, eot, eom].into_iter().flatten()).collect();
         eog.sort_unstable();
         eog.dedup();

@@ -100,7 +100,7 @@ pub fn write_gguf(
     kind: Option<BlockKind>,
 ) -> Result<GgufWritten, StoreError> {
     if let Some(kind) = kind.filter(|&kind| !BlockKind::WRITTEN.contains(&kind)) {
-        let reason = format!("{kind:?} is not written");
+        let reason = format!("{kind} is not written");
         return Err(StoreError::malformed(path, reason, "choose F16, BF16, Q8_0, Q4_0 or Q4_K"));
     }
     let architecture = architecture_of(path, contents.spec)?;

@@ -38,7 +38,7 @@ fn expected() -> BTreeMap<String, Expected> {
 #[test]
 fn texts_and_conversations_have_the_ids_of_transformers() {
     let expected = expected();
-    assert_eq!(expected.len(), 15, "a kind of tokenizer is missing");
+    assert_eq!(expected.len(), 16, "a kind of tokenizer is missing");
     for (name, expected) in expected {
         let folder = fixtures().join(&name);
         let tokenizer = Tokenizer::from_folder(&folder).unwrap();
@@ -70,6 +70,28 @@ fn a_text_that_spells_the_begin_token_stays_text() {
     let ids = tokenizer.encode_framed("<|begin_of_text|>The").unwrap();
     assert_eq!(ids.iter().filter(|&&id| id == bos).count(), 1);
     assert_eq!(ids[0], bos);
+}
+
+/// Added tokens are found here by our own code: it finds what the tokenizers crate finds, and all else is the crate's.
+#[test]
+fn templates_text_is_encoded_as_by_the_crate() {
+    let mut tokenizers: Vec<Tokenizer> =
+        expected().into_keys().map(|name| Tokenizer::from_folder(&fixtures().join(name)).unwrap()).collect();
+    tokenizers.push(Tokenizer::train(&crate::DOCUMENTS, 1500, 1).unwrap());
+    for tokenizer in tokenizers {
+        // As the file has them: the flags of a configuration are transformers' own.
+        let tokenizer = Tokenizer::from_bytes(tokenizer.to_json(), "tokenizer.json").unwrap();
+        let theirs = tokenizers::Tokenizer::from_bytes(tokenizer.to_json()).unwrap();
+        let mut texts: Vec<String> = crate::DOCUMENTS.map(str::to_owned).to_vec();
+        for added in tokenizer.added_tokens() {
+            let token = added.token;
+            texts.push(format!("the{token}  {token}cat {token}\n{token}{token} _{token} ä{token}世 <{token}>"));
+        }
+        for text in texts {
+            let expect = theirs.encode_fast(text.as_str(), false).unwrap();
+            assert_eq!(tokenizer.encode_with_special(&text).unwrap(), expect.get_ids(), "{text:.200}");
+        }
+    }
 }
 
 /// Of every kind: what a user writes is no special token, as it is, in a template's slot, and after normalizing.

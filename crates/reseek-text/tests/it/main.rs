@@ -1,5 +1,6 @@
 //! Behaviour of the tokenizer and of the chat templates, seen from outside.
 
+mod bombs;
 mod chat;
 mod frames;
 mod hostile;

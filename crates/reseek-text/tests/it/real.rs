@@ -39,6 +39,14 @@ fn deepseek_v3() {
     };
     assert_eq!(flags(&ours), flags(&theirs));
 
+    // llama.cpp has a name for it, and makes the same tokens of its parts.
+    let parts = tokenizer.to_parts().unwrap();
+    assert_eq!((parts.pre.as_str(), parts.bos, parts.add_bos), ("deepseek-v3", Some(0), Some(false)));
+    let back = Tokenizer::from_parts(&parts, "back").unwrap();
+    for text in [text, "1234567890 ٣٤٥٦٧ x1y22z333 ①②③", include_str!("../../src/parts.rs")] {
+        assert_eq!(back.encode(text).unwrap(), tokenizer.encode(text).unwrap());
+    }
+
     // And so is what our template makes of a conversation without tools.
     let messages = [Message::system("S"), Message::user("q"), Message::assistant("a"), Message::user("r")];
     let template = ChatTemplate::from_folder(&folder).unwrap().expect("V3 has a template");

@@ -190,7 +190,7 @@ fn to_gguf(opened: &Opened, args: &ConvertArgs) -> Outcome<Vec<String>> {
     let mut notes = written.notes;
     if let Some((first, kind)) = written.others.first() {
         notes.push(format!(
-            "{} matrices have rows that are no whole blocks of the kind asked for and are stored in another, as {first} in {kind:?}.",
+            "{} matrices have rows that are no whole blocks of the kind asked for and are stored in another, as {first} in {kind}.",
             written.others.len()
         ));
     }

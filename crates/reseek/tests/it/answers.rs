@@ -9,7 +9,7 @@ use crate::common::{finished, refuse, reseek, succeed};
 
 #[test]
 fn every_command_has_help_with_an_example() {
-    let commands = "replicate tokenizer pretrain extend zero r1 distil eval report config params sim cost claims score generate chat bench";
+    let commands = "replicate tokenizer pretrain extend zero r1 distil eval report config params sim cost claims score generate inspect convert chat bench";
     let top = succeed(reseek().arg("--help"));
     assert!(top.contains("Example"), "{top}");
     for command in commands.split(' ') {

@@ -9,6 +9,7 @@ mod examples;
 mod gguf;
 mod given;
 mod keeps;
+mod models;
 mod own_data;
 mod published;
 #[cfg(unix)]

@@ -3,9 +3,10 @@
 use std::fs;
 use std::path::Path;
 
-use reseek_store::{GgufFile, StoreError};
+use reseek_store::{BlockKind, GgufFile, StoreError, write_gguf};
 
 use super::builder::{Builder, F32, count, llama, text, texts};
+use super::models::{Memory, contents, models, tokenizer};
 use crate::common::{Scratch, SplitMix};
 
 fn refusal(path: &Path) -> String {
@@ -38,10 +39,17 @@ fn read_all(path: &Path) -> Result<usize, StoreError> {
 fn ten_thousand_mutations_are_refused_or_read() {
     let scratch = Scratch::new();
     let path = scratch.join("mutated.gguf");
-    let whole = llama().bytes();
+    // Llama in three kinds of blocks, DeepSeek-V3 with latents and experts, Gemma.
+    let written = |index: usize| {
+        let spec = &models()[index];
+        write_gguf(&path, &contents(spec, &tokenizer()), &Memory::of(spec), Some(BlockKind::Q4_0)).unwrap();
+        fs::read(&path).unwrap()
+    };
+    let files = [llama().bytes(), written(6), written(13)];
     let mut random = SplitMix(10_000);
     let (mut read, mut refused) = (0, 0);
-    for _ in 0..10_000 {
+    for variant in 0..10_000 {
+        let whole = &files[variant % 3];
         let mut bytes = whole.clone();
         // Most of the file is values, in which nothing is to be found out.
         let header = bytes.len() / 4;
@@ -65,7 +73,7 @@ fn ten_thousand_mutations_are_refused_or_read() {
         fs::write(&path, &bytes).unwrap();
         match read_all(&path) {
             Ok(values) => {
-                assert!(values <= bytes.len(), "{values} values of {} bytes", bytes.len());
+                assert!(values <= 2 * bytes.len(), "{values} values of {} bytes", bytes.len());
                 read += 1;
             }
             Err(error) => {
@@ -163,6 +171,27 @@ fn tensors_lie_inside_of_the_file_and_each_in_a_place_of_its_own() {
         file.tensor("blk.0.attn_q_norm.weight", &[16], F32, &[0.0; 16]);
     });
     refuse(&path, &spare, &["blk.0.attn_q_norm.weight", "not part of the model"]);
+}
+
+#[test]
+fn a_header_without_end_is_read_no_further_than_headers_are() {
+    let scratch = Scratch::new();
+    let path = scratch.join("a.gguf");
+    let whole = llama().bytes();
+    fs::write(&path, &whole).unwrap();
+    // A gigabyte of nothing, whose blocks no disk has to keep.
+    fs::File::options().write(true).open(&path).unwrap().set_len(1 << 30).unwrap();
+    let with = |at: usize, bytes: &[u8]| {
+        let mut changed = whole.clone();
+        changed[at..at + bytes.len()].copy_from_slice(bytes);
+        let mut file = fs::File::options().write(true).open(&path).unwrap();
+        std::io::Write::write_all(&mut file, &changed).unwrap();
+    };
+    with(24, &(900_u64 << 20).to_le_bytes());
+    assert!(refusal(&path).contains("943718400 items at byte 32"));
+    let architecture = whole.windows(5).position(|window| window == b"llama").unwrap();
+    with(architecture - 8, &(900_u64 << 20).to_le_bytes());
+    assert!(refusal(&path).contains("943718400 items"));
 }
 
 #[cfg(unix)]

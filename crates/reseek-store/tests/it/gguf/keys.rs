@@ -1,9 +1,12 @@
 //! Every key of a header is obeyed, without effect, or refused by name.
 
 use reseek_spec::{ModelSpec, RopeScaling};
-use reseek_store::{GgufFile, StoreError, TokenKind};
+use reseek_store::{GgufFile, StoreError, TokenKind, write_gguf};
 
-use super::builder::{Builder, F32, count, flag, json, list, llama, number, text};
+use serde_json::Value;
+
+use super::builder::{self, Builder, F32, count, flag, json, list, llama, number, text, texts};
+use super::models::{Memory, contents, models, tokenizer};
 use crate::common::Scratch;
 
 /// Keys below an architecture's name that llama.cpp knows (gguf-py/gguf/constants.py).
@@ -72,8 +75,11 @@ const KNOWN: [&str; 62] = [
     "rope.scaling.yarn_ext_factor",
 ];
 
-/// Of these, the ones that change nothing in a dense model without YaRN whatever they are.
+/// Of these, the ones that change nothing whatever they are.
 const IDLE: [&str; 2] = ["tensor_data_layout", "attention.layer_norm_epsilon"];
+
+/// And those of which one of two values is the model's.
+const FLAGS: [&str; 3] = ["attention.causal", "expert_weights_norm", "use_parallel_residual"];
 
 fn open(file: &Builder) -> Result<GgufFile, StoreError> {
     let scratch = Scratch::new();
@@ -88,28 +94,59 @@ fn refusal(file: &Builder) -> String {
     open(file).map(|_| ()).unwrap_err().to_string()
 }
 
+/// A file of every architecture, some of them twice: in the order of [`models`].
+fn files() -> Vec<(String, Builder)> {
+    let scratch = Scratch::new();
+    let path = scratch.join("a.gguf");
+    let file = |spec: &ModelSpec| {
+        write_gguf(&path, &contents(spec, &tokenizer()), &Memory::of(spec), None).unwrap();
+        let file = builder::read(&path);
+        let (_, name) = file.keys.iter().find(|(key, _)| key == "general.architecture").unwrap();
+        (String::from_utf8(name[12..].to_vec()).unwrap(), file)
+    };
+    models().iter().map(file).collect()
+}
+
+/// Whether a value changes the model or is refused, by the name of the key or of what it contradicts.
+fn has_effect(file: &mut Builder, plain: &Value, key: &str, value: Vec<u8>) -> bool {
+    let before = file.keys.clone();
+    let opened = open(file.set(key, value));
+    file.keys = before;
+    match opened {
+        Ok(file) => json(file.spec()) != *plain,
+        // Some sizes are refused by the specification, under Hugging Face's name.
+        Err(StoreError::Spec { .. } | StoreError::TensorShape { .. } | StoreError::ExtraTensor { .. }) => true,
+        Err(error) => {
+            let message = error.to_string();
+            let architecture = &key[..key.find('.').unwrap() + 1];
+            let parts = [architecture, "no tensor", "rope_freqs.weight"];
+            assert!(parts.iter().any(|part| message.contains(part)), "{key}: {message}");
+            true
+        }
+    }
+}
+
 #[test]
-fn no_key_of_the_architecture_is_passed_over() {
-    let plain = json(&spec(&llama()));
-    for key in KNOWN {
-        for value in [count(7), number(0.37), text("odd"), list(5, &[[7, 0, 0, 0]])] {
-            let mut file = llama();
-            file.set(&format!("llama.{key}"), value);
-            match open(&file) {
-                Ok(file) => {
-                    let is_obeyed = json(file.spec()) != plain;
-                    assert!(is_obeyed || IDLE.contains(&key), "llama.{key} has no effect");
-                }
-                // Some sizes are refused by the specification, under Hugging Face's name.
-                Err(StoreError::Spec { .. } | StoreError::TensorShape { .. } | StoreError::MissingTensor { .. }) => {}
-                Err(error) => {
-                    let message = error.to_string();
-                    let named = [key, "rope.scaling", "there is no tensor"];
-                    assert!(named.iter().any(|part| message.contains(part)), "llama.{key}: {message}");
-                }
+fn no_key_of_an_architecture_is_passed_over() {
+    for (architecture, file) in &mut files() {
+        let plain = json(&spec(file));
+        for rest in KNOWN.into_iter().filter(|key| !IDLE.contains(key)) {
+            let key = format!("{architecture}.{rest}");
+            let mut effect = |value| has_effect(file, &plain, &key, value);
+            if FLAGS.contains(&rest) {
+                assert!(effect(flag(true)) || effect(flag(false)), "{key} has no effect");
+                continue;
+            }
+            for value in [count(5), number(0.37), text("odd"), list(5, &[[5, 0, 0, 0]])] {
+                assert!(effect(value), "{key} has no effect");
             }
         }
     }
+}
+
+#[test]
+fn other_keys_are_refused_or_nobodys() {
+    let plain = json(&spec(&llama()));
     for key in ["llama.something_new", "tokenizer.ggml.something_new", "tokenizer.ggml.precompiled_charsmap"] {
         assert!(refusal(llama().set(key, count(1))).contains(key));
     }
@@ -236,6 +273,9 @@ fn a_tokenizer_is_read_with_llama_cpps_defaults() {
     let without = tokenizer(&file);
     assert_eq!((without.bos, without.eot), (None, Some(6)));
     assert_eq!(without.eog, [1, 6]);
+    let spelled = ["<s>", "x", "</s>", "<|im_end|>", "c", "ab", "<mark>", "<spare>"];
+    let ends = tokenizer(llama().set("tokenizer.ggml.tokens", texts(&spelled))).eog;
+    assert_eq!(ends, [1, 3], "a piece of HTML ends nothing");
     assert!(tokenizer(llama().set("tokenizer.ggml.pre", text("llama-bpe"))).add_bos);
     let said = tokenizer(
         llama().set("tokenizer.ggml.pre", text("llama-bpe")).set("tokenizer.ggml.add_bos_token", flag(false)),
