@@ -128,10 +128,10 @@ impl ModelSpec {
             return Err(SpecError::clash(what, "a share above 0, at most 1", "1 rotates whole heads"));
         }
         if let Some(scalar) = self.query_pre_attn_scalar
-            && !(scalar > 0.0 && scalar.is_finite())
+            && !(scalar > 0.0 && scalar <= (1 << 24) as f64)
         {
             let what = format!("query_pre_attn_scalar = {scalar}");
-            return Err(SpecError::clash(what, "a number above 0", "use the head's width"));
+            return Err(SpecError::clash(what, "a number above 0, at most 16777216", "use the head's width"));
         }
         self.validate_total()?;
         self.validate_rope()?;

@@ -153,7 +153,7 @@ impl Config<'_> {
             "default" => RopeScaling::None,
             "linear" => RopeScaling::Linear { factor: self.number("factor")? },
             "dynamic" => RopeScaling::Dynamic { factor: self.number("factor")? },
-            "yarn" => self.yarn(context)?,
+            "yarn" => self.yarn(family, context)?,
             "llama3" => RopeScaling::Llama3 {
                 factor: self.number("factor")?,
                 low_freq_factor: self.number("low_freq_factor")?,
@@ -191,7 +191,13 @@ impl Config<'_> {
         }
     }
 
-    fn yarn(&self, context: usize) -> Result<RopeScaling, SpecError> {
+    fn yarn(&self, family: Family, context: usize) -> Result<RopeScaling, SpecError> {
+        let truncate = self.flag_or("truncate", true)?;
+        if !truncate && family.has_local_rope() {
+            let hint =
+                "transformers looks for it beside the tables of this family's layers, and for nothing else there";
+            return Err(SpecError::clash(format!("{} = false", self.name("truncate")), "true", hint));
+        }
         let original = self.size_or("original_max_position_embeddings", context)?;
         let factor = match (self.has_key("factor"), self.value("factor")) {
             (true, None) => context as f64 / original as f64,
@@ -214,7 +220,7 @@ impl Config<'_> {
             mscale,
             mscale_all_dim: all,
             attention_factor,
-            truncate: self.flag_or("truncate", true)?,
+            truncate,
         })
     }
 }

@@ -128,6 +128,9 @@ fn whole(family: Family) -> Value {
     for part in of {
         config.as_object_mut().unwrap().extend(part.as_object().unwrap().clone());
     }
+    if family.has_local_rope() {
+        config["rope_scaling"]["truncate"] = json!(true);
+    }
     if family == Family::Ministral3 {
         config["rope_parameters"]["llama_4_scaling_beta"] = json!(0.1);
         config["rope_scaling"]["llama_4_scaling_beta"] = json!(0.1);
@@ -156,6 +159,7 @@ fn mtp() -> Value {
 
 fn by_kind(local: f64) -> Value {
     let mut full = yarn();
+    full["truncate"] = json!(true);
     full["rope_theta"] = json!(20000.0);
     let sliding = json!({"rope_type": "linear", "factor": 2.0, "rope_theta": local});
     json!({"rope_parameters": {"full_attention": full, "sliding_attention": sliding}})

@@ -154,7 +154,11 @@ impl ModelSpec {
             }
             Family::Gemma3 => {
                 map.insert("hidden_activation".into(), json!(self.activation_name()));
-                map.insert("query_pre_attn_scalar".into(), json!(self.query_pre_attn_scalar));
+                // Transformers 5 takes whole numbers alone.
+                let whole =
+                    self.query_pre_attn_scalar.filter(|scalar| scalar.fract() == 0.0).map(|scalar| scalar as u64);
+                let scalar = whole.map_or(json!(self.query_pre_attn_scalar), |scalar| json!(scalar));
+                map.insert("query_pre_attn_scalar".into(), scalar);
                 if let Some(rope) = &self.local_rope {
                     map.insert("rope_local_base_freq".into(), json!(rope.theta));
                 }
