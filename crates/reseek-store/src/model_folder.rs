@@ -89,6 +89,7 @@ impl ModelFolder {
         match self.shards.get(name)?.1.dtype {
             Dtype::F32 => Some(BlockKind::F32),
             Dtype::F16 => Some(BlockKind::F16),
+            Dtype::BF16 => Some(BlockKind::Bf16),
             _ => None,
         }
     }

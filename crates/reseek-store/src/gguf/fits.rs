@@ -14,7 +14,7 @@ use crate::StoreError;
 pub(super) fn architecture_of(path: &Path, spec: &ModelSpec) -> Result<Architecture, StoreError> {
     let refused = |what: String| {
         let mend = "write a Hugging Face folder instead";
-        StoreError::malformed(path, format!("llama.cpp cannot compute {what}"), mend)
+        StoreError::malformed(path, format!("{what} is not written as GGUF"), mend)
     };
     let family = spec.family.names().1;
     let architecture = match spec.family {
@@ -25,7 +25,7 @@ pub(super) fn architecture_of(path: &Path, spec: &ModelSpec) -> Result<Architect
         Family::Qwen3Moe => Architecture::Qwen3Moe,
         Family::DeepseekV2 | Family::DeepseekV3 => Architecture::Deepseek2,
         Family::Gemma3 => Architecture::Gemma3,
-        _ => return Err(refused(format!("{family} by any of the architectures that are written here"))),
+        _ => return Err(refused(family.to_owned())),
     };
     check_parts(spec, architecture)
         .and_then(|()| spec.moe.as_ref().map_or(Ok(()), |moe| check_mixture(spec, moe)))

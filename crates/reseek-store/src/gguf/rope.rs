@@ -167,8 +167,14 @@ impl Llama3 {
             .filter(|(_, smooth)| (1e-3..=1.0 - 1e-3).contains(smooth))
             .collect();
         let (&(f0, s0), &(f1, s1)) = (slope.first()?, slope.last()?);
-        let a = (s0 - s1) / (f0 - f1);
-        let b = a * f0 - s0;
+        let (a, b) = match slope.len() {
+            // One pair between them leaves one thing more open: high is 4 then, as in all models known.
+            1 => ((s0 + 1.0 / 3.0) / f0, 1.0 / 3.0),
+            _ => {
+                let a = (s0 - s1) / (f0 - f1);
+                (a, a * f0 - s0)
+            }
+        };
         let (high, original) = (1.0 + 1.0 / b, 2.0 * PI * a / b);
         if !(high > 1.0 && high < 1e6 && (1.0..1e9).contains(&original)) {
             return None;
@@ -198,6 +204,10 @@ mod tests {
                 assert_eq!(Llama3::of(&bent, theta), None);
             }
         }
+        // A small model's, of which one pair is between the plateaus.
+        let small = Llama3 { factor: 8.0, low: 1.0, high: 4.0, original: 16 };
+        let factors: Vec<f32> = small.factors(10_000.0, 6).into_iter().map(|f| f as f32).collect();
+        assert_eq!(Llama3::of(&factors, 10_000.0), Some(small));
         for hostile in [[f32::NAN; 4], [f32::INFINITY; 4], [0.0; 4], [-1.0, 2.0, 3.0, 4.0], [1.0, 1.0, 2.0, 3.0]] {
             assert_eq!(Llama3::of(&hostile, 1e4), None, "{hostile:?}");
         }
