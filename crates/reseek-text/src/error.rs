@@ -32,6 +32,11 @@ pub enum TextError {
         "{place}: {reason}, which is not computed here. Use a tokenizer of Llama, Mistral, Gemma, Qwen or DeepSeek."
     )]
     Unsupported { place: String, reason: String },
+    /// A tokenizer that GGUF has no parts for.
+    #[error(
+        "the tokenizer has no form in a GGUF file: {reason}. Write the model as a folder, which keeps its tokenizer.json."
+    )]
+    NoParts { reason: String },
     /// A control token that this tokenizer does not have.
     #[error("the tokenizer has no token {token}. Train one with `reseek tokenizer`, or choose a model that has it.")]
     MissingSpecial { token: String },

@@ -24,16 +24,21 @@ impl Tokenizer {
     /// # Errors
     /// Another kind of tokenizer, or a step that llama.cpp has no name for.
     pub fn to_parts(&self) -> Result<TokenizerParts, TextError> {
-        self.parts_of().map_err(|reason| TextError::Unsupported { place: "the tokenizer".into(), reason })
+        self.parts_of().map_err(|reason| TextError::NoParts { reason })
     }
 
     fn parts_of(&self) -> Result<TokenizerParts, String> {
         let ModelWrapper::BPE(model) = &self.model else { return Err(format!("it is {}", self.kind())) };
-        if !self.steps.is_byte_level()
-            || model.continuing_subword_prefix.is_some()
-            || model.end_of_word_suffix.is_some()
-        {
+        if !self.steps.is_byte_level() {
             return Err(format!("it is {}", self.kind()));
+        }
+        for (name, affix) in [
+            ("continuing_subword_prefix", &model.continuing_subword_prefix),
+            ("end_of_word_suffix", &model.end_of_word_suffix),
+        ] {
+            if let Some(affix) = affix.as_ref().filter(|affix| !affix.is_empty()) {
+                return Err(format!("it has the {name} {affix:.40?}"));
+            }
         }
         let file = File::parse(self.to_json())?;
         let normalizer = part::<Value>("normalizer", file.normalizer)?.map(|part| part.value);

@@ -330,3 +330,16 @@ mod gguf {
         }
     }
 }
+
+#[test]
+fn affixes_that_are_empty_are_none() {
+    let tokenizer = Tokenizer::train(&["the cat sat on the mat; the cat sat; the mat"], 280, 1).unwrap();
+    let mut json: serde_json::Value = serde_json::from_slice(tokenizer.to_json()).unwrap();
+    json["model"]["continuing_subword_prefix"] = "".into();
+    json["model"]["end_of_word_suffix"] = "".into();
+    let empty = Tokenizer::from_bytes(json.to_string().as_bytes(), "empty").unwrap();
+    assert_eq!(empty.to_parts().unwrap(), tokenizer.to_parts().unwrap());
+    json["model"]["end_of_word_suffix"] = "</w>".into();
+    let error = Tokenizer::from_bytes(json.to_string().as_bytes(), "</w>").and_then(|t| t.to_parts()).unwrap_err();
+    assert!(error.to_string().contains("end_of_word_suffix") || error.to_string().contains("</w>"), "{error}");
+}
