@@ -179,7 +179,7 @@ pub(super) fn read_all(path: &Path) -> Result<(Metadata, HashMap<String, TensorI
         let header = Header::read(&path)?;
         let (no, of) = (header.metadata.count("split.no")?, header.metadata.count("split.count")?);
         if (no, of) != (part, count) {
-            let reason = format!("this is part {} of {of}, expected is part {} of {count}", no + 1, part + 1);
+            let reason = format!("this is part {} of {of} where part {} of {count} belongs", no + 1, part + 1);
             return Err(StoreError::malformed(&path, reason, "fetch all parts of one model"));
         }
         add(&mut tensors, header.tensors)?;
