@@ -44,7 +44,7 @@ pub mod machine;
 pub mod manifest;
 pub mod metrics;
 mod model_config;
-pub mod model_files;
+mod model_files;
 mod model_folder;
 mod model_names;
 pub mod model_source;
@@ -65,12 +65,11 @@ pub use error::StoreError;
 pub use generation_config::GenerationConfig;
 pub use gguf::{
     BlockKind, CodeBlock, CodeForm, GgufContents, GgufEntry, GgufFile, GgufSource, GgufTemplates, GgufTokenizer,
-    GgufWritten, QuantisedTensor, ScaleForm, TokenKind, TokenizerModel, is_gguf, write_gguf,
+    GgufWritten, QuantisedTensor, ScaleForm, TokenKind, TokenizerModel, write_gguf,
 };
 pub use machine::{Machine, peak_memory_bytes};
 pub use manifest::{DirWriter, Manifest, Verified, verify_dir};
 pub use metrics::{StepLog, read_metrics};
-pub use model_files::{NamedTensor, load_model};
 pub use model_source::{ModelSource, TensorEntry, is_gguf_name};
 pub use run_dir::{REDO, RunDir, RunInfo};
 pub use stage::{PROFILE, StageDir, StageFacts, chain_hash};

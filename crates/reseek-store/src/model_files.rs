@@ -1,4 +1,4 @@
-//! config.json and model.safetensors as Hugging Face lays them out: a model of ours out, whole models in.
+//! config.json and model.safetensors as Hugging Face lays them out: a model of ours out.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -8,12 +8,8 @@ use reseek_spec::{ModelSpec, TensorSpec};
 use crate::StoreError;
 use crate::manifest::DirWriter;
 use crate::model_config::CONFIG;
-use crate::model_source::ModelSource;
 use crate::safetensors_io::{self, TensorRef};
 use crate::shards::WEIGHTS;
-
-/// One tensor read: name, shape, values in row-major order.
-pub type NamedTensor = (String, Vec<usize>, Vec<f32>);
 
 /// Writes config.json and model.safetensors into a folder that gets more files before its manifest.
 pub(crate) fn write_model(
@@ -51,21 +47,6 @@ pub(crate) fn expected_tensors<'a>(
         Some((name, shape, _)) => Err(extra(&path, name, shape)),
         None => Ok(listed),
     }
-}
-
-/// Reads the whole model in `dir`, as [`ModelSource::open`](crate::ModelSource::open) does tensor by tensor: in the order of
-/// [`ModelSpec::tensors`], in f32, without correction biases that the files do not have.
-///
-/// # Errors
-/// As there.
-pub fn load_model(dir: &Path) -> Result<(ModelSpec, Vec<NamedTensor>), StoreError> {
-    let source = ModelSource::open(dir)?;
-    let mut tensors = Vec::new();
-    for tensor in source.spec().tensors().into_iter().filter(|tensor| source.has(&tensor.name)) {
-        let values = source.values(&tensor.name)?;
-        tensors.push((tensor.name, tensor.shape, values));
-    }
-    Ok((source.spec().clone(), tensors))
 }
 
 fn check_shape(path: &Path, expected: &TensorSpec, found: Option<&[usize]>) -> Result<(), StoreError> {

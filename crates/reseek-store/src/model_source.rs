@@ -60,9 +60,10 @@ impl ModelSource {
     }
 
     fn open_with(path: &Path, verify: bool) -> Result<Self, StoreError> {
-        let form = match path.exists() && !path.is_dir() {
-            true => Form::Gguf(Box::new(open_file(path)?)),
-            false => Form::Folder(Box::new(ModelFolder::open(path, verify)?)),
+        let facts = path.metadata().map_err(StoreError::io("open", path))?;
+        let form = match facts.is_dir() {
+            false => Form::Gguf(Box::new(open_file(path)?)),
+            true => Form::Folder(Box::new(ModelFolder::open(path, verify)?)),
         };
         Ok(Self { path: path.to_path_buf(), form })
     }

@@ -284,6 +284,12 @@ pub enum StoredAs {
     Q4K,
 }
 
+impl std::fmt::Display for StoredAs {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.to_possible_value().expect("no format is hidden").get_name())
+    }
+}
+
 #[derive(Args)]
 pub struct ChatArgs {
     /// A model: a folder, a GGUF file or hf://org/name

@@ -47,11 +47,6 @@ pub struct QuantisedTensor {
     pub bytes: Vec<u8>,
 }
 
-/// Whether `path` is to be read as a GGUF file.
-pub fn is_gguf(path: &Path) -> bool {
-    path.is_file() && path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gguf"))
-}
-
 fn damaged(path: &Path, reason: impl ToString) -> StoreError {
     StoreError::malformed(path, reason, "the file is cut short or damaged, fetch it again")
 }

@@ -1,10 +1,10 @@
 use std::fs;
 
-use reseek_store::{Sidecars, load_model, save_checkpoint, verify_dir};
+use reseek_store::{Sidecars, save_checkpoint, verify_dir};
 use serde_json::json;
 
 use crate::common::{
-    DEEPSEEK_V3, QWEN2_TIED, Scratch, SplitMix, assert_names, borrowed, sidecars, spec, tensors, tree,
+    DEEPSEEK_V3, QWEN2_TIED, Scratch, SplitMix, assert_names, borrowed, load_model, sidecars, spec, tensors, tree,
 };
 
 #[test]

@@ -7,8 +7,22 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use half::{bf16, f16};
 use reseek_spec::ModelSpec;
-use reseek_store::{NamedTensor, Sidecars};
+use reseek_store::{ModelSource, Sidecars, StoreError};
 use serde_json::{Value, json};
+
+/// One tensor read: name, shape, values in row-major order.
+pub type NamedTensor = (String, Vec<usize>, Vec<f32>);
+
+/// The whole model in `dir` in the order of its specification, without correction biases that the files do not have.
+pub fn load_model(dir: &Path) -> Result<(ModelSpec, Vec<NamedTensor>), StoreError> {
+    let source = ModelSource::open(dir)?;
+    let mut tensors = Vec::new();
+    for tensor in source.spec().tensors().into_iter().filter(|tensor| source.has(&tensor.name)) {
+        let values = source.values(&tensor.name)?;
+        tensors.push((tensor.name, tensor.shape, values));
+    }
+    Ok((source.spec().clone(), tensors))
+}
 
 /// A new folder under the system's temporary one, removed at the end of the test.
 pub struct Scratch(PathBuf);

@@ -4,9 +4,9 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::path::Path;
 
-use reseek_store::{ModelSource, NamedTensor, StoreError};
+use reseek_store::{ModelSource, StoreError};
 
-use crate::common::{LLAMA, Scratch, SplitMix, assert_names, foreign, spec, tensors, write_index};
+use crate::common::{LLAMA, NamedTensor, Scratch, SplitMix, assert_names, foreign, spec, tensors, write_index};
 
 const ONE: &str = "model-00001-of-00002.safetensors";
 const TWO: &str = "model-00002-of-00002.safetensors";

@@ -2,11 +2,12 @@ use std::fs;
 use std::path::Path;
 
 use reseek_spec::ModelSpec;
-use reseek_store::{NamedTensor, StoreError, load_model, save_checkpoint};
+use reseek_store::{StoreError, save_checkpoint};
 use serde_json::{Value, json};
 
 use crate::common::{
-    DEEPSEEK_V3, LLAMA, QWEN2_TIED, Scratch, assert_names, borrowed, foreign, sidecars, spec, tensors, tree,
+    DEEPSEEK_V3, LLAMA, NamedTensor, QWEN2_TIED, Scratch, assert_names, borrowed, foreign, load_model, sidecars, spec,
+    tensors, tree,
 };
 
 fn save<'a>(

@@ -2,14 +2,12 @@ use std::fs;
 use std::path::Path;
 use std::thread;
 
-use reseek_store::{
-    GgufContents, GgufFile, ModelSource, NamedTensor, StoreError, is_gguf_name, save_checkpoint, write_gguf,
-};
+use reseek_store::{GgufContents, GgufFile, ModelSource, StoreError, is_gguf_name, save_checkpoint, write_gguf};
 use serde_json::{Value, json};
 
 use crate::common::{
-    DEEPSEEK_V3, LLAMA, QWEN2_TIED, Raw, Scratch, SplitMix, assert_names, borrowed, foreign, sidecars, spec, tensors,
-    values, write_raw,
+    DEEPSEEK_V3, LLAMA, NamedTensor, QWEN2_TIED, Raw, Scratch, SplitMix, assert_names, borrowed, foreign, sidecars,
+    spec, tensors, values, write_raw,
 };
 use crate::gguf::builder;
 

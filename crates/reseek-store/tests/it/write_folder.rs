@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 use half::bf16;
 use reseek_spec::ModelSpec;
 use reseek_store::safetensors_io::TensorFile;
-use reseek_store::{
-    FolderOptions, ModelSource, NamedTensor, SHARD_BYTES_MAX, StoreError, WeightFormat, verify_dir, write_folder,
-};
+use reseek_store::{FolderOptions, ModelSource, SHARD_BYTES_MAX, StoreError, WeightFormat, verify_dir, write_folder};
 use serde_json::{Value, json};
 
-use crate::common::{DEEPSEEK_V3, LLAMA, QWEN2_TIED, Scratch, SplitMix, assert_names, foreign, spec, tensors, tree};
+use crate::common::{
+    DEEPSEEK_V3, LLAMA, NamedTensor, QWEN2_TIED, Scratch, SplitMix, assert_names, foreign, spec, tensors, tree,
+};
 
 fn options(format: WeightFormat) -> FolderOptions<'static> {
     let (shard_bytes_max, meta) = (SHARD_BYTES_MAX, json!({"from": "a test"}));

@@ -70,7 +70,7 @@ fn to_folder(opened: &Opened, args: &ConvertArgs) -> Outcome<Vec<String>> {
         Some(StoredAs::Fp8) => WeightFormat::Fp8,
         Some(other) => {
             return fail(format!(
-                "A folder has no {other:?}. Choose f32, bf16 or fp8, or name a file that ends in .gguf."
+                "A folder has no {other}. Choose f32, bf16 or fp8, or name a file that ends in .gguf."
             ));
         }
         None => without_loss(opened),

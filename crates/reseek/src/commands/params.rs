@@ -4,7 +4,7 @@ use std::path::Path;
 
 use reseek_spec::{ModelSpec, preset, thousands};
 use reseek_store::regular::{CONFIG_BYTES_MAX, read_regular};
-use reseek_store::{ModelSource, is_gguf};
+use reseek_store::{ModelSource, is_gguf_name};
 use serde_json::json;
 
 use crate::cli::ParamsArgs;
@@ -47,7 +47,7 @@ pub fn find(model: &str) -> Outcome<ModelSpec> {
     let named = Path::new(model);
     // A preset is none of the Hub's names and no file's.
     let path = &place(named)?;
-    if is_gguf(path) {
+    if path.is_file() && is_gguf_name(path) {
         return Ok(ModelSource::glance(path)?.spec().clone());
     }
     let file = if path.is_dir() { path.join("config.json") } else { path.to_path_buf() };

@@ -1,4 +1,5 @@
-//! Every example of every help text is run, in a folder where `runs/nano` is a finished run of the smallest size.
+//! Every example of every help text is run, in a folder where `runs/nano` is a finished run of the smallest size and
+//! `model.gguf` a small model.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -83,6 +84,8 @@ fn folder(scratch: &Scratch, name: &str, example: &str, run: &Finished) -> std::
         ["first", "second"].into_iter().for_each(|other| copy(&run.out, &folder.join("runs").join(other)));
     }
     fs::copy(scratch.join("tiny.toml"), folder.join("tiny.toml")).unwrap();
+    let gguf = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/gguf/tiny.gguf");
+    fs::copy(gguf, folder.join("model.gguf")).unwrap();
     folder
 }
 

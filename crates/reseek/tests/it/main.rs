@@ -12,6 +12,7 @@ mod keeps;
 mod models;
 mod own_data;
 mod published;
+mod real;
 #[cfg(unix)]
 mod redo;
 #[cfg(unix)]
