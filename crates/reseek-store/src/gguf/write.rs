@@ -134,6 +134,12 @@ fn notes(spec: &ModelSpec) -> Vec<String> {
             "llama.cpp does not obey the window of {tokens} tokens, so longer texts go other ways there."
         ));
     }
+    let groups = spec.moe.as_ref().map_or(1, |moe| moe.n_group);
+    if spec.family == Family::DeepseekV2 && groups > 1 {
+        notes.push(format!(
+            "llama.cpp ranks each of the {groups} groups of experts by its best two, this model by its best: tokens may go to other experts there."
+        ));
+    }
     notes
 }
 

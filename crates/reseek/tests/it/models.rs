@@ -74,7 +74,7 @@ fn a_model_of_ours_goes_through_every_form() {
             ("fp8", "fp8", 0.6),
             ("bf16.gguf", "bf16", 0.1),
             ("f16.gguf", "f16", 0.02),
-            ("q8.gguf", "q8_0", 0.1),
+            ("q8.gguf", "q8_0", 0.4),
             ("q4.gguf", "q4_0", 1.5),
         ] {
             convert(&folder, &to(form), dtype);
