@@ -95,8 +95,8 @@ fn a_model_of_ours_goes_through_every_form() {
 
 #[test]
 fn shards_are_as_small_as_asked() {
-    let scratch = Scratch::new();
-    let (folder, to) = (finished().out.join("student"), scratch.join("sharded"));
+    let (run, scratch) = (finished(), Scratch::new());
+    let (folder, to) = (run.out.join("student"), scratch.join("sharded"));
     succeed(reseek().arg("convert").arg(&folder).arg(&to).args(["--shard-size", "100K"]));
     let index: Value = serde_json::from_slice(&fs::read(to.join("model.safetensors.index.json")).unwrap()).unwrap();
     let shards: std::collections::BTreeSet<&str> =
@@ -111,7 +111,7 @@ fn shards_are_as_small_as_asked() {
 
 #[test]
 fn inspect_says_what_a_model_is_and_what_is_odd() {
-    let scratch = Scratch::new();
+    let (run, scratch) = (finished(), Scratch::new());
     let seen = inspect(&tiny());
     assert_eq!(seen["config"]["model_type"], "llama");
     assert_eq!(seen["tokenizer"]["kind"], "byte-level BPE");
@@ -123,7 +123,7 @@ fn inspect_says_what_a_model_is_and_what_is_odd() {
 
     // A template that never writes an end token, and one that opens <think>.
     let folder = scratch.join("model");
-    copy(&finished().out.join("r1"), &folder);
+    copy(&run.out.join("r1"), &folder);
     fs::remove_file(folder.join("manifest.json")).unwrap();
     assert_eq!(inspect(&folder)["template"]["opens_think"], false);
     let template =
@@ -137,9 +137,9 @@ fn inspect_says_what_a_model_is_and_what_is_odd() {
 
 #[test]
 fn every_end_token_of_the_generation_config_ends_an_answer() {
-    let scratch = Scratch::new();
+    let (run, scratch) = (finished(), Scratch::new());
     let folder = scratch.join("model");
-    copy(&finished().out.join("extend"), &folder);
+    copy(&run.out.join("extend"), &folder);
     fs::remove_file(folder.join("manifest.json")).unwrap();
     let generate = || {
         let mut command = reseek();
@@ -174,10 +174,10 @@ fn every_end_token_of_the_generation_config_ends_an_answer() {
 
 #[test]
 fn a_name_on_the_hub_is_found_in_its_cache() {
-    let scratch = Scratch::new();
+    let (run, scratch) = (finished(), Scratch::new());
     let (home, commit) = (scratch.join("hf"), "0123456789abcdef0123456789abcdef01234567");
     let folder = home.join("hub/models--someone--tiny");
-    copy(&finished().out.join("student"), &folder.join("snapshots").join(commit));
+    copy(&run.out.join("student"), &folder.join("snapshots").join(commit));
     fs::create_dir_all(folder.join("refs")).unwrap();
     fs::write(folder.join("refs/main"), commit).unwrap();
     let named = |name: &str| {
@@ -185,7 +185,7 @@ fn a_name_on_the_hub_is_found_in_its_cache() {
         command.env("HF_HOME", &home).env_remove("HF_HUB_CACHE").args(["score", name, "--text", "a", "--json"]);
         command
     };
-    let direct = succeed(reseek().arg("score").arg(finished().out.join("student")).args(["--text", "a", "--json"]));
+    let direct = succeed(reseek().arg("score").arg(run.out.join("student")).args(["--text", "a", "--json"]));
     assert_eq!(succeed(&mut named("hf://someone/tiny")), direct);
     assert_eq!(succeed(&mut named(&format!("hf://someone/tiny@{commit}"))), direct);
     refuse(
@@ -197,8 +197,8 @@ fn a_name_on_the_hub_is_found_in_its_cache() {
 
 #[test]
 fn what_cannot_be_converted_leaves_nothing_behind() {
-    let scratch = Scratch::new();
-    let folder = finished().out.join("student");
+    let (run, scratch) = (finished(), Scratch::new());
+    let folder = run.out.join("student");
     let to = |name: &str| scratch.join(name);
     fs::create_dir(to("there")).unwrap();
     let cases: [(&Path, PathBuf, &[&str], &[&str]); 6] = [
@@ -207,7 +207,7 @@ fn what_cannot_be_converted_leaves_nothing_behind() {
         (&folder, to("a"), &["--dtype", "q8_0"], &["no q8_0", ".gguf"]),
         (&folder, folder.join("inside"), &[], &["inside"]),
         (&to("none"), to("a"), &[], &["none"]),
-        (&finished().out, to("a"), &[], &["is a run"]),
+        (&run.out, to("a"), &[], &["is a run"]),
     ];
     for (from, to, more, parts) in &cases {
         refuse(reseek().arg("convert").arg(from).arg(to).args(*more), parts);
