@@ -226,7 +226,8 @@ impl AddedTokens {
     }
 }
 
-fn normalize(normalizer: Option<&NormalizerWrapper>, text: &str) -> String {
+/// A spelling as a normalized text holds it.
+pub(crate) fn normalize(normalizer: Option<&NormalizerWrapper>, text: &str) -> String {
     let mut text = NormalizedString::from(text);
     match normalizer.map(|normalizer| normalizer.normalize(&mut text)) {
         // Without its normal form a spelling can't be found; the crate panics.

@@ -41,6 +41,7 @@ mod python;
 mod special;
 mod stream;
 mod to_parts;
+mod to_pieces;
 mod tokenizer;
 mod train;
 

@@ -1,6 +1,7 @@
 //! A tokenizer from its parts, as a GGUF file has them: spellings with their kinds, merges or scores, and the name of a
 //! pre-tokenizer.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 
 use serde_json::{Map, Value, json};
@@ -11,7 +12,7 @@ use crate::pre::{NAMES, Pre, pre, pre_tokenizer};
 use crate::tokenizer::Tokenizer;
 
 /// Longest token in characters of which merges are sought; SentencePiece makes none of more than 48.
-const PIECE_CHARS_MAX: usize = 512;
+pub(crate) const PIECE_CHARS_MAX: usize = 512;
 
 /// Most merges that are sought; Gemma's 262,144 tokens have 580,000.
 const MERGES_MAX: usize = 4_000_000;
@@ -186,7 +187,8 @@ fn sentence_piece(parts: &TokenizerParts) -> Result<Value, String> {
     }))
 }
 
-/// Every split of a token into two others, the best token first.
+/// Every split of a token into two others, the best token first. Of tokens with one score, as runs of blanks may have,
+/// llama.cpp joins what is leftmost, so that a run grows to the longest of them: the longest comes first.
 fn merges_by_score(parts: &TokenizerParts) -> Result<Vec<[&str; 2]>, String> {
     let is_piece = |kind: TokenKind| matches!(kind, TokenKind::Normal | TokenKind::UserDefined);
     let tokens = parts.tokens.iter().zip(&parts.kinds).enumerate();
@@ -197,17 +199,15 @@ fn merges_by_score(parts: &TokenizerParts) -> Result<Vec<[&str; 2]>, String> {
         for (at, _) in token.char_indices().skip(1) {
             let (left, right) = token.split_at(at);
             if let (Some(&left_id), Some(&right_id)) = (ids.get(left), ids.get(right)) {
-                // User-defined runs of blanks have no score: they come first, as everywhere else.
-                let is_run = parts.kinds[id] == TokenKind::UserDefined;
-                let score = if is_run { f32::INFINITY } else { parts.scores[id] };
-                merges.push((score, id, left_id, right_id, [left, right]));
+                let rank = (Reverse(token.len()), id, left_id, right_id);
+                merges.push((parts.scores[id], rank, [left, right]));
                 if merges.len() > MERGES_MAX {
                     return Err(format!("its tokens split into others in more than {MERGES_MAX} ways"));
                 }
             }
         }
     }
-    merges.sort_by(|a, b| b.0.total_cmp(&a.0).then_with(|| (a.1, a.2, a.3).cmp(&(b.1, b.2, b.3))));
+    merges.sort_by(|a, b| b.0.total_cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
     Ok(merges.into_iter().map(|(.., halves)| halves).collect())
 }
 

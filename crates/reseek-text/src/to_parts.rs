@@ -1,12 +1,14 @@
-//! The way back: the parts that a GGUF file holds of a byte-level tokenizer.
+//! The way back: the parts that a GGUF file holds of a tokenizer.
 
 use std::collections::{BTreeSet, HashMap};
 
 use serde_json::Value;
+use tokenizers::models::bpe::BPE;
 use tokenizers::{Model, ModelWrapper};
 
 use crate::bounds::{part, steps};
 use crate::bytes::token_bytes;
+use crate::decode::fallback_byte;
 use crate::error::TextError;
 use crate::file::File;
 use crate::parts::{PartsModel, TokenKind, TokenizerParts};
@@ -15,23 +17,29 @@ use crate::special::Special;
 use crate::tokenizer::Tokenizer;
 
 impl Tokenizer {
-    /// The parts of a byte-level tokenizer, of which [`from_parts`](Self::from_parts), and llama.cpp, make one that
-    /// gives texts the same ids, with two exceptions. Tokens without the `special` flag that look as if they had it
-    /// (`<｜User｜>`) are control tokens there, as llama.cpp's converter makes them, so a text to be scored no longer becomes
-    /// them. And GGUF has no place for Qwen's NFC normalizer: of a text that is not in that form llama.cpp makes other
-    /// tokens.
+    /// The parts of a byte-level tokenizer, or of one with byte fallback (Llama 2, Mistral, Gemma), of which
+    /// [`from_parts`](Self::from_parts), and llama.cpp, make one that gives texts the same ids, with these exceptions.
+    ///
+    /// - Tokens without the `special` flag that look as if they had it (`<｜User｜>`) are control tokens there, as
+    ///   llama.cpp's converter makes them, so a text to be scored no longer becomes them; nor those that llama.cpp takes
+    ///   for such by their spelling when it reads a file (Gemma's `</s>`).
+    /// - GGUF has no place for Qwen's NFC normalizer: of a text that is not in that form llama.cpp makes other tokens.
+    /// - Where spellings of added tokens overlap in a text llama.cpp takes the longest, transformers the leftmost.
+    /// - With byte fallback, where a blank is put before a text: llama.cpp puts one before any text and behind each
+    ///   added token in it, Mistral's `Metaspace` none before a text that begins with one, and with
+    ///   `prepend_scheme: first` none behind added tokens.
+    /// - Of added tokens of nothing but `▁` (Gemma) those that a text spells with this character, not with blanks, are
+    ///   joined like any others.
     ///
     /// # Errors
-    /// Another kind of tokenizer, or a step that llama.cpp has no name for.
+    /// Another kind of tokenizer, a step that llama.cpp has no name for, or merges that no scores
+    /// of tokens say.
     pub fn to_parts(&self) -> Result<TokenizerParts, TextError> {
         self.parts_of().map_err(|reason| TextError::NoParts { reason })
     }
 
     fn parts_of(&self) -> Result<TokenizerParts, String> {
         let ModelWrapper::BPE(model) = &self.model else { return Err(format!("it is {}", self.kind())) };
-        if !self.steps.is_byte_level() {
-            return Err(format!("it is {}", self.kind()));
-        }
         for (name, affix) in [
             ("continuing_subword_prefix", &model.continuing_subword_prefix),
             ("end_of_word_suffix", &model.end_of_word_suffix),
@@ -41,6 +49,14 @@ impl Tokenizer {
             }
         }
         let file = File::parse(self.to_json())?;
+        match (self.steps.is_byte_level(), model.byte_fallback) {
+            (true, _) => self.byte_pairs(model, file),
+            (false, true) => self.pieces(model, file),
+            (false, false) => Err(format!("it is {}", self.kind())),
+        }
+    }
+
+    fn byte_pairs(&self, model: &BPE, file: File) -> Result<TokenizerParts, String> {
         let normalizer = part::<Value>("normalizer", file.normalizer)?.map(|part| part.value);
         if let Some(step) =
             normalizer.iter().flat_map(steps).find(|step| step["type"] != "NFC" && step["type"] != "Sequence")
@@ -58,6 +74,11 @@ impl Tokenizer {
         if asks_single_digits {
             self.check_single_digits(&merges)?;
         }
+        Ok(TokenizerParts { merges, pre: pre.to_owned(), ..self.outline(PartsModel::BytePairs)? })
+    }
+
+    /// The parts that a tokenizer of any kind has: without merges, scores and what happens to a text before.
+    pub(crate) fn outline(&self, model: PartsModel) -> Result<TokenizerParts, String> {
         let id = |special| self.special(special).ok().map(|id| id as usize);
         let (bos, eos, pad) = (id(Special::Bos), id(Special::Eos), id(Special::Pad));
         let (before, after) = self.frame()?;
@@ -66,14 +87,14 @@ impl Tokenizer {
             [only] if Some(*only as usize) == id => Ok(true),
             other => Err(format!("it puts the tokens {other:?} {place} a text")),
         };
-        let (tokens, kinds) = self.spellings();
+        let (tokens, kinds) = self.spellings(model);
         Ok(TokenizerParts {
-            model: PartsModel::BytePairs,
+            model,
             tokens,
             kinds,
             scores: Vec::new(),
-            merges,
-            pre: pre.to_owned(),
+            merges: Vec::new(),
+            pre: String::new(),
             bos,
             eos,
             pad,
@@ -92,15 +113,22 @@ impl Tokenizer {
 
     /// Spellings and kinds by id. Control tokens are those with the `special` flag and those that look like it, as
     /// llama.cpp's converter takes them: `<|…|>` and `<｜…｜>`.
-    fn spellings(&self) -> (Vec<String>, Vec<TokenKind>) {
+    fn spellings(&self, model: PartsModel) -> (Vec<String>, Vec<TokenKind>) {
         let looks_special = |text: &str| {
             text.starts_with("<|") && text.ends_with("|>") || text.starts_with("<｜") && text.ends_with("｜>")
         };
+        let is_pieces = model == PartsModel::SentencePiece;
         let token = |id: u32| match (self.added.get(id), self.token(id)) {
+            (_, Some(token)) if is_pieces && self.unk == Some(id) => (token, TokenKind::Unknown),
             (Some(added), _) if added.special || looks_special(&added.content) => {
                 (added.content.clone(), TokenKind::Control)
             }
+            // llama.cpp writes user-defined tokens as they are, not with blanks, and `▁` for blanks is what merges make.
+            (Some(added), _) if is_pieces && added.content.chars().all(|c| c == '▁') => {
+                (added.content.clone(), TokenKind::Normal)
+            }
             (Some(added), _) => (added.content.clone(), TokenKind::UserDefined),
+            (None, Some(token)) if is_pieces && fallback_byte(&token).is_some() => (token, TokenKind::Byte),
             (None, Some(token)) => (token, TokenKind::Normal),
             (None, None) => (format!("[PAD{id}]"), TokenKind::Unused),
         };

@@ -57,6 +57,7 @@ pub fn stored(tokenizer: &Tokenizer, stops: &[u32], rows: usize) -> Outcome<Gguf
     if is_pieces {
         scores.resize(tokens.len(), -1e4);
     }
+    let unk = kinds.iter().position(|&kind| kind == StoredKind::Unknown);
     let eog: Vec<usize> = stops.iter().map(|&stop| stop as usize).collect();
     Ok(GgufTokenizer {
         model: if is_pieces { TokenizerModel::SentencePiece } else { TokenizerModel::BytePairs },
@@ -71,7 +72,7 @@ pub fn stored(tokenizer: &Tokenizer, stops: &[u32], rows: usize) -> Outcome<Gguf
         eot: eog.iter().copied().find(|&id| Some(id) != parts.eos),
         eog,
         pad: parts.pad,
-        unk: None,
+        unk,
         add_bos: parts.add_bos.unwrap_or(false),
         add_eos: parts.add_eos.unwrap_or(false),
         add_space_prefix: parts.add_space_prefix.unwrap_or(is_pieces),

@@ -5,6 +5,7 @@ mod chat;
 mod frames;
 mod hostile;
 mod parts;
+mod pieces;
 mod real;
 mod templates;
 mod train;
