@@ -3,6 +3,8 @@
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use serde_json::value::RawValue;
+use tokenizers::tokenizer::pattern::Pattern;
+use tokenizers::utils::SysRegex;
 
 /// Longest normalizer, pre-tokenizer, post-processor or decoder in bytes. A SentencePiece model's table of characters
 /// takes about 400,000.
@@ -47,6 +49,24 @@ pub(crate) fn steps(value: &Value) -> Vec<&Value> {
     }
 }
 
+/// The tokenizers crate goes astray where what is replaced is nothing.
+fn check_replaced(name: &str, step: &Value) -> Result<(), String> {
+    if step["type"] != "Replace" {
+        return Ok(());
+    }
+    let pattern = &step["pattern"];
+    let matches_nothing = match (pattern["String"].as_str(), pattern["Regex"].as_str()) {
+        (Some(text), _) => text.is_empty(),
+        (_, Some(regex)) => {
+            let regex = SysRegex::new(regex).map_err(|error| format!("{name}: {error}"))?;
+            let found = (&regex).find_matches("a b").map_err(|error| format!("{name}: {error}"))?;
+            found.iter().any(|((from, to), is_match)| *is_match && from == to)
+        }
+        _ => false,
+    };
+    if matches_nothing { Err(format!("the {name} replaces nothing by something: {pattern:.80}")) } else { Ok(()) }
+}
+
 fn check(name: &str, value: &Value) -> Result<(), String> {
     let steps = steps(value);
     if steps.len() > STEPS_MAX {
@@ -56,6 +76,7 @@ fn check(name: &str, value: &Value) -> Result<(), String> {
     // Tokens in a template, and one for the template.
     let mut frame = 0;
     for step in steps {
+        check_replaced(name, step)?;
         growth = growth.saturating_mul(step_growth(step));
         if growth > GROWTH_MAX {
             return Err(format!("the {name} may make a text more than {GROWTH_MAX} times as long"));

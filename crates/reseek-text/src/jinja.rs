@@ -15,8 +15,10 @@ use crate::python;
 const TEMPLATE_FUEL: u64 = 10_000_000;
 /// How deep its macros may call each other.
 const RECURSION_MAX: usize = 100;
-/// Longest template, and longest text that one may make, in bytes.
-const TEMPLATE_BYTES_MAX: usize = 4 << 20;
+/// Longest template, and longest text that one may make, in bytes. The longest of all known models has 25,000.
+const TEMPLATE_BYTES_MAX: usize = 128 << 10;
+/// Stack of the thread that reads a template: it may be nested as deep as it is long.
+const PARSER_STACK_BYTES: usize = 256 << 20;
 const TEXT_BYTES_MAX: usize = 64 << 20;
 
 /// An environment that holds the template as `chat`. `now` is the time of `strftime_now` in seconds since 1970, or the
@@ -58,8 +60,11 @@ pub(crate) fn environment(source: &str, now: Option<i64>) -> Result<Environment<
         Err(Error::new(ErrorKind::InvalidOperation, reason))
     });
     environment.add_function("strftime_now", move |format: &str| strftime(format, now.unwrap_or_else(clock)));
-    environment.add_template_owned("chat", plain_generation(source)).map_err(template_error)?;
-    Ok(environment)
+    let template = plain_generation(source);
+    let parse = move || environment.add_template_owned("chat", template).map(|()| environment);
+    let thread = std::thread::Builder::new().stack_size(PARSER_STACK_BYTES).spawn(parse);
+    let thread = thread.map_err(|error| TextError::Template { reason: format!("no thread to read it: {error}") })?;
+    thread.join().expect("the parser has no panics").map_err(template_error)
 }
 
 /// What the template of an environment makes of `values`.

@@ -84,14 +84,20 @@ pub(crate) fn tokenizer_json(trained: &Merges, digit_group: usize) -> Value {
     })
 }
 
-/// tokenizer_config.json beside it. `model_max_length` is the context length in tokens.
-pub(crate) fn tokenizer_config_json(chat_template: Option<&str>, model_max_length: usize) -> Value {
+/// tokenizer_config.json beside it, for a tokenizer with this begin, end and padding token, of which the first two are or are not `added`
+/// around a text. `model_max_length` is the context length in tokens.
+pub(crate) fn tokenizer_config_json(
+    [bos, eos, pad]: [Option<&str>; 3],
+    [adds_bos, adds_eos]: [bool; 2],
+    chat_template: Option<&str>,
+    model_max_length: usize,
+) -> Value {
     let mut config = json!({
-        "add_bos_token": true,
-        "add_eos_token": false,
-        "bos_token": Special::Bos.text(),
-        "eos_token": Special::Eos.text(),
-        "pad_token": Special::Pad.text(),
+        "add_bos_token": adds_bos,
+        "add_eos_token": adds_eos,
+        "bos_token": bos,
+        "eos_token": eos,
+        "pad_token": pad,
         "unk_token": null,
         "clean_up_tokenization_spaces": false,
         "model_max_length": model_max_length,

@@ -98,7 +98,10 @@ impl Tokenizer {
     /// The bytes of tokenizer_config.json for a model with this context length in tokens; without a template for one
     /// that has learnt no conversation.
     pub fn to_config_json(&self, chat_template: Option<&str>, model_max_length: usize) -> Vec<u8> {
-        serde_json::to_vec_pretty(&layout::tokenizer_config_json(chat_template, model_max_length))
+        let names = [Special::Bos, Special::Eos, Special::Pad].map(|special| self.special_text(special));
+        let (before, after) = self.frame().unwrap_or_default();
+        let added = [!before.is_empty(), !after.is_empty()];
+        serde_json::to_vec_pretty(&layout::tokenizer_config_json(names, added, chat_template, model_max_length))
             .expect("a JSON value can be written")
     }
 

@@ -180,7 +180,7 @@ pub struct ParamsArgs {
 pub struct ScoreArgs {
     /// A model: a folder, a GGUF file or hf://org/name
     pub model: PathBuf,
-    /// The text; the model's tokenizer puts its begin token before it, if it is one that does
+    /// The text; the model's tokenizer puts its begin token before it, if it is one that does. Spellings of control tokens in it stay text
     #[arg(long, required_unless_present = "tokens")]
     pub text: Option<String>,
     /// Token ids instead of text, separated by commas
@@ -196,15 +196,15 @@ pub struct ScoreArgs {
 
 #[derive(Args)]
 pub struct SamplingArgs {
-    /// 0 takes the most likely token
-    #[arg(long, default_value_t = 0.6, allow_negative_numbers = true)]
-    pub temperature: f32,
-    /// Only the k most likely tokens; 0 for all
-    #[arg(long, default_value_t = 0, value_parser = count)]
-    pub top_k: usize,
-    /// Only the most likely tokens that together reach this probability
-    #[arg(long, default_value_t = 0.95, allow_negative_numbers = true)]
-    pub top_p: f32,
+    /// 0 takes the most likely token [default: the model's generation_config.json, else 0.6]
+    #[arg(long, allow_negative_numbers = true)]
+    pub temperature: Option<f32>,
+    /// Only the k most likely tokens; 0 for all [default: the model's generation_config.json, else 0]
+    #[arg(long, value_parser = count)]
+    pub top_k: Option<usize>,
+    /// Only the most likely tokens that together reach this probability [default: the model's generation_config.json, else 0.95]
+    #[arg(long, allow_negative_numbers = true)]
+    pub top_p: Option<f32>,
     /// Tokens of an answer at most; the model's context ends it too
     #[arg(long, default_value_t = 256, value_parser = count)]
     pub max_new_tokens: usize,
@@ -220,7 +220,8 @@ pub struct SamplingArgs {
 pub struct GenerateArgs {
     /// A model: a folder, a GGUF file or hf://org/name
     pub model: PathBuf,
-    /// The text to go on from; the model's tokenizer puts its begin token before it, if it is one that does
+    /// The text to go on from; the model's tokenizer puts its begin token before it, if it is one that does. Spellings of control tokens in
+    /// it stay text
     #[arg(value_name = "PROMPT", required_unless_present = "prompt")]
     pub text: Option<String>,
     /// The same, by name

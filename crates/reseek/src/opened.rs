@@ -43,9 +43,17 @@ pub struct Opened {
 pub struct Loaded {
     pub model: Model,
     pub tokenizer: Arc<Tokenizer>,
-    pub template: Option<ChatTemplate>,
     /// Tokens that end an answer, each of them.
     pub stops: Vec<u32>,
+    pub advice: Advice,
+}
+
+/// How a model's generation_config.json would have it sampled, of what can be obeyed here.
+#[derive(Default)]
+pub struct Advice {
+    pub temperature: Option<f32>,
+    pub top_k: Option<usize>,
+    pub top_p: Option<f32>,
 }
 
 /// [`Opened::new`] and [`Opened::load`].
@@ -116,8 +124,25 @@ impl Opened {
                 self.path.display()
             ));
         };
-        let (template, stops) = (self.template()?, self.stops(Some(&tokenizer))?);
-        Ok(Loaded { model: self.model(dtype)?, tokenizer: Arc::new(tokenizer), template, stops })
+        let (stops, rows) = (self.stops(Some(&tokenizer))?, self.source.spec().vocab_size);
+        if let Some(beyond) = stops.iter().find(|&&stop| stop as usize >= rows) {
+            return fail(format!(
+                "{}: the end token {beyond} is none of the model's {rows}. Correct eos_token_id in generation_config.json or config.json.",
+                self.path.display()
+            ));
+        }
+        Ok(Loaded { model: self.model(dtype)?, tokenizer: Arc::new(tokenizer), stops, advice: self.advice()? })
+    }
+
+    /// What generation_config.json advises. A model that shall not sample takes the likeliest token.
+    fn advice(&self) -> Outcome<Advice> {
+        let Some(config) = self.generation_config()? else { return Ok(Advice::default()) };
+        let greedy = (config.do_sample == Some(false)).then_some(0.0);
+        Ok(Advice {
+            temperature: greedy.or(config.temperature.map(|t| t as f32)),
+            top_k: config.top_k,
+            top_p: config.top_p.map(|p| p as f32),
+        })
     }
 
     /// The model, to sample from and to score with: in `dtype`, or without one in f32 but for matrices that are stored quantised, which

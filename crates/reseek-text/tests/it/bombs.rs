@@ -51,6 +51,10 @@ fn bombs_are_refused() {
         &|t| t["normalizer"] = json!({"type": "Sequence", "normalizers": vec![&replace; 6]}),
         "more than 1024 times",
     );
+    for pattern in [json!({"String": ""}), json!({"Regex": ""}), json!({"Regex": "x*"})] {
+        let nothing = json!({"type": "Replace", "pattern": pattern, "content": "a"});
+        refuse("llama-2", &|t| t["normalizer"] = nothing.clone(), "replaces nothing by something");
+    }
     let many = json!({"type": "Sequence", "normalizers": vec![json!({"type": "NFC"}); 65]});
     refuse("llama-2", &|t| t["normalizer"] = many.clone(), "has 65 steps");
     let nested = (0..3).fold(many.clone(), |inner, _| json!({"type": "Sequence", "normalizers": [inner]}));
@@ -259,13 +263,27 @@ fn templates_end() {
     refuse("{% macro m(n) %}{{ m(n + 1) }}{% endmacro %}{{ m(0) }}", "recurs");
     refuse(&"{% if true %}".repeat(20_000), "chat template: ");
     refuse(&format!("{{{{ {}1 }}}}", "(".repeat(20_000)), "chat template: ");
-    refuse(&"x".repeat(5 << 20), "at most 4194304 are read");
+    refuse(&"x".repeat(5 << 20), "at most 131072 are read");
     refuse("{{ [1, [2, namespace]] | tojson }}", "JSON");
     assert_eq!(rendered("{{ 'aa'.count('') }} {{ 'aXbX'.rsplit('X', 1) }}").unwrap(), "3 ['aXb', '']");
     assert_eq!(
         rendered("{{ '<x>'.removeprefix('<').removesuffix('>') }} {{ 'a=b=c'.partition('=') }}").unwrap(),
         "x ['a', '=', 'b=c']"
     );
+}
+
+#[test]
+fn templates_nested_as_deep_as_they_are_long_are_read_or_refused() {
+    for (open, close) in [("not ", ""), ("-", ""), ("(", ")"), ("[", "]")] {
+        for count in [100, 20_000, 100_000] {
+            let source = format!("{{{{ {}1{} }}}}", open.repeat(count), close.repeat(count));
+            drop(rendered(&source));
+        }
+    }
+    for more in [".a", "|upper", "[0]"] {
+        drop(rendered(&format!("{{{{ messages{} }}}}", more.repeat(20_000))));
+    }
+    assert!(rendered(&" ".repeat(200_000)).unwrap_err().contains("200000 bytes"));
 }
 
 #[test]

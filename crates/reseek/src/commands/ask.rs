@@ -69,12 +69,13 @@ pub fn generate_text(args: &GenerateArgs) -> Outcome<()> {
     Ok(())
 }
 
-/// How answers are drawn; each of the model's end tokens ends one.
+/// How answers are drawn: as the command says, else as the model's own files advise. Each of the model's end tokens ends one.
 pub fn sampling(args: &SamplingArgs, loaded: &Loaded) -> Outcome<Sampling> {
+    let advice = &loaded.advice;
     let sampling = Sampling {
-        temperature: args.temperature,
-        top_k: args.top_k,
-        top_p: args.top_p,
+        temperature: args.temperature.or(advice.temperature).unwrap_or(0.6),
+        top_k: args.top_k.or(advice.top_k).unwrap_or(0),
+        top_p: args.top_p.or(advice.top_p).unwrap_or(0.95),
         stop: loaded.stops.clone(),
         max_new_tokens: args.max_new_tokens,
     };

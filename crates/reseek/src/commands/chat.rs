@@ -14,7 +14,7 @@ use super::ask::sampling;
 use super::chat_lines::Lines;
 use crate::cli::ChatArgs;
 use crate::error::{Failure, Outcome, fail};
-use crate::opened::{Loaded, load};
+use crate::opened::{Loaded, Opened};
 
 const HELP: &str = "\
 Write a question in one line and press Enter.
@@ -25,9 +25,11 @@ Arrow keys edit the line and bring back earlier ones. Ctrl-C gives the line up; 
 
 /// A line in, an answer out, until the input ends.
 pub fn chat(args: &ChatArgs) -> Outcome<()> {
-    let loaded = load(&args.model, args.sampling.dtype)?;
+    let opened = Opened::new(&args.model)?;
     let meta = meta_of(&args.model);
-    let Some(template) = &loaded.template else { return fail(no_template(&args.model, &meta)) };
+    // Before the weights: without a template there is nothing to load them for.
+    let Some(template) = &opened.template()? else { return fail(no_template(&args.model, &meta)) };
+    let loaded = opened.load(args.sampling.dtype)?;
     // Wrong settings are said before anyone has written a question.
     let sampling = sampling(&args.sampling, &loaded)?;
     let mut lines = Lines::open()?;

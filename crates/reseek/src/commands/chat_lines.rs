@@ -1,7 +1,7 @@
 //! The lines that `reseek chat` reads: from a person at a terminal, with editing and a history of this conversation, or from a file or
 //! another program.
 
-use std::io::{BufRead, IsTerminal, Write};
+use std::io::{BufRead, IsTerminal, Read, Write};
 
 use rustyline::error::ReadlineError;
 use rustyline::history::MemHistory;
@@ -62,10 +62,19 @@ impl Lines {
     }
 }
 
+/// Longest line that is taken for a question.
+const LINE_BYTES_MAX: u64 = 4 << 20;
+
 fn read_line(number: u64) -> Outcome<Option<String>> {
     let mut line = Vec::new();
-    if std::io::stdin().lock().read_until(b'\n', &mut line)? == 0 {
+    let read = std::io::stdin().lock().take(LINE_BYTES_MAX + 1).read_until(b'\n', &mut line)?;
+    if read == 0 {
         return Ok(None);
+    }
+    if read as u64 > LINE_BYTES_MAX {
+        return fail(format!(
+            "line {number} of the input has more than {LINE_BYTES_MAX} bytes. Write one question in each line."
+        ));
     }
     match String::from_utf8(line) {
         Ok(line) => Ok(Some(line)),

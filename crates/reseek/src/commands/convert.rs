@@ -41,6 +41,7 @@ pub fn convert(args: &ConvertArgs) -> Outcome<()> {
         ));
     }
     let opened = Opened::new(&args.from)?;
+    refuse_inside(&opened.path, &args.to)?;
     let notes = match is_gguf_name(&args.to) {
         true => to_gguf(&opened, args)?,
         false => to_folder(&opened, args)?,
@@ -52,6 +53,22 @@ pub fn convert(args: &ConvertArgs) -> Outcome<()> {
     }
     crate::say!("{}: {} bytes", args.to.display(), thousands(bytes));
     notes.iter().for_each(|note| crate::say!("{note}"));
+    Ok(())
+}
+
+/// Nothing is written into the source.
+fn refuse_inside(source: &Path, to: &Path) -> Outcome<()> {
+    let parent = match to.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    let (Ok(source), Ok(parent)) = (source.canonicalize(), parent.canonicalize()) else { return Ok(()) };
+    if source.is_dir() && parent.starts_with(&source) {
+        return fail(format!(
+            "{} would lie inside of the model that it is made from. Name another place.",
+            to.display()
+        ));
+    }
     Ok(())
 }
 

@@ -44,6 +44,13 @@ impl<'a> Seen<'a> {
         seen.odd.extend(opened.source.remarks().iter().cloned());
         seen.look_at_template()?;
         seen.look_at_vocabulary();
+        let penalty =
+            opened.generation_config()?.and_then(|config| config.repetition_penalty).filter(|&penalty| penalty != 1.0);
+        if let Some(penalty) = penalty {
+            seen.odd.push(format!(
+                "generation_config.json asks for a repetition_penalty of {penalty}, which is not applied here."
+            ));
+        }
         let doubled = seen.entries.iter().filter_map(|entry| Some((entry.name.clone(), entry.left_out?)));
         let doubled: Vec<String> = doubled.map(|(name, why)| format!("{name} is not read: {why}.")).collect();
         seen.odd.extend(few(doubled));
@@ -55,9 +62,23 @@ impl<'a> Seen<'a> {
             self.odd.push("There is no tokenizer, so it takes token ids and no text.".to_string());
             return Ok(());
         };
-        let Some(template) = self.opened.template()? else { return Ok(()) };
+        // One that cannot be read or rendered is odd, and the rest can still be said.
+        let template = match self.opened.template() {
+            Ok(Some(template)) => template,
+            Ok(None) => return Ok(()),
+            Err(failure) => {
+                self.odd.push(format!("The template cannot be read: {failure}"));
+                return Ok(());
+            }
+        };
         let ends: Vec<u32> = self.stops.iter().map(|(id, _)| *id).collect();
-        let check = template.check(tokenizer, &ends)?;
+        let check = match template.check(tokenizer, &ends) {
+            Ok(check) => check,
+            Err(error) => {
+                self.odd.push(format!("The template fails on an example: {error}"));
+                return Ok(());
+            }
+        };
         // Of several end tokens one is enough.
         if !ends.is_empty() && check.unwritten.len() == ends.len() {
             let ends = check.unwritten.join(" or ");
@@ -79,6 +100,11 @@ impl<'a> Seen<'a> {
                 thousands(tokens as u64),
                 thousands(rows as u64)
             ));
+        }
+        let beyond: Vec<String> =
+            self.stops.iter().filter(|(id, _)| *id as usize >= rows).map(|(id, _)| id.to_string()).collect();
+        if !beyond.is_empty() {
+            self.odd.push(format!("No row of the embedding is for the end token {}.", beyond.join(" and ")));
         }
         if self.stops.is_empty() {
             self.odd.push("No end token is named: answers end at their length limit.".to_string());
@@ -233,7 +259,10 @@ fn context(spec: &ModelSpec) -> String {
     let tokens = thousands(spec.max_position_embeddings as u64);
     let scaling = match &spec.rope_scaling {
         RopeScaling::None => String::new(),
-        other => format!(", rotary frequencies stretched: {other:?}"),
+        _ => {
+            let stretched = spec.to_hf_json()["rope_scaling"].to_string();
+            format!(", rotary frequencies stretched: {stretched}")
+        }
     };
     let cache = thousands(spec.kv_bytes_per_token(2));
     format!("{tokens} tokens, {cache} bytes of cache a token in bf16; rope theta {}{scaling}", spec.rope_theta)

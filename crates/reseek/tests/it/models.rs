@@ -94,6 +94,44 @@ fn a_model_of_ours_goes_through_every_form() {
 }
 
 #[test]
+fn a_folder_from_a_gguf_file_has_the_files_own_tokens() {
+    let scratch = Scratch::new();
+    let to = scratch.join("tiny");
+    convert(&tiny(), &to, "");
+    let (file, folder) = (inspect(&tiny()), inspect(&to));
+    for part in ["tokenizer", "stops", "template", "parameters", "config"] {
+        assert_eq!(folder[part], file[part], "{part}");
+    }
+}
+
+#[test]
+fn the_generation_config_says_how_to_sample_where_the_command_does_not() {
+    let (run, scratch) = (finished(), Scratch::new());
+    let folder = scratch.join("model");
+    copy(&run.out.join("extend"), &folder);
+    fs::remove_file(folder.join("manifest.json")).unwrap();
+    let generate = |more: &[&str]| {
+        let mut command = reseek();
+        succeed(
+            command.arg("generate").arg(&folder).args(["The miller", "--max-new-tokens", "12", "--json"]).args(more),
+        )
+    };
+    let (drawn, likeliest) = (generate(&[]), generate(&["--temperature", "0"]));
+    assert_ne!(drawn, likeliest);
+    let advise = |config: Value| fs::write(folder.join("generation_config.json"), config.to_string()).unwrap();
+    for greedy in [json!({"do_sample": false, "temperature": 0.6}), json!({"top_k": 1}), json!({"temperature": 0.0})] {
+        advise(greedy);
+        let tokens = |line: &str| serde_json::from_str::<Value>(line).unwrap()["tokens"].clone();
+        assert_eq!(tokens(&generate(&[])), tokens(&likeliest));
+        assert_eq!(generate(&["--temperature", "0.6", "--top-k", "0"]), drawn);
+    }
+    advise(json!({"repetition_penalty": 1.1, "eos_token_id": 9999}));
+    refuse(reseek().arg("generate").arg(&folder).arg("a"), &["end token 9999", "eos_token_id"]);
+    let odd = inspect(&folder)["odd"].to_string();
+    assert!(odd.contains("repetition_penalty") && odd.contains("9999"), "{odd}");
+}
+
+#[test]
 fn shards_are_as_small_as_asked() {
     let (run, scratch) = (finished(), Scratch::new());
     let (folder, to) = (run.out.join("student"), scratch.join("sharded"));
@@ -201,11 +239,12 @@ fn what_cannot_be_converted_leaves_nothing_behind() {
     let folder = run.out.join("student");
     let to = |name: &str| scratch.join(name);
     fs::create_dir(to("there")).unwrap();
-    let cases: [(&Path, PathBuf, &[&str], &[&str]); 6] = [
+    let cases: [(&Path, PathBuf, &[&str], &[&str]); 7] = [
         (&folder, to("there"), &[], &["there is there already", "Name a new file or folder"]),
         (&folder, to("a.gguf"), &["--dtype", "fp8"], &["no fp8"]),
         (&folder, to("a"), &["--dtype", "q8_0"], &["no q8_0", ".gguf"]),
-        (&folder, folder.join("inside"), &[], &["inside"]),
+        (&folder, folder.join("inside"), &[], &["inside of the model"]),
+        (&folder, folder.join("inside.gguf"), &[], &["inside of the model"]),
         (&to("none"), to("a"), &[], &["none"]),
         (&run.out, to("a"), &[], &["is a run"]),
     ];
