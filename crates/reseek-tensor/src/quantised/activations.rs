@@ -99,6 +99,14 @@ multiversion! {
     fn round(q: &mut [Whole], of: &mut [OfBlock], step: usize, x: &[f32], form: &Form, order: Order) = round_body
 }
 
+/// The whole number nearest to x, and of two the even one, for |x| up to 2²¹: the sum with 1.5 · 2²³ has it in its last bits. An instruction
+/// that rounds is a call where the compiler does not know that the machine has it.
+#[inline(always)]
+fn nearest(x: f32) -> i32 {
+    const SHIFT: f32 = 12_582_912.0;
+    (x + SHIFT).to_bits() as i32 - SHIFT.to_bits() as i32
+}
+
 #[inline(always)]
 fn round_body<V: Lanes>(q: &mut [Whole], of: &mut [OfBlock], step: usize, x: &[f32], form: &Form, order: Order) {
     let (zero, groups) = (form.zero(), form.groups());
@@ -113,7 +121,14 @@ fn round_body<V: Lanes>(q: &mut [Whole], of: &mut [OfBlock], step: usize, x: &[f
         // A block of zeros counts as 0, and so does one below 1e-34, whose inverse is beyond f32: its whole numbers would overflow.
         let inverse = GREATEST / greatest;
         let inverse = if inverse.is_finite() { inverse } else { 0.0 };
-        let whole = x.map(|x| (x * inverse).round_ties_even() as i32);
+        let mut whole = [0; BLOCK];
+        for (whole, x) in whole.iter_mut().zip(x) {
+            *whole = nearest(x * inverse);
+        }
+        if not_finite.is_nan() {
+            // The scale says it.
+            whole = [0; BLOCK];
+        }
         let scale = greatest / GREATEST + not_finite;
         let [first, second] = [0, BLOCK / 2].map(|start| whole[start..start + BLOCK / 2].iter().sum::<i32>());
         let sums = if groups == 1 { [first + second; 2] } else { [first, second] };

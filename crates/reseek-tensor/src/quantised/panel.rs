@@ -87,6 +87,12 @@ impl<'a> Panel<'a> {
         Self { bits: Bits::Eight, table: None, codes, ..*self }
     }
 
+    /// Bytes from a panel to the next.
+    #[inline(always)]
+    pub fn bytes(&self) -> usize {
+        self.codes.len() + self.small.len() + self.large.len()
+    }
+
     /// The lines of a block's codes.
     #[inline(always)]
     pub fn codes(&self, index: usize) -> &'a [u8] {
