@@ -133,9 +133,33 @@ impl Form {
         if self.scales == Scales::Halves { 0 } else { 2 * LANES * (1 + usize::from(self.has_least)) }
     }
 
+    /// Blocks along k whose codes lie together before their scales: as few as fill whole lines, or those of 256 values. A panel is then one
+    /// stream through memory, and a kernel finds scales where it has just been.
+    pub(super) fn unit(&self) -> usize {
+        match (self.scales, self.has_least) {
+            (Scales::Halves, true) => 1,
+            (Scales::Halves, false) => 2,
+            (Scales::Bytes | Scales::Nibbles, _) => SUPER / BLOCK,
+        }
+    }
+
+    /// Lines of a unit of a panel.
+    pub(super) fn unit_lines(&self) -> usize {
+        let scales = self.unit() * self.small_bytes() + self.large_bytes();
+        self.unit() * self.bits.lines() + scales.div_ceil(LINE)
+    }
+
     /// Lines of a panel with so many blocks along k.
     pub(super) fn panel_lines(&self, blocks: usize) -> usize {
-        let scales = blocks * self.small_bytes() + blocks * BLOCK / SUPER * self.large_bytes();
-        blocks * self.bits.lines() + scales.div_ceil(LINE)
+        blocks.div_ceil(self.unit()) * self.unit_lines()
+    }
+
+    /// Where in a panel the codes of a block, its own scales, and those of its 256 values begin, in bytes.
+    pub(super) fn places(&self, index: usize) -> [usize; 3] {
+        let (unit, within) = (index / self.unit(), index % self.unit());
+        let codes = unit * self.unit_lines() * LINE;
+        let small = codes + self.unit() * self.bits.lines() * LINE;
+        let large = small + self.unit() * self.small_bytes();
+        [codes + within * self.bits.lines() * LINE, small + within * self.small_bytes(), large]
     }
 }

@@ -132,8 +132,6 @@ pub(super) fn product<V: Vector, const ROWS: usize, const BITS: usize, const TAB
         let a = a.blocks::<ROWS>(place);
         if BITS < 8 || ROWS == 1 {
             (0..BITS).for_each(|line| V::prefetch(panel.codes(index), AHEAD + line * LINE));
-            // Scales lie behind the codes of their panel: those of the next one are asked for.
-            V::prefetch(panel.small(index), panel.bytes());
         }
         block::<V, ROWS, BITS, TABLE>(&mut chains, a, panel, index, 0);
         if V::LANES < LANES {

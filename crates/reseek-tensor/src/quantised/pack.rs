@@ -77,16 +77,15 @@ impl PanelMut<'_> {
     fn set(&mut self, lane: usize, index: usize, block: &Block) {
         let form = self.form;
         let lines = form.bits.lines();
-        let (codes, scales) = self.bytes.split_at_mut(self.blocks * lines * LINE);
-        set_codes(&mut codes[index * lines * LINE..][..lines * LINE], lane, form.bits.count(), &block.codes);
-        let (small, large) = scales.split_at_mut(self.blocks * form.small_bytes());
-        let small = &mut small[index * form.small_bytes()..][..form.small_bytes()];
+        let [codes, small, large] = form.places(index);
+        set_codes(&mut self.bytes[codes..][..lines * LINE], lane, form.bits.count(), &block.codes);
+        let (own, others) = self.bytes.split_at_mut(large);
+        let small = &mut own[small..][..form.small_bytes()];
         if form.scales == Scales::Halves {
             return set_halves(small, lane, block, form.has_least);
         }
         if (index * BLOCK).is_multiple_of(SUPER) {
-            let first = index * BLOCK / SUPER * form.large_bytes();
-            set_halves(&mut large[first..][..form.large_bytes()], lane, block, form.has_least);
+            set_halves(&mut others[..form.large_bytes()], lane, block, form.has_least);
         }
         for group in 0..form.groups() {
             let (scale, least) = (block.scales[group] as u8, block.leasts[group] as u8);

@@ -1,4 +1,4 @@
-//! 16 rows of W: codes in bit planes, then scales.
+//! 16 rows of W: codes in bit planes, scales behind those of a few blocks ([`Form::unit`]).
 //!
 //! A *word* is 4 codes of a row along k, a byte each; a block has 8 words a row, and word j of all 16 rows is a line of 64 bytes once it is
 //! taken apart. A plane of b bits holds 8/b words in each of its b lines, the first in the lowest bits of the bytes. Codes of 8, 4 and 2 bits
@@ -6,7 +6,7 @@
 
 use half::f16;
 
-use super::form::{Bits, Form, SUPER, Scales};
+use super::form::{Bits, Form, Scales};
 use super::{BLOCK, LINE};
 use crate::simd::LANES;
 
@@ -66,53 +66,75 @@ pub(super) struct Panel<'a> {
     pub blocks: usize,
     /// Groups of a block.
     pub groups: usize,
-    codes: &'a [u8],
-    small: &'a [u8],
-    large: &'a [u8],
-    /// Bytes of `small` for a block, and of `large` for 256 values.
-    scale_bytes: (usize, usize),
+    bytes: &'a [u8],
+    /// Of the units as they are packed.
+    unit: Unit,
+    /// The codes laid out a byte each, block after block, where they are.
+    laid_out: Option<&'a [u8]>,
+}
+
+/// Where things lie in a unit, in bytes. Blocks of a unit are a power of two.
+#[derive(Clone, Copy)]
+struct Unit {
+    blocks_log2: u32,
+    bytes: usize,
+    codes: usize,
+    small_at: usize,
+    small: usize,
+    large_at: usize,
+    large: usize,
 }
 
 impl<'a> Panel<'a> {
     pub fn new(form: &'a Form, bytes: &'a [u8], blocks: usize) -> Self {
-        let (codes, scales) = bytes.split_at(blocks * form.bits.lines() * LINE);
-        let (small, large) = scales.split_at(blocks * form.small_bytes());
-        let scale_bytes = (form.small_bytes(), form.large_bytes());
         let (bits, table, zero, groups) = (form.bits, form.table(), form.zero(), form.groups());
-        Self { form, bits, table, zero, blocks, groups, codes, small, large, scale_bytes }
+        let [_, small_at, large_at] = form.places(0);
+        let unit = Unit {
+            blocks_log2: form.unit().ilog2(),
+            bytes: form.unit_lines() * LINE,
+            codes: bits.lines() * LINE,
+            small_at,
+            small: form.small_bytes(),
+            large_at,
+            large: form.large_bytes(),
+        };
+        Self { form, bits, table, zero, blocks, groups, bytes, unit, laid_out: None }
     }
 
     /// The same panel with the codes laid out a byte each, after the table if there is one.
     pub fn with_bytes(&self, codes: &'a [u8]) -> Self {
-        Self { bits: Bits::Eight, table: None, codes, ..*self }
+        Self { bits: Bits::Eight, table: None, laid_out: Some(codes), ..*self }
     }
 
-    /// Bytes from a panel to the next.
+    /// The unit of a block, and its number there.
     #[inline(always)]
-    pub fn bytes(&self) -> usize {
-        self.codes.len() + self.small.len() + self.large.len()
+    fn place(&self, index: usize) -> (usize, usize) {
+        let log2 = self.unit.blocks_log2;
+        (index >> log2, index & ((1 << log2) - 1))
     }
 
     /// The lines of a block's codes.
     #[inline(always)]
     pub fn codes(&self, index: usize) -> &'a [u8] {
-        let bytes = self.bits.lines() * LINE;
-        &self.codes[index * bytes..(index + 1) * bytes]
+        if let Some(codes) = self.laid_out {
+            return &codes[index * Bits::Eight.lines() * LINE..][..Bits::Eight.lines() * LINE];
+        }
+        let (unit, within) = self.place(index);
+        &self.bytes[unit * self.unit.bytes + within * self.unit.codes..][..self.unit.codes]
     }
 
     /// The scales of a block: 16 rows' f16 (and 16 more for least values), or bytes of 16 rows for each group (least values behind).
     #[inline(always)]
     pub fn small(&self, index: usize) -> &'a [u8] {
-        let (bytes, _) = self.scale_bytes;
-        &self.small[index * bytes..(index + 1) * bytes]
+        let (unit, within) = self.place(index);
+        &self.bytes[unit * self.unit.bytes + self.unit.small_at + within * self.unit.small..][..self.unit.small]
     }
 
     /// The scales in f16 of the 256 values in which a block lies: of 16 rows, then the least values'.
     #[inline(always)]
     pub fn large(&self, index: usize) -> &'a [u8] {
-        let (_, bytes) = self.scale_bytes;
-        let index = index * BLOCK / SUPER;
-        &self.large[index * bytes..(index + 1) * bytes]
+        let (unit, _) = self.place(index);
+        &self.bytes[unit * self.unit.bytes + self.unit.large_at..][..self.unit.large]
     }
 
     /// d of a group of a row.
