@@ -1,8 +1,8 @@
 //! `cargo xtask compare PYTHON SCRIPTS MODELS [ROUNDS [JOB]]`: `reseek bench` and its peers in turn on this machine, as the table of
 //! BENCHMARKS.md; with JOB, such as "grpo", the rows alone whose name begins so. The peers are other people's programs and no part of the project: SCRIPTS is a folder with train_gpt.py, train_v3.py,
 //! generate_hf.py, decode_llama_cpp.py and grpo_trl.py, each of which prints a line of JSON (others lie in xtask/peers); MODELS holds `v3`,
-//! the small V3 of train_v3.py as a checkpoint folder, `smollm2.gguf`, and `smollm2`, the same dequantised with its tokenizer as a
-//! checkpoint folder.
+//! the small V3 of train_v3.py as a checkpoint folder, `smollm2.gguf`, `smollm2`, the same dequantised with its tokenizer as a
+//! checkpoint folder (`reseek convert`), and `qwen2.5.gguf`, Qwen2.5-Coder-0.5B-Instruct in Q4_K_M.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -29,7 +29,7 @@ const TOKENS: [&str; 2] = ["tokens_per_s", "tokens_per_s"];
 /// Scripts of our own, beside those that the caller names.
 const OWN: &str = "xtask/peers";
 
-const JOBS: [Job; 7] = [
+const JOBS: [Job; 9] = [
     Job {
         name: "train-gpt: width 256, 6 layers, 16 × 256 tokens",
         peer: "PyTorch bf16, torch.compile",
@@ -75,6 +75,22 @@ const JOBS: [Job; 7] = [
         peer: "llama.cpp, the same file, 32 slots, 2 threads",
         ours: "decode --batch 32 --model MODELS/smollm2.gguf",
         theirs: "xtask/peers/sample_llama_cpp.py MODELS/smollm2.gguf",
+        rates: TOKENS,
+        at_least: 1.0,
+    },
+    Job {
+        name: "decode: Qwen2.5-Coder-0.5B Q4_K_M, one sequence, 145 + 128 tokens",
+        peer: "llama.cpp, the same file, 2 threads",
+        ours: "decode --model MODELS/qwen2.5.gguf",
+        theirs: "decode_llama_cpp.py MODELS/qwen2.5.gguf",
+        rates: ["tokens_per_s", "decode_tokens_per_s"],
+        at_least: 1.0,
+    },
+    Job {
+        name: "decode: Qwen2.5-Coder-0.5B Q4_K_M, 32 sequences, each 32 + 64 tokens, prompts in the rate",
+        peer: "llama.cpp, the same file, 32 slots, 2 threads",
+        ours: "decode --batch 32 --model MODELS/qwen2.5.gguf",
+        theirs: "xtask/peers/sample_llama_cpp.py MODELS/qwen2.5.gguf --runs 3",
         rates: TOKENS,
         at_least: 1.0,
     },

@@ -1,9 +1,8 @@
 //! One file, whole or not at all: temporary file in the same folder, write, fsync, rename, fsync of the folder.
 //!
 //! A reader, and a run that comes back after a kill, sees the old bytes or the new ones. What a kill leaves
-//! behind is a temporary file, which [`sweep_temporaries`] removes when the folder is next opened. Not
-//! guaranteed: two writers of one path at the same time; the run's lock keeps processes apart, and inside a
-//! process each file has one owner.
+//! behind is a temporary file, which [`sweep_temporaries`] removes when the folder is next opened, and so does the
+//! next writer of the same file. Of two writers of one path at the same time the second is refused.
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Read, Write};
@@ -13,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::StoreError;
+use crate::claim::claim_file;
 
 /// Ending of names that only this room gives, to files and folders that are not whole yet.
 pub(crate) const TEMPORARY: &str = ".reseek-tmp";
@@ -52,18 +52,10 @@ impl AtomicFile {
     /// Opens the temporary file beside `path`, whose folder must exist.
     ///
     /// # Errors
-    /// If the folder is missing or not writable, or `path` has no file name.
+    /// If the folder is missing or not writable, another process is writing the file, or `path` has no file name.
     pub fn create(path: &Path) -> Result<Self, StoreError> {
         let temporary = temporary_beside(path)?;
-        let file = match File::create_new(&temporary) {
-            // Left by a killed writer. It is removed, not reopened, for it could be a link to somewhere else.
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                remove_file_if_present(&temporary)?;
-                File::create_new(&temporary)
-            }
-            other => other,
-        }
-        .map_err(StoreError::io("create", path))?;
+        let file = claim_file(&temporary, path)?;
         Ok(Self {
             path: path.to_path_buf(),
             temporary,

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::StoreError;
 use crate::atomic::{self, AtomicFile};
+use crate::claim::Building;
 use crate::manifest;
 use crate::run_dir::{LOCK, RunDir};
 
@@ -31,18 +32,10 @@ impl RunDir {
         }
         refuse_inside(from, to)?;
         let _held = Self::create_or_open(from, &info.config_hash, info.seed)?;
-        let building = atomic::temporary_beside(to)?;
-        atomic::remove_folder_if_present(&building)?;
-        if let Some(parent) = to.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-            atomic::create_folder(parent)?;
-        }
-        let copied = copy_folder(from, &building).and_then(|copied| check_stages(&building).map(|()| copied));
-        let copied = copied.inspect_err(|_| {
-            // Gives a full disk its room back; the error that counts is the first one.
-            let _ = fs::remove_dir_all(&building);
-        })?;
-        fs::rename(&building, to).map_err(StoreError::io("rename into", to))?;
-        atomic::sync_folder_of(to)?;
+        let building = Building::of(to)?;
+        let copied = copy_folder(from, building.path())?;
+        check_stages(building.path())?;
+        building.publish()?;
         Ok(copied)
     }
 }

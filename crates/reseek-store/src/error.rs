@@ -114,6 +114,10 @@ pub enum StoreError {
     )]
     Locked { path: PathBuf, pid: String },
 
+    /// Another process makes the same file or folder.
+    #[error("another process is writing {}. Wait until it is done, or name another place.", path.display())]
+    BeingWritten { path: PathBuf },
+
     /// The directory belongs to a run with other settings.
     #[error(
         "{} was made with {what} {found}, this command has {what} {wanted}. Choose another folder with --out, \
@@ -167,9 +171,7 @@ fn io_hint(error: &io::Error) -> &'static str {
             "a file-size limit is in force: raise it (ulimit -f) and run the same command again, \
              nothing finished is lost"
         }
-        Kind::PermissionDenied | Kind::ReadOnlyFilesystem => {
-            "make the folder writable for this user, or choose another with --out"
-        }
+        Kind::PermissionDenied | Kind::ReadOnlyFilesystem => "give this user the right to it, or choose another place",
         Kind::NotADirectory | Kind::AlreadyExists => {
             "a file stands where a folder is needed: name the folder itself, or move the file away"
         }

@@ -35,6 +35,7 @@
 
 pub mod atomic;
 pub mod checkpoint;
+mod claim;
 mod copy;
 mod error;
 mod fp8;

@@ -5,8 +5,7 @@
 //! DeepSeek's files. In a shard tensors of 4 bytes a value come first, so that all are aligned.
 
 use std::borrow::Cow;
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use half::bf16;
 use reseek_spec::{Fp8Blocks, ModelSpec, Role, TensorSpec};
@@ -15,6 +14,7 @@ use serde_json::{Map, Value, json};
 
 use crate::StoreError;
 use crate::atomic::{self, AtomicFile};
+use crate::claim::Building;
 use crate::copy::refuse_inside;
 use crate::fp8;
 use crate::manifest::{self, DirWriter, MANIFEST, Manifest};
@@ -82,22 +82,16 @@ pub fn write_folder<'a>(
     check_aligned(dir, &pieces)?;
     let parameters = pieces.iter().filter(|piece| piece.tensor.is_trained()).map(Piece::len).sum();
     let shards = shards_of(pieces, options.shard_bytes_max);
-    let above = folders_to_make(dir);
-    check_room(dir, above.last().unwrap_or(&dir.to_path_buf()), &shards, options)?;
+    check_room(dir, &shards, options)?;
 
-    let building = atomic::temporary_beside(dir)?;
+    let building = Building::of(dir)?;
     let mut read = |tensor: &TensorSpec| {
         let values = read(tensor)?;
         let must_be_finite = options.format == WeightFormat::Fp8 && is_in_fp8(tensor);
         if must_be_finite { check_finite(dir, tensor, values) } else { Ok(values) }
     };
-    let written = build(&building, &config, &shards, parameters, &mut read, options).inspect_err(|_| {
-        // The error that counts is the first one.
-        let _ = fs::remove_dir_all(&building);
-        above.iter().for_each(|folder| drop(fs::remove_dir(folder)));
-    })?;
-    fs::rename(&building, dir).map_err(StoreError::io("rename into", dir))?;
-    atomic::sync_folder_of(dir)?;
+    let written = build(building.path(), &config, &shards, parameters, &mut read, options)?;
+    building.publish()?;
     Ok(written)
 }
 
@@ -110,7 +104,6 @@ fn build<'a>(
     read: &mut impl FnMut(&TensorSpec) -> Result<Cow<'a, [f32]>, StoreError>,
     options: &FolderOptions<'_>,
 ) -> Result<Manifest, StoreError> {
-    atomic::remove_folder_if_present(building)?;
     let mut folder = DirWriter::create(building)?;
     for (name, bytes) in options.files {
         folder.write(name, bytes)?;
@@ -330,21 +323,16 @@ fn quantisation_of(pieces: &[Piece]) -> Value {
     out
 }
 
-/// The folders above `dir` that are not there yet, the lowest first.
-fn folders_to_make(dir: &Path) -> Vec<PathBuf> {
-    let above = dir.ancestors().skip(1).take_while(|folder| !folder.as_os_str().is_empty() && !folder.exists());
-    above.map(Path::to_path_buf).collect()
-}
-
-/// That the disk of `dir` has room, as far as the system says so; `top` is the first folder that has to be made.
-fn check_room(dir: &Path, top: &Path, shards: &[Vec<Piece>], options: &FolderOptions<'_>) -> Result<(), StoreError> {
+/// That the disk of `dir` has room, as far as the system says so.
+fn check_room(dir: &Path, shards: &[Vec<Piece>], options: &FolderOptions<'_>) -> Result<(), StoreError> {
     /// Of a header for each tensor, of config.json, index and manifest.
     const SLACK: u64 = 1 << 20;
     let headers: u64 = shards.iter().flatten().map(|piece| 4 * piece.tensor.name.len() as u64 + 256).sum();
     let weights: u64 = shards.iter().flatten().map(Piece::bytes).sum();
     let files: u64 = options.files.iter().map(|(_, bytes)| bytes.len() as u64).sum();
     let bytes = weights + headers + files + SLACK;
-    match atomic::free_bytes(atomic::folder_of(top))? {
+    let above = dir.ancestors().skip(1).find(|folder| folder.is_dir()).unwrap_or(Path::new("."));
+    match atomic::free_bytes(above)? {
         Some(free) if free < bytes => Err(StoreError::NoRoom { path: dir.to_path_buf(), bytes, free }),
         _ => Ok(()),
     }

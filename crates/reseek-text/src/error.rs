@@ -22,7 +22,7 @@ pub enum TextError {
     #[error("there is no text to train a tokenizer on. The corpus is empty or holds only white space.")]
     EmptyCorpus,
     /// A file that cannot be read.
-    #[error("{path}: {source}. Name a folder that holds tokenizer.json.")]
+    #[error("{path}: {source}. {mend}", mend = mend_of(source))]
     Read { path: PathBuf, source: std::io::Error },
     /// A tokenizer.json or tokenizer_config.json that cannot be understood.
     #[error("{place}: {reason}. The file is damaged or not a Hugging Face tokenizer.")]
@@ -52,4 +52,14 @@ pub enum TextError {
     /// A chat template that does not parse, or that refused the messages.
     #[error("chat template: {reason}. Check the roles of the messages and chat_template.jinja.")]
     Template { reason: String },
+}
+
+/// What to do about a file that cannot be read.
+fn mend_of(error: &std::io::Error) -> &'static str {
+    use std::io::ErrorKind as Kind;
+    match error.kind() {
+        Kind::NotFound => "Name a folder that holds it, or put it there.",
+        Kind::PermissionDenied => "Make it readable for this user.",
+        _ => "Put the model's own file in its place.",
+    }
 }

@@ -37,11 +37,15 @@ pub(crate) fn read(path: &Path) -> Result<Vec<u8>, TextError> {
     read().map_err(|source| TextError::Read { path: path.to_owned(), source })
 }
 
-/// [`read`], or `None` where there is no such file.
+/// [`read`], or `None` where there is no such file, nor a link that leads nowhere.
 pub(crate) fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>, TextError> {
     match read(path) {
         Ok(bytes) => Ok(Some(bytes)),
-        Err(TextError::Read { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(TextError::Read { source, .. })
+            if source.kind() == std::io::ErrorKind::NotFound && path.symlink_metadata().is_err() =>
+        {
+            Ok(None)
+        }
         Err(error) => Err(error),
     }
 }

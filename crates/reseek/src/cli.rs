@@ -262,7 +262,7 @@ pub struct ConvertArgs {
     #[arg(long)]
     pub dtype: Option<StoredAs>,
     /// Bytes of a file of weights at most, in a folder; 5G is 5,000,000,000
-    #[arg(long, value_parser = count, default_value = "5G")]
+    #[arg(long, value_parser = count_from_1, default_value = "5G")]
     pub shard_size: usize,
     /// Answer in JSON
     #[arg(long)]
@@ -346,6 +346,13 @@ fn parse_scale(text: &str) -> Result<Scale, String> {
 pub fn count(text: &str) -> Result<usize, String> {
     let count = reseek_spec::parse_count(text)?;
     usize::try_from(count).map_err(|_| format!("{count} is more than this machine can count"))
+}
+
+fn count_from_1(text: &str) -> Result<usize, String> {
+    match count(text)? {
+        0 => Err("0 bytes hold nothing".to_owned()),
+        n => Ok(n),
+    }
 }
 
 fn count_to_4096(text: &str) -> Result<usize, String> {

@@ -80,8 +80,19 @@ impl Opened {
     pub fn tokenizer(&self) -> Outcome<Option<Tokenizer>> {
         match self.source.gguf() {
             Some(file) => Ok(Some(gguf_text::tokenizer(file.tokenizer(), &self.path)?)),
-            None if !self.path.join("tokenizer.json").exists() => Ok(None),
+            None if self.path.join("tokenizer.json").symlink_metadata().is_err() => Ok(None),
             None => Ok(Some(Tokenizer::from_folder(&self.path)?)),
+        }
+    }
+
+    /// [`Opened::tokenizer`], where there must be one.
+    pub fn needed_tokenizer(&self) -> Outcome<Tokenizer> {
+        match self.tokenizer()? {
+            Some(tokenizer) => Ok(tokenizer),
+            None => fail(format!(
+                "{} has no tokenizer.json, which turns text into its tokens. Copy it from where the model comes from.",
+                self.path.display()
+            )),
         }
     }
 
@@ -118,12 +129,7 @@ impl Opened {
 
     /// All that answering takes.
     pub fn load(&self, dtype: Option<Compute>) -> Outcome<Loaded> {
-        let Some(tokenizer) = self.tokenizer()? else {
-            return fail(format!(
-                "{} has no tokenizer.json, which turns text into its tokens. Copy it from where the model comes from.",
-                self.path.display()
-            ));
-        };
+        let tokenizer = self.needed_tokenizer()?;
         let (stops, rows) = (self.stops(Some(&tokenizer))?, self.source.spec().vocab_size);
         if let Some(beyond) = stops.iter().find(|&&stop| stop as usize >= rows) {
             return fail(format!(

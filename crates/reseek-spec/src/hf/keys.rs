@@ -196,8 +196,6 @@ const GLM: &[(&str, Rule)] = &[
     ("topk_method", Only(Text("noaux_tc"), "GLM 4.5's gate has a correction bias")),
 ];
 const DEEPSEEK_V3: &[(&str, Rule)] = &[
-    ("head_dim", Idle("nope and rope say it")),
-    ("qk_head_dim", Idle("nope and rope say it")),
     ("ep_size", Idle("it says where experts lie")),
     ("aux_loss_alpha", Idle("the recipe has the weight of the balance loss")),
     ("seq_aux", Idle("the balance loss here is one of sequences")),
@@ -206,8 +204,6 @@ const DEEPSEEK_V3: &[(&str, Rule)] = &[
     ("topk_method", Only(Text("noaux_tc"), "V3's gate has a correction bias")),
 ];
 const DEEPSEEK_V2: &[(&str, Rule)] = &[
-    ("head_dim", Idle("nope and rope say it")),
-    ("qk_head_dim", Idle("nope and rope say it")),
     ("ep_size", Idle("it says where experts lie")),
     ("aux_loss_alpha", Idle("the recipe has the weight of the balance loss")),
     ("seq_aux", Idle("the balance loss here is one of sequences")),

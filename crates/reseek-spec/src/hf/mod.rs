@@ -148,14 +148,30 @@ impl Config<'_> {
             Family::DeepseekV3 => self.flag_or("rope_interleave", true)?,
             _ => true,
         };
+        let [nope, rope] = [self.size("qk_nope_head_dim")?, self.size("qk_rope_head_dim")?];
+        // Writers mean by head_dim the part that turns, as transformers does, or the whole.
+        self.said_again("qk_head_dim", &[nope.saturating_add(rope)])?;
+        self.said_again("head_dim", &[rope, nope.saturating_add(rope)])?;
         Ok(MlaSpec {
             q_lora_rank,
             kv_lora_rank: self.size("kv_lora_rank")?,
-            qk_nope_head_dim: self.size("qk_nope_head_dim")?,
-            qk_rope_head_dim: self.size("qk_rope_head_dim")?,
+            qk_nope_head_dim: nope,
+            qk_rope_head_dim: rope,
             v_head_dim: self.size("v_head_dim")?,
             rope_interleave,
         })
+    }
+
+    /// That a key which says what others say already says the same.
+    fn said_again(&self, key: &'static str, allowed: &[usize]) -> Result<(), SpecError> {
+        let Some(_) = self.value(key) else { return Ok(()) };
+        let found = self.size(key)?;
+        if allowed.contains(&found) {
+            return Ok(());
+        }
+        let allowed: Vec<String> = allowed.iter().map(usize::to_string).collect();
+        let allowed = format!("{}, as qk_nope_head_dim and qk_rope_head_dim say", allowed.join(" or "));
+        Err(SpecError::clash(format!("{key} = {found}"), &allowed, "correct it, or leave it out"))
     }
 
     /// Absent it is the family's default, null as many as of queries.

@@ -85,6 +85,7 @@ fn whole(family: Family) -> Value {
     });
     let mla = json!({
         "num_key_value_heads": 8, "kv_lora_rank": 16, "q_lora_rank": 24, "qk_nope_head_dim": 8, "qk_rope_head_dim": 8, "v_head_dim": 8,
+        "head_dim": 8, "qk_head_dim": 16,
     });
     let of = match family {
         Family::DeepseekV2 => {

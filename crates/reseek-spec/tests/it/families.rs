@@ -167,6 +167,27 @@ fn contradictions_name_both_sides() {
     check(json!({"model_type": "deepseek_v2", "kv_lora_rank": 8}), &["lacks qk_nope_head_dim"]);
 }
 
+/// transformers writes what the parts of DeepSeek's heads say once more.
+#[test]
+fn sizes_that_are_said_twice_say_the_same() {
+    let spec = ModelSpec::ladder(Scale::Smoke, 512);
+    let mla = spec.mla.clone().unwrap();
+    let (rope, whole) = (mla.qk_rope_head_dim, mla.qk_nope_head_dim + mla.qk_rope_head_dim);
+    let with = |key: &str, value: Value| {
+        let mut config = spec.to_hf_json();
+        config[key] = value;
+        config
+    };
+    for (key, value) in [("head_dim", rope), ("head_dim", whole), ("qk_head_dim", whole)] {
+        assert_eq!(read(&with(key, json!(value))), spec);
+        assert_eq!(read(&with(key, Value::Null)), spec);
+    }
+    for (key, value) in [("head_dim", json!(whole + 1)), ("qk_head_dim", json!(rope)), ("qk_head_dim", json!("12"))] {
+        let error = error(&with(key, value.clone()));
+        assert!(error.contains(key) && error.contains(value.to_string().trim_matches('"')), "{error}");
+    }
+}
+
 #[test]
 fn formats_of_tensors_are_known_or_refused() {
     let with = |form: Value| {

@@ -14,6 +14,7 @@ use super::write_keys::{FACTORS, factors_of, keys_of, put_text};
 use super::{BlockKind, GgufFile, QuantisedTensor};
 use crate::StoreError;
 use crate::atomic::{AtomicFile, FileEntry};
+use crate::claim::Parents;
 
 /// What a file says beside its values.
 #[derive(Clone, Copy, Debug)]
@@ -106,6 +107,7 @@ pub fn write_gguf(
     let architecture = architecture_of(path, contents.spec)?;
     let keys = keys_of(path, contents, architecture, kind)?;
     let outputs = plan(path, contents.spec, architecture, source, kind)?;
+    let mut parents = Parents::make(path)?;
     let mut file = AtomicFile::create(path)?;
     let header = header(&keys.bytes, keys.count, &outputs);
     file.write(&header)?;
@@ -114,7 +116,9 @@ pub fn write_gguf(
     }
     let others = outputs.iter().filter(|output| output.kind != output.asked);
     let others = others.map(|output| (output.name.clone(), output.kind)).collect();
-    Ok(GgufWritten { entry: file.commit()?, others, notes: notes(contents.spec) })
+    let entry = file.commit()?;
+    parents.keep();
+    Ok(GgufWritten { entry, others, notes: notes(contents.spec) })
 }
 
 fn notes(spec: &ModelSpec) -> Vec<String> {

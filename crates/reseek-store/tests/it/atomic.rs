@@ -43,15 +43,50 @@ fn a_file_that_is_not_committed_changes_nothing() {
 fn leftovers_of_a_kill_are_swept_and_do_not_stand_in_the_way() {
     let scratch = Scratch::new();
     let path = scratch.join("weights");
-    // forget: no destructor runs in a killed process either.
-    std::mem::forget(AtomicFile::create(&path).unwrap());
+    fs::write(scratch.join(".weights.reseek-tmp"), b"half").unwrap();
     fs::write(scratch.join(".hidden"), b"the user's").unwrap();
     write_atomic(&path, b"whole").unwrap();
-    std::mem::forget(AtomicFile::create(&scratch.join("other")).unwrap());
+    fs::write(scratch.join(".other.reseek-tmp"), b"half").unwrap();
     assert_eq!(sweep_temporaries(scratch.path()).unwrap(), 1);
     assert_eq!(sweep_temporaries(scratch.path()).unwrap(), 0);
     assert_eq!(fs::read_dir(scratch.path()).unwrap().count(), 2);
     assert_eq!(sweep_temporaries(&scratch.join("absent")).unwrap(), 0);
+}
+
+#[test]
+fn of_two_writers_of_one_file_the_second_is_refused() {
+    let scratch = Scratch::new();
+    let path = scratch.join("weights");
+    let mut file = AtomicFile::create(&path).unwrap();
+    file.write(b"first").unwrap();
+    assert_names(&AtomicFile::create(&path).unwrap_err(), &["another process", "weights", "Wait"]);
+    file.commit().unwrap();
+    assert_eq!(fs::read(&path).unwrap(), b"first");
+    write_atomic(&path, b"second").unwrap();
+    assert_eq!(fs::read(&path).unwrap(), b"second");
+}
+
+/// Many at once: what is published is whole, and nothing is left.
+#[test]
+fn whoever_wins_publishes_what_it_wrote() {
+    let scratch = Scratch::new();
+    let path = scratch.join("weights");
+    let write = |byte: u8| {
+        let mut file = AtomicFile::create(&path)?;
+        for _ in 0..16 {
+            file.write(&vec![byte; 1 << 16])?;
+        }
+        file.commit()
+    };
+    let published = std::thread::scope(|scope| {
+        let writers: Vec<_> =
+            (0..8).map(|byte| scope.spawn(move || (0..8).filter(|_| write(byte).is_ok()).count())).collect();
+        writers.into_iter().map(|writer| writer.join().unwrap()).sum::<usize>()
+    });
+    assert!(published > 0);
+    let bytes = fs::read(&path).unwrap();
+    assert!(bytes.len() == 16 << 16 && bytes.iter().all(|byte| *byte == bytes[0]));
+    assert_eq!(fs::read_dir(scratch.path()).unwrap().count(), 1);
 }
 
 #[cfg(unix)]

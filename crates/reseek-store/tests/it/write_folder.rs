@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use half::bf16;
-use reseek_spec::ModelSpec;
+use reseek_spec::{ModelSpec, TensorSpec};
 use reseek_store::safetensors_io::TensorFile;
 use reseek_store::{FolderOptions, ModelSource, SHARD_BYTES_MAX, StoreError, WeightFormat, verify_dir, write_folder};
 use serde_json::{Value, json};
@@ -332,6 +332,25 @@ fn what_a_kill_left_is_removed_by_the_next_attempt() {
         tree(scratch.path()).keys().collect::<Vec<_>>(),
         ["m/config.json", "m/manifest.json", "m/model.safetensors"]
     );
+}
+
+#[test]
+fn of_two_writers_of_one_folder_the_second_is_refused() {
+    let scratch = Scratch::new();
+    let (spec, dir) = (spec(LLAMA), scratch.join("above/m"));
+    let all = tensors(&spec);
+    let mut refused = 0;
+    let values = |tensor: &TensorSpec| Ok(Cow::Owned(all.iter().find(|t| t.0 == tensor.name).unwrap().2.clone()));
+    let outer = |tensor: &TensorSpec| {
+        let error = write(&dir, &spec, &all, &options(WeightFormat::F32)).unwrap_err();
+        assert_names(&error, &["another process", "above/m", "Wait"]);
+        refused += 1;
+        values(tensor)
+    };
+    write_folder(&dir, &spec, outer, &options(WeightFormat::Bf16)).unwrap();
+    assert_eq!((refused, read(&dir).len()), (all.len(), all.len()));
+    let left: Vec<String> = tree(scratch.path()).into_keys().collect();
+    assert_eq!(left, ["above/m/config.json", "above/m/manifest.json", "above/m/model.safetensors"]);
 }
 
 #[test]

@@ -36,11 +36,12 @@ pub fn attention_forward<'m, 'v>(
     }
     shape.check();
     let kv_len = k.len() / (shape.n_kv_heads * shape.d_qk);
-    let _span = shape.span(Op::AttentionForward, lse.len() / shape.n_heads, kv_len, 2);
+    let q_len = shape.check_queries(o, lse, q, kv_len);
+    let _span = shape.span(Op::AttentionForward, q_len, kv_len, 2);
     let mut cache = KEPT.take().unwrap_or_else(|| AttentionCache::new(shape));
     cache.reset(shape);
     cache.push(k, v);
-    attend(o, lse, q, &cache);
+    attend(o, lse, q, q_len, &cache);
     KEPT.set(Some(cache));
 }
 
@@ -56,13 +57,13 @@ pub fn attention_cached<'m, 'v>(
     cache: &AttentionCache,
 ) {
     let (o, lse, q) = (o.into().0, lse.into().0, q.into().0);
-    let _span = cache.shape.span(Op::AttentionCached, lse.len() / cache.shape.n_heads, cache.len(), 2);
-    attend(o, lse, q, cache);
+    let q_len = cache.shape.check_queries(o, lse, q, cache.len());
+    let _span = cache.shape.span(Op::AttentionCached, q_len, cache.len(), 2);
+    attend(o, lse, q, q_len, cache);
 }
 
-fn attend(o: &mut [f32], lse: &mut [f32], q: &[f32], cache: &AttentionCache) {
+fn attend(o: &mut [f32], lse: &mut [f32], q: &[f32], q_len: usize, cache: &AttentionCache) {
     let shape = cache.shape;
-    let q_len = shape.check_queries(o, lse, q, cache.len());
     let (n_rows, first) = (q_len * shape.group(), cache.len() - q_len);
     cache.check_holds(shape.seen(first).start);
     let mut scratch = SCRATCH.take();

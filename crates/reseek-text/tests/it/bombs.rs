@@ -313,6 +313,14 @@ fn templates_are_found_where_transformers_finds_them() {
     folder.write("chat_template.jinja", "{% if %}");
     assert!(ChatTemplate::from_folder(&folder.0).is_err());
     std::fs::remove_file(folder.0.join("chat_template.jinja")).unwrap();
+    #[cfg(unix)]
+    {
+        let link = folder.0.join("chat_template.jinja");
+        std::os::unix::fs::symlink(folder.0.join("nowhere"), &link).unwrap();
+        let error = ChatTemplate::from_folder(&folder.0).unwrap_err().to_string();
+        assert!(error.contains("chat_template.jinja") && error.contains("put it there"), "{error}");
+        std::fs::remove_file(link).unwrap();
+    }
     folder.write("tokenizer_config.json", r#"{"chat_template": [{"name": "rag"}]}"#);
     std::fs::remove_dir_all(folder.0.join("additional_chat_templates")).unwrap();
     assert!(ChatTemplate::sources(&folder.0).unwrap_err().to_string().contains("lacks name or template"));

@@ -58,12 +58,10 @@ pub fn convert(args: &ConvertArgs) -> Outcome<()> {
 
 /// Nothing is written into the source.
 fn refuse_inside(source: &Path, to: &Path) -> Outcome<()> {
-    let parent = match to.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    let (Ok(source), Ok(parent)) = (source.canonicalize(), parent.canonicalize()) else { return Ok(()) };
-    if source.is_dir() && parent.starts_with(&source) {
+    // The lowest folder above it that is there already.
+    let above = to.ancestors().skip(1).find(|folder| folder.is_dir()).unwrap_or(Path::new("."));
+    let (Ok(source), Ok(above)) = (source.canonicalize(), above.canonicalize()) else { return Ok(()) };
+    if source.is_dir() && above.starts_with(&source) {
         return fail(format!(
             "{} would lie inside of the model that it is made from. Name another place.",
             to.display()
@@ -120,7 +118,8 @@ fn beside(opened: &Opened, name: &Path) -> Outcome<Vec<(String, Vec<u8>)>> {
         None => {
             for file in ALONG {
                 let path = opened.path.join(file);
-                if path.exists() {
+                // A link that leads nowhere is an error, not a file that there is not.
+                if path.symlink_metadata().is_ok() {
                     files.push((file.to_string(), read_regular(&path, SIDECAR_BYTES_MAX)?));
                 }
             }

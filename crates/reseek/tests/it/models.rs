@@ -234,17 +234,37 @@ fn a_name_on_the_hub_is_found_in_its_cache() {
 }
 
 #[test]
+fn tokens_are_scored_without_a_tokenizer() {
+    let (run, scratch) = (finished(), Scratch::new());
+    let (folder, bare) = (run.out.join("student"), scratch.join("above/bare"));
+    convert(&folder, &bare, "");
+    for name in ["tokenizer.json", "tokenizer_config.json", "manifest.json"] {
+        fs::remove_file(bare.join(name)).unwrap();
+    }
+    assert_eq!(score(&bare, "5,6,7"), score(&folder, "5,6,7"));
+    assert!(!succeed(reseek().arg("score").arg(&bare).args(["--tokens", "5,6,7"])).contains('"'));
+    refuse(reseek().arg("score").arg(&bare).args(["--text", "x"]), &["no tokenizer.json", "Copy it"]);
+    std::os::unix::fs::symlink(scratch.join("nowhere"), bare.join("tokenizer.json")).unwrap();
+    refuse(reseek().arg("score").arg(&bare).args(["--tokens", "5,6,7"]), &["tokenizer.json", "put it there"]);
+    refuse(reseek().arg("convert").arg(&bare).arg(scratch.join("to")), &["tokenizer.json", "No such file"]);
+    convert(&folder, &scratch.join("made/on/the/way.gguf"), "f16");
+}
+
+#[test]
 fn what_cannot_be_converted_leaves_nothing_behind() {
     let (run, scratch) = (finished(), Scratch::new());
     let folder = run.out.join("student");
     let to = |name: &str| scratch.join(name);
     fs::create_dir(to("there")).unwrap();
-    let cases: [(&Path, PathBuf, &[&str], &[&str]); 7] = [
+    let cases: [(&Path, PathBuf, &[&str], &[&str]); 10] = [
         (&folder, to("there"), &[], &["there is there already", "Name a new file or folder"]),
         (&folder, to("a.gguf"), &["--dtype", "fp8"], &["no fp8"]),
         (&folder, to("a"), &["--dtype", "q8_0"], &["no q8_0", ".gguf"]),
         (&folder, folder.join("inside"), &[], &["inside of the model"]),
         (&folder, folder.join("inside.gguf"), &[], &["inside of the model"]),
+        (&folder, folder.join("inside/deep.gguf"), &[], &["inside of the model"]),
+        (&folder, to("a"), &["--shard-size", "0"], &["--shard-size"]),
+        (&folder, to("above/a.gguf"), &["--dtype", "fp8"], &["no fp8"]),
         (&to("none"), to("a"), &[], &["none"]),
         (&run.out, to("a"), &[], &["is a run"]),
     ];
@@ -253,7 +273,9 @@ fn what_cannot_be_converted_leaves_nothing_behind() {
     }
     let left: Vec<_> = fs::read_dir(scratch.join("")).unwrap().flatten().map(|file| file.file_name()).collect();
     assert!(
-        !left.iter().any(|name| name == "a" || name == "a.gguf" || name.to_string_lossy().contains(".tmp")),
+        !left
+            .iter()
+            .any(|name| name == "a" || name == "above" || name == "a.gguf" || name.to_string_lossy().contains("-tmp")),
         "{left:?}"
     );
     assert!(!folder.join("inside").exists());
