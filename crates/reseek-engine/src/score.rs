@@ -9,7 +9,7 @@ use crate::EngineError;
 /// `log p(tokens[i] | tokens[..i])` for i from 1: one value less than there are tokens.
 ///
 /// # Errors
-/// If there is no token, too many for the model's context, or one outside of the vocabulary.
+/// If there is no token, too many for the model's context, one outside of the vocabulary, or a probability that is not a number.
 pub fn score(model: &Model, tokens: &[u32]) -> Result<Vec<f32>, EngineError> {
     let spec = model.spec();
     if tokens.is_empty() {
@@ -26,7 +26,10 @@ pub fn score(model: &Model, tokens: &[u32]) -> Result<Vec<f32>, EngineError> {
     targets.push(IGNORE);
     let mut out = logprobs(model, vec![(Rows::new(tokens, &[tokens.len()]), targets)], 1.0).remove(0);
     out.pop();
-    Ok(out)
+    match out.iter().position(|logprob| logprob.is_nan()) {
+        None => Ok(out),
+        Some(before) => Err(EngineError::NotFinite { position: before + 1 }),
+    }
 }
 
 /// log p of the targets of every lane's rows under softmax(logits / `temperature`), `[n]` each; 0 where the target is ignored. The bits are

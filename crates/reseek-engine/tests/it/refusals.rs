@@ -54,8 +54,11 @@ fn a_model_whose_weights_are_not_numbers() {
     let mut weights = weights(v3());
     let norm = weights.layout.range("model.norm.weight");
     weights.data[norm.start] = f32::NAN;
-    let error = refused(&Model::new(&weights), vec![0, 1], &Sampling::on_policy(vec![], 4));
+    let model = Model::new(&weights);
+    let error = refused(&model, vec![0, 1], &Sampling::on_policy(vec![], 4));
     assert!(matches!(error, EngineError::NotFinite { .. }), "{error}");
+    let error = score(&model, &[0, 1]).unwrap_err();
+    assert!(matches!(error, EngineError::NotFinite { position: 1 }), "{error}");
 }
 
 #[test]

@@ -15,6 +15,8 @@ use super::bench::fastest_dtype;
 use crate::cli_full_scale::CalibrateArgs;
 use crate::error::Outcome;
 
+/// Inputs that work goes through in turn: a pass reads what it kept of its rows, not what is still in a core's own cache.
+const KEPT: usize = 16;
 /// Seconds of each measurement.
 const WINDOW_S: f64 = 0.06;
 
@@ -63,13 +65,16 @@ pub fn measure(dtype: Compute) -> CpuRates {
     }
 }
 
-/// Units of work a second that one thread does while all do it.
-fn rate(work: impl Fn() -> f64 + Sync) -> f64 {
+/// Units of work a second that one thread does while all do it. `work` is told which of its [`KEPT`] inputs to read.
+fn rate(work: impl Fn(usize) -> f64 + Sync) -> f64 {
     let of_thread = map_lanes(0..threads(), |_| {
-        let mut done = work() * 0.0;
+        let mut done = work(0) * 0.0;
         let start = Instant::now();
-        while start.elapsed().as_secs_f64() < WINDOW_S {
-            done += work();
+        for turn in (0..KEPT).cycle() {
+            done += work(turn);
+            if start.elapsed().as_secs_f64() >= WINDOW_S {
+                break;
+            }
         }
         done / start.elapsed().as_secs_f64()
     });
@@ -84,10 +89,11 @@ fn values(len: usize) -> Vec<f32> {
 fn products(rows: usize, k: usize, n: usize, dtype: Compute) -> f64 {
     let matrices = ((1 << 19) / (k * n)).max(1);
     let weights: Vec<Packed> = (0..matrices).map(|_| Packed::from_rows(&values(k * n), k, n, dtype)).collect();
-    let a = values(rows * k);
-    let work = || {
+    let a = values(KEPT * rows * k);
+    let work = |turn: usize| {
         let mut c = vec![0.0; rows * n];
-        weights.iter().for_each(|b| matmul(&mut c, &a, b, Accumulate::Set));
+        let a = &a[turn * rows * k..][..rows * k];
+        weights.iter().for_each(|b| matmul(&mut c, a, b, Accumulate::Set));
         2.0 * (matrices * rows * k * n) as f64
     };
     rate(work) / 1e9
@@ -95,10 +101,10 @@ fn products(rows: usize, k: usize, n: usize, dtype: Compute) -> f64 {
 
 fn weight_gradients(t: usize, dtype: Compute) -> f64 {
     let (m, n) = (128, 128);
-    let (a, b) = (values(t * m), values(t * n));
-    let work = || {
+    let (a, b) = (values(KEPT * t * m), values(KEPT * t * n));
+    let work = |turn: usize| {
         let mut c = vec![0.0; m * n];
-        matmul_tn(&mut c, &a, &b, m, n, dtype);
+        matmul_tn(&mut c, &a[turn * t * m..][..t * m], &b[turn * t * n..][..t * n], m, n, dtype);
         2.0 * (t * m * n) as f64
     };
     rate(work) / 1e9
@@ -116,7 +122,7 @@ fn attention() -> f64 {
         dtype: fastest_dtype(),
     };
     let x = values(rows * heads * width);
-    let work = || {
+    let work = |_| {
         let (mut o, mut lse) = (vec![0.0; x.len()], vec![0.0; rows * heads]);
         attention_forward(&mut o, &mut lse, &x, &x, &x, shape);
         2.0 * (heads * 2 * width * rows * rows / 2) as f64
@@ -127,11 +133,11 @@ fn attention() -> f64 {
 /// GB/s of a norm, two reads and a write into new memory, over the rows that a lane computes at a time.
 fn elementwise() -> f64 {
     let (rows, width) = (1024, 256);
-    let (x, gamma) = (values(rows * width), values(width));
-    let work = || {
-        let mut y = vec![0.0; x.len()];
-        rmsnorm_forward(&mut y, &x, &gamma, 1e-6);
-        4.0 * 3.0 * x.len() as f64
+    let (x, gamma) = (values(KEPT * rows * width), values(width));
+    let work = |turn: usize| {
+        let mut y = vec![0.0; rows * width];
+        rmsnorm_forward(&mut y, &x[turn * rows * width..][..rows * width], &gamma, 1e-6);
+        4.0 * 3.0 * y.len() as f64
     };
     rate(work) / 1e9
 }
@@ -139,7 +145,7 @@ fn elementwise() -> f64 {
 /// GB/s of all threads: a copy of 32 MiB, read and written.
 fn memory() -> f64 {
     let from = values(8 << 20);
-    let work = || {
+    let work = |_| {
         let to = from.clone();
         8.0 * to.len() as f64
     };
