@@ -17,7 +17,8 @@ const TRIES: usize = 100;
 /// If another process is at it, or the folder is missing or not writable.
 pub(crate) fn claim_file(place: &Path, target: &Path) -> Result<File, StoreError> {
     // What was left is removed, not reopened, for it could be a link to somewhere else.
-    claim(place, target, || File::create_new(place))
+    let made = claim(place, target, || File::create_new(place).map(Some))?;
+    Ok(made.expect("a file that was made is open"))
 }
 
 /// A folder under construction beside its place. Dropped before [`Building::publish`], it vanishes with the folders that were made for it.
@@ -28,7 +29,7 @@ pub(crate) struct Building {
     parents: Parents,
     is_published: bool,
     // Given back last, when the name is gone.
-    _held: File,
+    _held: Option<File>,
 }
 
 impl Building {
@@ -100,15 +101,15 @@ impl Drop for Parents {
     }
 }
 
-fn claim(place: &Path, target: &Path, make: impl Fn() -> io::Result<File>) -> Result<File, StoreError> {
+fn claim(place: &Path, target: &Path, make: impl Fn() -> io::Result<Option<File>>) -> Result<Option<File>, StoreError> {
     for _ in 0..TRIES {
         match make() {
             // Between the two steps another may have taken it for something left.
-            Ok(made) if try_lock(&made, place)? && is_at(&made, place) => return Ok(made),
+            Ok(made) if try_lock(made.as_ref(), place)? && is_at(made.as_ref(), place) => return Ok(made),
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => match open_left(place) {
-                Ok(left) if !try_lock(&left, place)? => break,
-                Ok(left) if is_at(&left, place) => remove(place)?,
+                Ok(left) if !try_lock(left.as_ref(), place)? => break,
+                Ok(left) if is_at(left.as_ref(), place) => remove(place)?,
                 Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 // A link, a pipe or what else nobody can hold.
@@ -121,7 +122,8 @@ fn claim(place: &Path, target: &Path, make: impl Fn() -> io::Result<File>) -> Re
 }
 
 /// Whether the lock is this process's now.
-fn try_lock(file: &File, place: &Path) -> Result<bool, StoreError> {
+fn try_lock(file: Option<&File>, place: &Path) -> Result<bool, StoreError> {
+    let Some(file) = file else { return Ok(true) };
     match file.try_lock() {
         Ok(()) => Ok(true),
         Err(TryLockError::WouldBlock) => Ok(false),
@@ -138,11 +140,14 @@ fn remove(place: &Path) -> Result<(), StoreError> {
     }
 }
 
-/// A folder or file as it lies there, not what it leads to.
-fn open_left(place: &Path) -> io::Result<File> {
+/// A folder or file as it lies there, not what it leads to. Only Unix opens folders and locks them; elsewhere they have no lock.
+fn open_left(place: &Path) -> io::Result<Option<File>> {
     let kind = place.symlink_metadata()?.file_type();
     if !kind.is_file() && !kind.is_dir() {
         return Err(io::ErrorKind::InvalidInput.into());
+    }
+    if kind.is_dir() && !cfg!(unix) {
+        return Ok(None);
     }
     let mut options = File::options();
     options.read(true);
@@ -151,11 +156,12 @@ fn open_left(place: &Path) -> io::Result<File> {
         use nix::fcntl::OFlag;
         std::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, (OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits());
     }
-    options.open(place)
+    options.open(place).map(Some)
 }
 
 /// Whether `place` is still the name of the open file.
-fn is_at(file: &File, place: &Path) -> bool {
+fn is_at(file: Option<&File>, place: &Path) -> bool {
+    let Some(file) = file else { return true };
     #[cfg(unix)]
     {
         use std::os::unix::fs::MetadataExt;
