@@ -10,6 +10,7 @@ mod error;
 mod folder;
 mod gguf_text;
 mod inside;
+mod memory;
 mod opened;
 mod out;
 #[cfg(test)]

@@ -17,6 +17,7 @@ use reseek_text::{ChatTemplate, Special, Tokenizer};
 use crate::error::{Outcome, fail};
 use crate::gguf_text;
 use crate::inside::refuse_run;
+use crate::memory::bounded;
 
 /// Where the model called `name` lies: of a name on the Hub in its cache, else at that path.
 ///
@@ -59,6 +60,13 @@ pub struct Advice {
 /// [`Opened::new`] and [`Opened::load`].
 pub fn load(name: &Path, dtype: Option<Compute>) -> Outcome<Loaded> {
     Opened::new(name)?.load(dtype)
+}
+
+/// What a model's own template makes of something, in bounded memory.
+pub fn render<T>(work: impl FnOnce() -> T) -> T {
+    const BEYOND: &str =
+        "the chat template makes a text of more than 1 GiB in memory. Take the template from the model's publisher.";
+    bounded(1 << 30, BEYOND, work)
 }
 
 impl Opened {

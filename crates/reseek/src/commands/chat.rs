@@ -14,7 +14,7 @@ use super::ask::sampling;
 use super::chat_lines::Lines;
 use crate::cli::ChatArgs;
 use crate::error::{Failure, Outcome, fail};
-use crate::opened::{Loaded, Opened};
+use crate::opened::{Loaded, Opened, render};
 
 const HELP: &str = "\
 Write a question in one line and press Enter.
@@ -210,7 +210,8 @@ impl Talk<'_> {
 
     /// The messages from number `first` on as tokens.
     fn encode(&self, first: usize) -> Outcome<Vec<u32>> {
-        Ok(self.template.encode(&self.loaded.tokenizer, &self.messages[first..], GenerationPrompt::Assistant)?)
+        let messages = &self.messages[first..];
+        Ok(render(|| self.template.encode(&self.loaded.tokenizer, messages, GenerationPrompt::Assistant))?)
     }
 
     fn reply(&self, prompt: Vec<u32>, turn: u64) -> Outcome<String> {

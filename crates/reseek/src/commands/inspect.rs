@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::cli::InspectArgs;
 use crate::error::Outcome;
-use crate::opened::Opened;
+use crate::opened::{Opened, render};
 
 /// Says all that the files say.
 pub fn inspect(args: &InspectArgs) -> Outcome<()> {
@@ -72,7 +72,7 @@ impl<'a> Seen<'a> {
             }
         };
         let ends: Vec<u32> = self.stops.iter().map(|(id, _)| *id).collect();
-        let check = match template.check(tokenizer, &ends) {
+        let check = match render(|| template.check(tokenizer, &ends)) {
             Ok(check) => check,
             Err(error) => {
                 self.odd.push(format!("The template fails on an example: {error}"));

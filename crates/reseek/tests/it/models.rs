@@ -250,6 +250,26 @@ fn tokens_are_scored_without_a_tokenizer() {
     convert(&folder, &scratch.join("made/on/the/way.gguf"), "f16");
 }
 
+/// Steps are counted, but in few of them a text doubles often.
+#[test]
+fn a_template_that_doubles_a_text_ends_in_bounded_memory() {
+    let (run, scratch) = (finished(), Scratch::new());
+    let model = scratch.join("model");
+    convert(&run.out.join("student"), &model, "");
+    let doublings = "{% set ns.x = ns.x ~ ns.x %}".repeat(40);
+    let capture = "{% set x %}{{ x }}{{ x }}{% endset %}".repeat(40);
+    for template in
+        [format!("{{% set ns = namespace(x='once') %}}{doublings}"), format!("{{% set x = 'once' %}}{capture}")]
+    {
+        fs::write(model.join("chat_template.jinja"), template).unwrap();
+        let _ = fs::remove_file(model.join("manifest.json"));
+        refuse(reseek().arg("inspect").arg(&model), &["chat template", "1 GiB"]);
+        let mut chat = reseek();
+        chat.arg("chat").arg(&model).stdin(fs::File::open(model.join("config.json")).unwrap());
+        refuse(&mut chat, &["chat template", "1 GiB"]);
+    }
+}
+
 #[test]
 fn what_cannot_be_converted_leaves_nothing_behind() {
     let (run, scratch) = (finished(), Scratch::new());
