@@ -20,8 +20,10 @@
 #![deny(missing_docs)]
 
 mod answer;
+mod extract;
 mod families;
 mod family;
+mod fingerprint;
 mod general;
 mod generate;
 mod language;
@@ -34,7 +36,9 @@ mod user;
 mod verify;
 
 pub use answer::{AnswerKind, normalise};
+pub use extract::{EXTRACTIONS, Extraction, Judged, extraction};
 pub use family::{Family, LEVELS, UnknownFamily};
+pub use fingerprint::fingerprint;
 pub use general::{Exchange, Flaw, PreferencePair, general, preference_pair};
 pub use generate::{CHINESE_SHARE, MixError, TaskMix, generate, heldout_set, sample};
 pub use language::{Language, language_share, language_share_quoting};

@@ -205,7 +205,8 @@ pub(super) fn divisible(level: u8, stream: &mut Stream) -> Drawn {
         2 => stream.pick(&[3, 9]),
         _ => stream.pick(&[4, 9]),
     };
-    let (low, high) = if level == 3 { (1000, 9999) } else { (100, 999) };
+    // Three digits alone would be 1,800 problems a level.
+    let (low, high) = if level == 3 || stream.below(3) == 0 { (1000, 9999) } else { (100, 999) };
     // Half of the answers are yes, whatever the divisor.
     let is_divisible = stream.chance(0.5);
     let n = loop {

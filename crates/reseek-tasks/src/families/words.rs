@@ -1,5 +1,7 @@
 //! Words: letters backwards, counted, found, sorted, shifted. Level 1 gives the letters spelled, so that it asks for
 //! the procedure alone; the others give a word, whose spelling the model must know.
+//!
+//! Three different letters in order are 15,600 problems, fewer than a run draws three times over: one in six has four.
 
 use std::sync::LazyLock;
 
@@ -25,15 +27,16 @@ fn different_letters(count: usize, stream: &mut Stream) -> Vec<char> {
     stream.distinct(count, 0, 25).into_iter().map(|i| char::from(b'a' + i as u8)).collect()
 }
 
-/// Three different letters.
-fn three_letters(stream: &mut Stream) -> Vec<char> {
-    different_letters(3, stream)
+/// Three different letters, in one case of six four.
+fn few_letters(stream: &mut Stream) -> Vec<char> {
+    let count = if stream.below(6) == 0 { 4 } else { 3 };
+    different_letters(count, stream)
 }
 
 /// The letters of a task at `level`, and how the question names them: spelled at level 1, else as a word.
 fn letters_and_name(level: u8, stream: &mut Stream) -> (Vec<char>, String) {
     let letters = match level {
-        1 => three_letters(stream),
+        1 => few_letters(stream),
         2 => word(4, 5, stream),
         _ => word(6, 7, stream),
     };
@@ -126,7 +129,7 @@ fn letters_to_count(level: u8, stream: &mut Stream) -> Vec<char> {
     match level {
         // Few different letters, so that they repeat.
         1 => {
-            let few = three_letters(stream);
+            let few = different_letters(3, stream);
             (0..stream.range(3, 5)).map(|_| *stream.pick(&few)).collect()
         }
         2 => word(4, 5, stream),
@@ -259,7 +262,7 @@ pub(super) fn sort_letters(level: u8, stream: &mut Stream) -> Drawn {
 /// Each letter some places further in the alphabet, z followed by a: `c -> d, a -> b, t -> u.`
 pub(super) fn shift_letters(level: u8, stream: &mut Stream) -> Drawn {
     let (letters, shift) = match level {
-        1 => (three_letters(stream), 1),
+        1 => (few_letters(stream), 1),
         2 => (word(3, 4, stream), *stream.pick(&[1, 2, -1])),
         _ => (word(4, 6, stream), *stream.pick(&[2, 3, -1, -2])),
     };

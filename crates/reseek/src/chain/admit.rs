@@ -6,7 +6,7 @@ use reseek_spec::RecipeSpec;
 use reseek_spec::stages::{Keys, Stage, TABLE, find};
 use reseek_store::{RunDir, StoreError, chain_hash};
 
-use super::stages::keys_of;
+use super::stages::{GENERATED, keys_of};
 use super::survey::{Difference, Found, State, Survey};
 use super::{Data, REPORT};
 use crate::error::{Outcome, fail};
@@ -134,6 +134,13 @@ fn same_recipe(out: &Path, survey: &Survey, keys: &Keys, request: &Request) -> O
              settings.",
             command(request),
             listed(&others)
+        );
+        return fail(text);
+    }
+    if differences.iter().all(|d| d.key == GENERATED) && !differences.is_empty() {
+        text.push_str(
+            "\nIts problems were made by another version of reseek. Go on with that version, or add --redo, which keeps each old stage until \
+             its new one is complete."
         );
         return fail(text);
     }

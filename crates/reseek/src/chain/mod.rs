@@ -11,7 +11,7 @@ mod kept;
 mod preflight;
 mod r1;
 mod reads;
-mod rl;
+pub mod rl;
 pub mod stages;
 mod step;
 mod summary;
@@ -19,7 +19,7 @@ pub mod survey;
 mod text;
 
 pub use admit::{Admitted, Request, admit};
-pub use eval::Card;
+pub use eval::{Card, no_problems};
 pub use kept::data_of;
 pub use preflight::Data;
 pub use summary::table;
@@ -277,7 +277,7 @@ impl Chain {
 }
 
 /// The line of a finished stage. Not every stage sees tokens, and not of all are the operations counted.
-fn done_line(name: &str, usage: Usage) -> String {
+pub fn done_line(name: &str, usage: Usage) -> String {
     let mut line = format!("{name:<16} {:>10}", duration(usage.seconds));
     let a_second = |amount: f64| amount / usage.seconds.max(1e-9);
     if usage.tokens > 0 {
@@ -309,9 +309,12 @@ fn moments(recipe: &RecipeSpec) -> Dtype {
 /// The generated problems that the recipe asks for.
 ///
 /// # Errors
-/// A family that there is not.
+/// A family that there is not; weights of other levels than there are.
 pub fn task_mix(recipe: &TasksRecipe) -> Outcome<TaskMix> {
-    let levels = [recipe.levels[0], recipe.levels[1], recipe.levels[2]];
+    let &[first, second, third] = recipe.levels.as_slice() else {
+        return fail(format!("tasks.levels = {:?} are not three weights. Problems have levels 1 to 3.", recipe.levels));
+    };
+    let levels = [first, second, third];
     Ok(TaskMix { families: families(recipe)?, levels, chinese_share: recipe.chinese_share })
 }
 
@@ -323,7 +326,7 @@ fn families(recipe: &TasksRecipe) -> Outcome<Vec<Family>> {
 }
 
 /// A stage that ended early, as the failure of its command.
-fn ended<E: std::error::Error + 'static>(error: SessionError<E>) -> Failure {
+pub fn ended<E: std::error::Error + 'static>(error: SessionError<E>) -> Failure {
     match error {
         SessionError::Interrupted { .. } => Failure::Interrupted(error.to_string()),
         other => Failure::Error(other.to_string()),

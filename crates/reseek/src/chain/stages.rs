@@ -3,9 +3,10 @@
 
 use reseek_spec::RecipeSpec;
 use reseek_spec::stages::{Keys, Stage};
+use reseek_tasks::fingerprint;
 use serde_json::{Value, json};
 
-use super::{Chain, base, distil, eval, r1, rl};
+use super::{Chain, base, distil, eval, r1, rl, task_mix};
 use crate::error::Outcome;
 
 /// Makes a stage, or finds it done.
@@ -36,9 +37,24 @@ pub fn doing(name: &str) -> Doing {
     DOING.iter().find(|(known, _)| *known == name).unwrap_or_else(|| panic!("nothing does {name}")).1
 }
 
-/// Every key of a recipe.
+/// A key that no recipe has: what the generators of today make of its problems. A stage that was made from others is not what the same
+/// settings would make.
+pub const GENERATED: &str = "tasks.generated";
+
+/// Every key of a recipe, and what its problems are.
 pub fn keys_of(recipe: &RecipeSpec) -> Outcome<Keys> {
-    Ok(flat(&toml::Table::try_from(recipe)?))
+    Ok(keys_of_config(&toml::Table::try_from(recipe)?))
+}
+
+/// The same of a recipe's TOML, which may be of an earlier version: what nothing can be drawn from has no fingerprint.
+pub fn keys_of_config(config: &toml::Table) -> Keys {
+    let mut keys = flat(config);
+    let tasks = config.get("tasks").and_then(|tasks| tasks.clone().try_into().ok());
+    let mix = tasks.and_then(|tasks| task_mix(&tasks).ok()).filter(|mix| mix.validate().is_ok());
+    if let Some(mix) = mix {
+        keys.insert(GENERATED.to_string(), fingerprint(&mix));
+    }
+    keys
 }
 
 /// Every key of a recipe's TOML.
@@ -77,6 +93,17 @@ mod tests {
     #[test]
     fn every_stage_of_the_table_is_done_by_something() {
         assert_eq!(DOING.map(|(name, _)| name).to_vec(), TABLE.iter().map(|stage| stage.name).collect::<Vec<_>>());
+    }
+
+    /// Two versions whose generators differ make other stages of the same settings.
+    #[test]
+    fn what_the_generators_make_is_among_the_keys() {
+        let recipe = reseek_spec::resolve(reseek_spec::Scale::Nano, &[], &[]).unwrap().recipe;
+        let keys = keys_of(&recipe).unwrap();
+        assert_eq!(keys[GENERATED].len(), 12);
+        assert_eq!(keys, keys_of_config(&toml::Table::try_from(&recipe).unwrap()));
+        let zero = TABLE.iter().find(|stage| stage.name == "zero").unwrap();
+        assert!(zero.keys(&keys).contains_key(GENERATED));
     }
 
     /// A key that no stage reads could change without anything being made anew.

@@ -61,7 +61,7 @@ impl RunSettings {
         }
     }
 
-    /// Every key of the run's recipe.
+    /// Every key of the run's recipe, as its file has them.
     pub fn keys(&self) -> Option<Keys> {
         self.config.as_ref().map(flat)
     }

@@ -9,7 +9,7 @@ use reseek_store::{RunDir, sha256_hex, verify_dir};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::chain::stages::flat;
+use crate::chain::stages::keys_of_config;
 use crate::chain::survey::{State, Survey, compare};
 use crate::chain::{CONFIG, data_of};
 use crate::cli_runs::RunsCommand;
@@ -61,7 +61,7 @@ fn look(run: &Path) -> Outcome<Seen> {
             return fail(format!("{} cannot be read: {error}. Write it anew with `reseek config`.", path.display()));
         }
     };
-    let keys = flat(&table);
+    let keys = keys_of_config(&table);
     let data = data_of(run)?.map(|data| data.sha256).unwrap_or_default();
     let survey = Survey::of(run, &keys, &data)?;
     let done = survey.found.iter().filter(|f| matches!(f.state, State::Current | State::Stale(_)));
