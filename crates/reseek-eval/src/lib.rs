@@ -10,5 +10,5 @@ mod score;
 
 pub use interval::{Interval, mean_of, mean_of_shares, paired_difference, share_of, unpaired_difference};
 pub use position::{Window, nats_by_position, nats_in_short_context};
-pub use run::{Answer, EvalSettings, ProblemResult, bits_per_byte, evaluate};
+pub use run::{Answer, EvalSettings, ProblemResult, Sampled, bits_per_byte, judge, sample};
 pub use score::{language_share_of, majority_gains, pass_at_k, score};

@@ -1,9 +1,12 @@
 //! Sampling a model on problems, and its loss on text.
 
-use reseek_engine::{EngineError, GenerateOptions, Request, Sampling, StreamName, generate, logprobs};
+use reseek_engine::{
+    Completion, EngineError, Finish, GenerateOptions, Request, Sampling, StreamName, generate, logprobs,
+};
 use reseek_model::{Model, Rows};
-use reseek_tasks::{Outcome, Problem, accuracy, extract_answer, language_share_quoting, normalise, reasoning};
+use reseek_tasks::{Extraction, Judged, Outcome, Problem, language_share_quoting, reasoning};
 use reseek_tensor::pool::map_lanes;
+use serde::{Deserialize, Serialize};
 
 /// How a model is sampled.
 #[derive(Clone, Debug)]
@@ -14,6 +17,21 @@ pub struct EvalSettings {
     pub k: usize,
     /// Seed of the streams.
     pub seed: u64,
+    /// What the samples are for, and which part of it: both name their streams.
+    pub purpose: String,
+    /// The part, from 0.
+    pub part: u64,
+}
+
+/// One sample before it is judged.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Sampled {
+    /// The completion as text, without special tokens.
+    pub completion: String,
+    /// Its tokens.
+    pub tokens: usize,
+    /// Whether it ended at the limit of its length.
+    pub truncated: bool,
 }
 
 /// One sample and its verdict.
@@ -27,6 +45,8 @@ pub struct Answer {
     pub vote: Option<String>,
     /// Tokens of the completion.
     pub tokens: usize,
+    /// Whether it ended at the limit of its length.
+    pub truncated: bool,
     /// Share of the reasoning's words in the question's language.
     pub language_share: f64,
 }
@@ -63,36 +83,53 @@ impl ProblemResult {
     }
 }
 
-/// Samples `model` on every problem. `prompt` gives a problem's tokens, `decode` the text of a completion;
-/// `on_token` sees every token as it is drawn: problem, sample, token.
+/// Samples `model` on every prompt: `result[i]` are the samples of prompt i. `decode` gives the text of a completion; `on_token` sees every
+/// token as it is drawn: prompt, sample, token.
 ///
 /// # Errors
 /// If a prompt does not fit or the model's output is not a number.
-pub fn evaluate(
+pub fn sample(
     model: &Model,
-    problems: &[Problem],
-    prompt: impl Fn(&Problem) -> Vec<u32>,
+    prompts: Vec<Vec<u32>>,
     decode: impl Fn(&[u32]) -> String + Sync + Send,
     settings: &EvalSettings,
     on_token: Option<&(dyn Fn(usize, usize, u32) + Sync)>,
-) -> Result<Vec<ProblemResult>, EngineError> {
-    let requests: Vec<Request> = problems.iter().map(|p| Request { prompt: prompt(p), samples: settings.k }).collect();
-    let stream = StreamName { seed: settings.seed, purpose: "eval".to_string(), step: 0 };
+) -> Result<Vec<Vec<Sampled>>, EngineError> {
+    let requests: Vec<Request> = prompts.into_iter().map(|prompt| Request { prompt, samples: settings.k }).collect();
+    let stream = StreamName { seed: settings.seed, purpose: settings.purpose.clone(), step: settings.part };
     let options = GenerateOptions { on_token, ..GenerateOptions::default() };
     let completions = generate(model, &requests, &settings.sampling, &stream, options)?;
-    let jobs: Vec<_> = problems.iter().zip(completions).enumerate().collect();
-    Ok(map_lanes(jobs, |(i, (problem, completions))| {
-        let answers = completions.iter().map(|c| judge(problem, decode(&c.tokens), c.tokens.len())).collect();
-        ProblemResult { problem: i, family: problem.family.clone(), answers }
-    }))
+    let sampled = |c: &Completion| Sampled {
+        completion: decode(&c.tokens),
+        tokens: c.tokens.len(),
+        truncated: c.finish == Finish::Length,
+    };
+    Ok(map_lanes(completions, |completions| completions.iter().map(sampled).collect()))
 }
 
-fn judge(problem: &Problem, completion: String, tokens: usize) -> Answer {
+/// Judges the samples of each problem by what stands where `extraction` looks.
+///
+/// # Panics
+/// If there are not samples for each problem.
+pub fn judge(problems: &[Problem], samples: &[Vec<Sampled>], extraction: &Extraction) -> Vec<ProblemResult> {
+    assert_eq!(problems.len(), samples.len(), "samples for each problem");
+    let jobs: Vec<_> = problems.iter().zip(samples).enumerate().collect();
+    map_lanes(jobs, |(i, (problem, samples))| ProblemResult {
+        problem: i,
+        family: problem.family.clone(),
+        answers: samples.iter().map(|sampled| answer(problem, sampled, extraction)).collect(),
+    })
+}
+
+fn answer(problem: &Problem, sampled: &Sampled, extraction: &Extraction) -> Answer {
+    let Sampled { completion, tokens, truncated } = sampled.clone();
+    let Judged { outcome, answer } = extraction.judge(&completion, problem);
     Answer {
-        outcome: accuracy(&completion, problem),
-        vote: extract_answer(&completion).ok().map(normalise),
+        outcome,
+        vote: answer,
         language_share: language_share_quoting(reasoning(&completion), problem.language, &problem.question),
         tokens,
+        truncated,
         completion,
     }
 }

@@ -83,6 +83,7 @@ mod tests {
             outcome: if correct { Outcome::Correct } else { Outcome::Wrong },
             vote: (!vote.is_empty()).then(|| vote.to_string()),
             tokens: 10,
+            truncated: false,
             language_share: 1.0,
         };
         ProblemResult { problem: 0, family: family.to_string(), answers: votes.iter().map(answer).collect() }

@@ -71,7 +71,7 @@ impl Rollout {
     }
 }
 
-/// Draws the recipe's samples of every prompt until the token `stop`; `grade(number of the prompt, prompt, completion)` is called once for
+/// Draws the recipe's samples of every prompt until a token of `stops`; `grade(number of the prompt, prompt, completion)` is called once for
 /// each, from several threads.
 ///
 /// # Errors
@@ -79,7 +79,7 @@ impl Rollout {
 pub fn rollout(
     policy: &Learner,
     prompts: Vec<Vec<u32>>,
-    stop: u32,
+    stops: &[u32],
     recipe: &RlRecipe,
     name: &StepName,
     grade: impl Fn(usize, &[u32], &Completion) -> Rewards + Sync + Send,
@@ -87,7 +87,7 @@ pub fn rollout(
     let requests: Vec<Request> =
         prompts.iter().map(|prompt| Request { prompt: prompt.clone(), samples: recipe.group }).collect();
     let temperature = recipe.temperature as f32;
-    let sampling = Sampling { temperature, ..Sampling::on_policy(vec![stop], recipe.max_new_tokens) };
+    let sampling = Sampling { temperature, ..Sampling::on_policy(stops.to_vec(), recipe.max_new_tokens) };
     let stream = StreamName { seed: name.seed, purpose: format!("{}/sample", name.stage), step: name.step };
     let options = GenerateOptions { mode: CacheMode::Expanded, ..GenerateOptions::default() };
     let completions = generate(&policy.model, &requests, &sampling, &stream, options)?;

@@ -9,6 +9,7 @@
 
 #![deny(missing_docs)]
 
+mod ask;
 mod cluster;
 mod count;
 mod explain;
@@ -22,12 +23,15 @@ mod presets;
 mod recipe;
 mod recipe_check;
 mod resolve;
+mod rl_run;
 mod rope;
 pub mod schedule;
 mod sentence;
 pub mod stages;
+mod task;
 mod tensors;
 
+pub use ask::{AskForm, AskRecipe, Shot};
 pub use cluster::{ClusterSpec, GPUS, GpuKind, GpuSpec};
 pub use count::{ParamCounts, TrainFlops, TrainMemory};
 pub use explain::explain;
@@ -43,8 +47,10 @@ pub use recipe::{
     RecipeSpec, RlRecipe, SftRecipe, TasksRecipe, TokenizerRecipe,
 };
 pub use resolve::{Layer, Resolved, nearest, resolve};
+pub use rl_run::{RL_RECIPES, ResolvedRl, RlEvalRecipe, RlRunRecipe, resolve_rl};
 pub use rope::{Rope, RopeScaling, RotaryTable};
 pub use sentence::sentence;
+pub use task::{Published, TASKS, TaskSpec};
 pub use tensors::{Role, TensorSpec};
 
 use sentence::sentences;

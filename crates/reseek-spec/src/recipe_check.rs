@@ -159,7 +159,7 @@ pub fn check_together(recipe: &RecipeSpec) -> Result<(), SpecError> {
     Ok(())
 }
 
-fn minibatches(name: &str, rl: &RlRecipe) -> Result<(), SpecError> {
+pub(crate) fn minibatches(name: &str, rl: &RlRecipe) -> Result<(), SpecError> {
     let samples = rl.questions.saturating_mul(rl.group);
     if rl.minibatches > samples {
         let allowed = format!("at most the {samples} samples of a step");

@@ -43,6 +43,22 @@ pub fn resolve(scale: Scale, layers: &[Layer], settings: &[String]) -> Result<Re
     let mut table = base;
     merge(&mut table, preset.parse().expect("a preset is TOML"), None, "", scale.name())?;
     table.insert("scale".to_string(), Value::String(scale.name().to_string()));
+    let table = laid(table, layers, settings)?;
+    check_ranges(&table)?;
+    let text = toml::to_string(&table).expect("a table is TOML");
+    let recipe: RecipeSpec = toml::from_str(&text).map_err(|error| SpecError::Recipe {
+        layer: "the recipe".to_string(),
+        message: error.message().to_string(),
+        mend: "Compare with what `reseek config` prints.".to_string(),
+    })?;
+    check_together(&recipe)?;
+    let toml = toml::to_string(&recipe).expect("a recipe is TOML");
+    let config_hash = Sha256::digest(toml.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
+    Ok(Resolved { recipe, toml, config_hash })
+}
+
+/// `table` with `layers` and then `settings` on top, which may have its keys alone.
+pub(crate) fn laid(mut table: Table, layers: &[Layer], settings: &[String]) -> Result<Table, SpecError> {
     let known = table.clone();
     for layer in layers {
         let parsed: Table = layer.text.parse().map_err(|error: toml::de::Error| SpecError::Recipe {
@@ -55,17 +71,7 @@ pub fn resolve(scale: Scale, layers: &[Layer], settings: &[String]) -> Result<Re
     for setting in settings {
         merge(&mut table, renamed(parse_setting(setting)?), Some(&known), "", &format!("--set {setting}"))?;
     }
-    check_ranges(&table)?;
-    let text = toml::to_string(&table).expect("a table is TOML");
-    let recipe: RecipeSpec = toml::from_str(&text).map_err(|error| SpecError::Recipe {
-        layer: "the recipe".to_string(),
-        message: error.message().to_string(),
-        mend: "Compare with what `reseek config` prints.".to_string(),
-    })?;
-    check_together(&recipe)?;
-    let toml = toml::to_string(&recipe).expect("a recipe is TOML");
-    let config_hash = Sha256::digest(toml.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
-    Ok(Resolved { recipe, toml, config_hash })
+    Ok(table)
 }
 
 /// Keys of weights as recipes once had them, and the rewards that they weigh: runs of then keep theirs in a file.
@@ -118,7 +124,13 @@ fn parse_setting(setting: &str) -> Result<Table, SpecError> {
 }
 
 /// Lays `over` onto `table`. With `known`, a key that it lacks is an error, as is a value of another type.
-fn merge(table: &mut Table, over: Table, known: Option<&Table>, prefix: &str, layer: &str) -> Result<(), SpecError> {
+pub(crate) fn merge(
+    table: &mut Table,
+    over: Table,
+    known: Option<&Table>,
+    prefix: &str,
+    layer: &str,
+) -> Result<(), SpecError> {
     for (key, mut value) in over {
         let path = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
         if let Some(known) = known {

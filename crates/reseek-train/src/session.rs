@@ -186,8 +186,11 @@ pub struct Saved<'a> {
     pub buffers: BTreeMap<String, Cow<'a, [f32]>>,
 }
 
-/// Time between saved states.
+/// Time between saved states, at least.
 const SAVE_EVERY: Duration = Duration::from_secs(20);
+
+/// So many times as long as a save takes, the next one waits: the state of a large model would otherwise take more time than its steps.
+const SAVES_APART: u32 = 20;
 
 /// Name of the routers' correction biases in a state.
 const BIASES: &str = "biases";
@@ -218,6 +221,7 @@ pub fn run<S: Steps>(
     let mut metrics = StepLog::open(&stage.path().join("metrics.jsonl"), done)?;
     let mut timing = StepLog::open(&stage.path().join("timing.jsonl"), done)?;
     let (before, start, mut saved) = (usage, Instant::now(), Instant::now());
+    let mut pause = SAVE_EVERY;
     let mut profiled = stage.path().join(PROFILE).exists();
     while !length.is_over(done, &usage) {
         let began = Instant::now();
@@ -248,10 +252,12 @@ pub fn run<S: Steps>(
         };
         let stop = observer.step(&progress) == Control::Stop;
         let over = length.is_over(done, &usage);
-        if stop || over || saved.elapsed() > SAVE_EVERY {
+        if stop || over || saved.elapsed() > pause {
+            let saving = Instant::now();
             metrics.sync()?;
             timing.sync()?;
             save(&states, learner, steps.save(), done, &usage)?;
+            pause = SAVE_EVERY.max(SAVES_APART * saving.elapsed());
             saved = Instant::now();
         }
         if stop && !over {

@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use reseek_spec::{Scale, stages};
 use reseek_tensor::compute::Compute;
 
+use crate::cli_eval::{EvalArgs, RlArgs};
 use crate::cli_full_scale::{ClaimsCommand, CostArgs, SimCommand};
 use crate::cli_runs::RunsCommand;
 use crate::cli_stages::StageCommand;
@@ -28,12 +29,20 @@ pub enum Command {
     Replicate(RunArgs),
     #[command(flatten)]
     Stage(StageCommand),
+    /// Stage 7: ask every model of the run held-out problems, several times each; or with MODEL, measure any model on a task
+    #[command(
+        after_help = "Examples: reseek eval --out runs/nano --set eval.k=8 --redo\n          reseek eval --show-task gsm8k"
+    )]
+    Eval(EvalArgs),
     /// Stage 8: the report page, report/index.html, and summary.json
     #[command(
         args_conflicts_with_subcommands = true,
         after_help = "Examples: reseek report --out runs/nano\n          reseek report --out runs/nano --beside runs/nano-f32\n          reseek report sim --out runs/sim"
     )]
     Report(ReportArgs),
+    /// R1-Zero on a model of anyone's: reinforcement learning with rewards by rule alone
+    #[command(after_help = "Examples: reseek rl --show-recipe --recipe zero-gsm8k")]
+    Rl(RlArgs),
     /// The runs that there are, two of them beside each other, and copies
     #[command(subcommand, after_help = "Example: reseek runs copy runs/first runs/longer")]
     Runs(RunsCommand),
@@ -355,7 +364,7 @@ fn count_from_1(text: &str) -> Result<usize, String> {
     }
 }
 
-fn count_to_4096(text: &str) -> Result<usize, String> {
+pub fn count_to_4096(text: &str) -> Result<usize, String> {
     match count(text)? {
         n @ 1..=4096 => Ok(n),
         n => Err(format!("{n} is not in 1..=4096")),

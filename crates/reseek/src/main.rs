@@ -2,6 +2,7 @@
 
 mod chain;
 mod cli;
+mod cli_eval;
 mod cli_full_scale;
 mod cli_runs;
 mod cli_stages;
@@ -13,6 +14,7 @@ mod inside;
 mod memory;
 mod opened;
 mod out;
+mod post;
 #[cfg(test)]
 mod printed;
 mod style;

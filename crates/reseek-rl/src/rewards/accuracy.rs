@@ -1,7 +1,5 @@
 //! A right answer, by rule (R1 report, 2.2.2).
 
-use reseek_tasks::accuracy;
-
 use super::{Answer, Graded, Question, Reward};
 
 pub(super) const REWARD: Reward = Reward { name: "accuracy", learned: false, grade };
@@ -9,7 +7,7 @@ pub(super) const REWARD: Reward = Reward { name: "accuracy", learned: false, gra
 /// 1 for a right answer, 0 for a wrong one.
 fn grade(answer: &Answer) -> Graded {
     match answer.question {
-        Question::Problem(problem) => match accuracy(answer.text, problem).reward() {
+        Question::Problem(problem) => match answer.extraction.judge(answer.text, problem).outcome.reward() {
             Some(value) => Graded::Earned(f64::from(value)),
             None => Graded::Unjudged,
         },

@@ -9,7 +9,7 @@ mod preference;
 
 use std::collections::BTreeMap;
 
-use reseek_tasks::{Language, Problem};
+use reseek_tasks::{Extraction, Language, Problem};
 
 use crate::{RewardModel, Rewards, RlError};
 
@@ -52,6 +52,8 @@ pub struct Answer<'a> {
     pub tokens: &'a [u32],
     /// The same as text, without control tokens.
     pub text: &'a str,
+    /// Where in it a problem's answer is looked for.
+    pub extraction: &'static Extraction,
     /// The learned judge, where the stage has one.
     pub reward_model: Option<&'a RewardModel>,
 }
@@ -126,7 +128,7 @@ impl Graded {
 
 #[cfg(test)]
 mod tests {
-    use reseek_tasks::{Family, Split, generate, zero_completion};
+    use reseek_tasks::{Family, Split, extraction, generate, zero_completion};
 
     use super::*;
 
@@ -137,7 +139,8 @@ mod tests {
     }
 
     fn graded(question: &Question, text: &str, weights: &BTreeMap<String, f64>) -> Rewards {
-        grade(&Answer { question, prompt: &[0], tokens: &[1], text, reward_model: None }, weights)
+        let extraction = extraction("tags").unwrap();
+        grade(&Answer { question, prompt: &[0], tokens: &[1], text, extraction, reward_model: None }, weights)
     }
 
     #[test]

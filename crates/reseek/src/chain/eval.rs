@@ -6,13 +6,13 @@ use std::time::Instant;
 use reseek_data::Heldout;
 use reseek_engine::Sampling;
 use reseek_eval::{
-    EvalSettings, ProblemResult, bits_per_byte, evaluate, language_share_of, majority_gains, pass_at_k, score,
+    EvalSettings, ProblemResult, bits_per_byte, judge, language_share_of, majority_gains, pass_at_k, sample, score,
 };
 use reseek_spec::stages::examined;
 use reseek_spec::{EvalRecipe, EvalSplit};
 use reseek_store::summary::{PassAtK, TaskScore};
 use reseek_store::{DirWriter, chain_hash};
-use reseek_tasks::{Outcome as Verdict, Problem, Split};
+use reseek_tasks::{Problem, Split, extraction};
 use reseek_text::Special;
 use reseek_train::Usage;
 use serde::{Deserialize, Serialize};
@@ -21,6 +21,7 @@ use serde_json::json;
 use super::{Chain, context_fit};
 use crate::error::{Outcome, fail};
 use crate::opened::load;
+use crate::post::score::verdict;
 use crate::style::{prompt, style_of};
 
 /// What evaluation found of a model: its scores, and per problem what comparisons need.
@@ -149,20 +150,19 @@ fn examine(
     };
     let prompts =
         problems.iter().map(|p| prompt(tokenizer, style_of(stage), &p.question)).collect::<Outcome<Vec<_>>>()?;
-    let of: BTreeMap<&str, &Vec<u32>> =
-        problems.iter().zip(&prompts).map(|(p, ids)| (p.question.as_str(), ids)).collect();
-    let settings = EvalSettings { sampling, k: recipe.k, seed: chain.seed };
-    let results = evaluate(
+    let asked: usize = prompts.iter().map(Vec::len).sum();
+    let purpose = "eval".to_string();
+    let settings = EvalSettings { sampling, k: recipe.k, seed: chain.seed, purpose, part: 0 };
+    let samples = sample(
         &loaded.model,
-        problems,
-        |p| of[p.question.as_str()].clone(),
+        prompts,
         |ids| tokenizer.decode_visible(ids),
         &settings,
         Some(&chain.ui.sampling(&format!("eval of {name}"), problems.len())),
     )?;
+    let results = judge(problems, &samples, extraction("tags").expect("an extraction of the table"));
     let windows: Vec<_> = text.windows.iter().map(|w| (w.tokens.clone(), w.targets.clone())).collect();
     let answered: usize = results.iter().flat_map(|r| &r.answers).map(|a| a.tokens).sum();
-    let asked: usize = prompts.iter().map(Vec::len).sum();
     let read: usize = windows.iter().map(|(tokens, _): &(Vec<u32>, Vec<u32>)| tokens.len()).sum();
     let spec = loaded.model.spec();
     let flops = spec.forward_flops_per_token(64.0) * (answered + asked) as f64
@@ -185,13 +185,7 @@ fn examine(
 fn show(model: &str, problems: &[Problem], results: &[ProblemResult], out: &mut String) -> Outcome<()> {
     for (problem, result) in problems.iter().zip(results).take(SHOWN) {
         let answer = &result.answers[0];
-        let outcome = match &answer.outcome {
-            Verdict::Correct => "correct",
-            Verdict::Wrong => "wrong",
-            Verdict::Unverifiable(_) => "unverifiable",
-            Verdict::InfrastructureError(_) => "infrastructure_error",
-            Verdict::TimeOut => "time_out",
-        };
+        let (outcome, _) = verdict(&answer.outcome);
         let row = json!({
             "model": model, "family": problem.family, "question": problem.question, "gold": problem.answer,
             "completion": answer.completion, "outcome": outcome,

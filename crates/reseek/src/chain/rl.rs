@@ -8,7 +8,7 @@ use reseek_model::{Model, Weights};
 use reseek_rl::rewards::{Answer, Question, grade};
 use reseek_rl::{RewardModel, RolloutReport, StepName, UpdateReport, UpdateSettings, rollout, update};
 use reseek_spec::{ModelSpec, RlRecipe};
-use reseek_tasks::general;
+use reseek_tasks::{Extraction, extraction, general};
 use reseek_tensor::random::Stream;
 use reseek_text::{Special, Tokenizer};
 use reseek_train::{Learner, Length, Saved, StepRow, Steps, Usage, run};
@@ -49,34 +49,77 @@ pub fn reinforce(
     let tokenizer = chain.tokenizer()?;
     let most = recipe.steps as u64;
     let length = extent.budget.map_or(Length::Steps(most), |budget| Length::Operations { budget, most });
-    let mut stage = RlStage {
-        asker: Asker {
-            problems: &chain.problems.clone(),
-            tokenizer: &tokenizer,
-            style: style_of(work.dir.name()),
-            stage: work.dir.name(),
-            seed: chain.seed,
-            context: weights.spec.max_position_embeddings,
-        },
-        recipe,
-        reward_model: extent.reward_model,
-        stop: tokenizer.special(Special::Eos)?,
-        lanes: chain.recipe.pretrain.lanes,
-        reference: None,
+    let form = OwnForm::new(&tokenizer, style_of(work.dir.name()))?;
+    let asker = Asker {
+        problems: &chain.problems.clone(),
+        form: &form,
+        stage: work.dir.name(),
+        seed: chain.seed,
+        context: weights.spec.max_position_embeddings,
     };
+    let mut stage = RlStage::new(asker, recipe, extent.reward_model, chain.recipe.pretrain.lanes);
     let mut learner = chain.learner(weights);
     let usage = run(&work.dir, &mut learner, &mut stage, length, &mut chain.ui).map_err(ended)?;
     Ok((learner.weights, usage))
 }
 
-struct RlStage<'a> {
+/// How a policy is asked, and what of its answers is looked at.
+pub trait Form: Sync {
+    /// The tokens of a question, ready for the answer.
+    fn prompt(&self, question: &str) -> Outcome<Vec<u32>>;
+    /// A completion as the text that is judged.
+    fn text(&self, tokens: &[u32]) -> String;
+    /// Tokens that end an answer.
+    fn stops(&self) -> &[u32];
+    /// Where a problem's answer is looked for.
+    fn extraction(&self) -> &'static Extraction;
+}
+
+/// The form of the chain's own models.
+struct OwnForm<'a> {
+    tokenizer: &'a Tokenizer,
+    style: Style,
+    stops: [u32; 1],
+}
+
+impl<'a> OwnForm<'a> {
+    fn new(tokenizer: &'a Tokenizer, style: Style) -> Outcome<Self> {
+        Ok(Self { tokenizer, style, stops: [tokenizer.special(Special::Eos)?] })
+    }
+}
+
+impl Form for OwnForm<'_> {
+    fn prompt(&self, question: &str) -> Outcome<Vec<u32>> {
+        prompt(self.tokenizer, self.style, question)
+    }
+
+    fn text(&self, tokens: &[u32]) -> String {
+        self.tokenizer.decode_visible(tokens)
+    }
+
+    fn stops(&self) -> &[u32] {
+        &self.stops
+    }
+
+    fn extraction(&self) -> &'static Extraction {
+        extraction("tags").expect("an extraction of the table")
+    }
+}
+
+/// Rollout and update in turn, whoever the policy is.
+pub struct RlStage<'a> {
     asker: Asker<'a>,
     recipe: &'a RlRecipe,
     reward_model: Option<&'a RewardModel>,
-    /// The token that ends an answer.
-    stop: u32,
     lanes: usize,
     reference: Option<Reference>,
+}
+
+impl<'a> RlStage<'a> {
+    /// A stage before its first step.
+    pub fn new(asker: Asker<'a>, recipe: &'a RlRecipe, reward_model: Option<&'a RewardModel>, lanes: usize) -> Self {
+        Self { asker, recipe, reward_model, lanes, reference: None }
+    }
 }
 
 /// The policy of some steps ago, to which the KL term holds: its values, and the same as a model.
@@ -101,18 +144,19 @@ impl Steps for RlStage<'_> {
         let (questions, prompts): (Vec<Question>, Vec<Vec<u32>>) = questions.into_iter().unzip();
         let prompt_tokens = prompts.iter().map(Vec::len).sum::<usize>();
         let grade = |i: usize, prompt: &[u32], completion: &Completion| {
-            let text = self.asker.tokenizer.decode_visible(&completion.tokens);
+            let text = self.asker.form.text(&completion.tokens);
             let answer = Answer {
                 question: &questions[i],
                 prompt,
                 tokens: &completion.tokens,
                 text: &text,
+                extraction: self.asker.form.extraction(),
                 reward_model: self.reward_model,
             };
             grade(&answer, &recipe.rewards)
         };
         let name = StepName { seed: self.asker.seed, stage: self.asker.stage, step };
-        let rollout = rollout(learner, prompts, self.stop, recipe, &name, grade)?;
+        let rollout = rollout(learner, prompts, self.asker.form.stops(), recipe, &name, grade)?;
 
         let lr = recipe.lr * ((step + 1) as f64 / recipe.warmup_steps.max(1) as f64).min(1.0);
         let settings = UpdateSettings::new(recipe, lr, self.lanes, fresh)?;
@@ -150,15 +194,14 @@ impl Reference {
 }
 
 /// Draws the questions of a stage.
-struct Asker<'a> {
-    problems: &'a Problems,
-    tokenizer: &'a Tokenizer,
+pub struct Asker<'a> {
+    pub problems: &'a Problems,
     /// How the policy is asked.
-    style: Style,
-    stage: &'a str,
-    seed: u64,
+    pub form: &'a dyn Form,
+    pub stage: &'a str,
+    pub seed: u64,
     /// The model's context, in tokens.
-    context: usize,
+    pub context: usize,
 }
 
 /// Problems that are tried for one question before the stage gives up.
@@ -175,7 +218,7 @@ impl Asker<'_> {
     fn question(&self, recipe: &RlRecipe, step: u64, i: u64) -> Outcome<(Question, Vec<u32>)> {
         for attempt in 0..ATTEMPTS {
             let question = self.draw(recipe, step, i, attempt);
-            let prompt = prompt(self.tokenizer, self.style, question.text())?;
+            let prompt = self.form.prompt(question.text())?;
             if prompt.len() < self.context {
                 return Ok((question, prompt));
             }

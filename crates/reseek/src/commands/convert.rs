@@ -112,7 +112,7 @@ fn without_loss(opened: &Opened) -> WeightFormat {
 }
 
 /// What stands beside the weights: of a folder its own files, of a GGUF file what follows from its header.
-fn beside(opened: &Opened, name: &Path) -> Outcome<Vec<(String, Vec<u8>)>> {
+pub fn beside(opened: &Opened, name: &Path) -> Outcome<Vec<(String, Vec<u8>)>> {
     let mut files = Vec::new();
     match opened.source.gguf() {
         None => {

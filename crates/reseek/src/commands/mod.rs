@@ -29,14 +29,18 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use reseek_spec::stages::commands;
-use reseek_spec::{Layer, RecipeSpec, Resolved, Scale, explain, resolve};
+use reseek_spec::{Layer, RecipeSpec, Resolved, Scale, TaskSpec, explain, resolve};
 use reseek_store::{REDO, RunDir, Summary};
 
 use crate::chain::{CONFIG, Chain, Data, REPORT, Request, admit, table, task_mix};
 use crate::cli::{Cli, Command, ConfigArgs, ReportAbout, ReportArgs, RunArgs, ShowArgs};
+use crate::cli_eval::EvalArgs;
 use crate::error::{Failure, Outcome, fail};
+use crate::post::measure::measure;
+use crate::post::train::rl;
 use crate::ui::Ui;
 
+pub use convert::beside;
 use run_settings::RunSettings;
 
 /// Runs a command.
@@ -44,10 +48,12 @@ pub fn dispatch(cli: Cli) -> Outcome<()> {
     match cli.command {
         Command::Replicate(args) => chain(&args, &[commands(), vec![REPORT]].concat(), None),
         Command::Stage(command) => chain(&command.args, &[command.name], None),
+        Command::Eval(args) => eval(&args),
         Command::Report(args) => match &args.about {
             None => report(&args),
             Some(ReportAbout::Sim { out, json, quiet }) => sim_page::sim_page(out, *json, *quiet),
         },
+        Command::Rl(args) => rl(&args),
         Command::Runs(command) => runs::runs(&command),
         Command::Sim(command) => sim::sim(&command),
         Command::Cost(args) => cost::cost(&args),
@@ -60,6 +66,17 @@ pub fn dispatch(cli: Cli) -> Outcome<()> {
         Command::Convert(args) => convert::convert(&args),
         Command::Chat(args) => chat::chat(&args),
         Command::Bench(args) => bench::bench(&args),
+    }
+}
+
+fn eval(args: &EvalArgs) -> Outcome<()> {
+    match &args.show_task {
+        Some(name) => {
+            crate::out::write(format_args!("{}", TaskSpec::named(name)?.to_toml()));
+            Ok(())
+        }
+        None if args.models.is_empty() => chain(&args.run, &["eval"], None),
+        None => measure(args),
     }
 }
 

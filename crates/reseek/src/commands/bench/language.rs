@@ -114,8 +114,6 @@ pub fn grpo(setting: &Setting) -> Outcome<Value> {
     let (moments, lanes) = (Dtype::F32, threads());
     let mut learner = Learner::with_moments(weights, moments);
     let settings = UpdateSettings::new(&recipe, 1e-6, lanes, false)?;
-    // No token ends a completion.
-    let stop = u32::MAX;
     // Of every step: tokens sampled, and operations.
     let (mut step, work) = (0, RefCell::new(Vec::new()));
     let mut run = || -> Outcome<()> {
@@ -133,7 +131,8 @@ pub fn grpo(setting: &Setting) -> Outcome<Value> {
         };
         let name = StepName { seed: 1, stage: "bench", step };
         step += 1;
-        let rollout = rollout(&learner, prompts, stop, &recipe, &name, grade)?;
+        // No token ends a completion.
+        let rollout = rollout(&learner, prompts, &[], &recipe, &name, grade)?;
         let updated = update(&mut learner, Some(&reference), &rollout, &settings, &name)?;
         let sampled = rollout.report().sampled_tokens;
         work.borrow_mut().push((sampled as f64, forward * (sampled + 4 * updated.trained_rows) as f64));

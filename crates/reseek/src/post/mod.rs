@@ -1,0 +1,11 @@
+//! Models of anyone's, measured and trained on anyone's problems: what `eval MODEL` and `rl` do. The stages of the chain share their rooms
+//! (rollouts, updates, verdicts, scores); here is what such a model needs beside: its own template, its own end tokens, a place to look
+//! for its answers.
+
+mod asking;
+pub mod measure;
+mod samples;
+pub mod score;
+pub mod train;
+
+pub use asking::Asking;

@@ -1,0 +1,338 @@
+//! `reseek rl`: R1-Zero on a model of anyone's, with rewards by rule alone.
+//!
+//! A run's folder has the recipe (config.toml), what the model answered before and after (before/, after/), the steps (rl/) and the model
+//! (model/), which transformers and vLLM load. Stopped anywhere, the same command goes on and ends in the same bytes.
+
+use std::borrow::Cow;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use reseek_data::{Corpus, Problems};
+use reseek_engine::Sampling;
+use reseek_eval::{EvalSettings, Interval, paired_difference};
+use reseek_model::{Model, Weights};
+use reseek_spec::{
+    ComputeDtype, EvalSplit, Layer, MomentsDtype, RL_RECIPES, ResolvedRl, RlRunRecipe, resolve_rl, thousands,
+};
+use reseek_store::manifest::{MANIFEST, Manifest};
+use reseek_store::{FolderOptions, RunDir, WeightFormat, chain_hash, write_folder};
+use reseek_tasks::{Extraction, Problem, Split, fingerprint};
+use reseek_tensor::compute::Compute;
+use reseek_tensor::dtype::Dtype;
+use reseek_train::{Learner, Length, run};
+use serde_json::{Value, json};
+
+use super::Asking;
+use super::measure::hash_of;
+use super::samples::{Drawing, draw};
+use super::score::Score;
+use crate::chain::rl::{Asker, Form, RlStage};
+use crate::chain::{ended, task_mix};
+use crate::cli_eval::RlArgs;
+use crate::commands::beside;
+use crate::error::{Outcome, fail};
+use crate::opened::Opened;
+use crate::ui::Ui;
+
+/// The recipe of the run, with every key decided.
+const CONFIG: &str = "config.toml";
+const MODEL: &str = "model";
+const STEPS: &str = "rl";
+
+/// Trains.
+pub fn rl(args: &RlArgs) -> Outcome<()> {
+    let resolved = recipe_of(args)?;
+    if args.show_recipe {
+        crate::out::write(format_args!("{}", resolved.toml));
+        return Ok(());
+    }
+    let (Some(name), Some(out)) = (&args.model, &args.out) else {
+        return fail("Name what to train with --model, and the folder of the run with --out.");
+    };
+    let recipe = resolved.recipe;
+    reseek_rl::check(&recipe.rl).or_else(|error| fail(format!("rl: {error}")))?;
+    let opened = Opened::new(name)?;
+    let tokenizer = Arc::new(opened.needed_tokenizer()?);
+    let asking = Asking::new(&recipe.ask, &opened, tokenizer.clone())?;
+    let form = RealForm { asking, stops: opened.stops(Some(&tokenizer))?, extraction: look_for(&recipe)? };
+    let given = Given::read(args.data.as_deref(), &recipe)?;
+    let heldout = given.heldout(&recipe)?;
+    check_lengths(&form, &heldout, &opened, &recipe)?;
+
+    let seed = args.seed.unwrap_or(1);
+    let made_from =
+        json!({"model": hash_of(&opened.path)?, "data": given.hash, "recipe": resolved.toml, "version": VERSION});
+    let identity = chain_hash(&[made_from.to_string()]);
+    let folder = RunDir::create_or_open(out, &identity, seed)?;
+    folder.write(CONFIG, resolved.toml.as_bytes())?;
+    let mut ui = Ui::new(args.quiet);
+    given.told(&recipe).iter().for_each(|line| ui.line(line));
+
+    let run =
+        Run { out, folder: &folder, recipe: &recipe, form: &form, given: &given, heldout: &heldout, seed, made_from };
+    let weights = opened.weights()?.computing_in(compute(&recipe));
+    let before = run.ask("before", &mut ui, || Ok(Model::new(&weights)))?;
+    let trained = run.learn(&opened, name, weights, &mut ui)?;
+    let after = run.ask("after", &mut ui, || Ok(Model::new(&trained)))?;
+    run.show(&before, &after, args.json)
+}
+
+/// Raised when the same inputs would give another model than before.
+const VERSION: u64 = 1;
+
+/// The recipe that `--recipe` names, or a file of one, with the command's settings. A file is laid over the recipe that its key `base`
+/// would name; without one over the first.
+fn recipe_of(args: &RlArgs) -> Outcome<ResolvedRl> {
+    let (mut base, mut layers) = (RL_RECIPES[0].0.to_string(), Vec::new());
+    for name in &args.recipe {
+        match name.ends_with(".toml") {
+            false => base.clone_from(name),
+            true => match std::fs::read_to_string(name) {
+                Ok(text) => layers.push(Layer { name: name.clone(), text }),
+                Err(error) => return fail(format!("cannot read {name}: {error}. Name a TOML file.")),
+            },
+        }
+    }
+    let resolved = resolve_rl(&base, &layers, &args.set)?;
+    task_mix(&resolved.recipe.tasks)?;
+    Ok(resolved)
+}
+
+fn look_for(recipe: &RlRunRecipe) -> Outcome<&'static Extraction> {
+    super::measure::extraction_of("ask.extract", &recipe.ask.extract)
+}
+
+/// The problems of a run.
+struct Given {
+    problems: Problems,
+    hash: String,
+    data: Option<PathBuf>,
+}
+
+impl Given {
+    fn read(data: Option<&Path>, recipe: &RlRunRecipe) -> Outcome<Self> {
+        let mix = task_mix(&recipe.tasks)?;
+        match data {
+            None => Ok(Self { hash: fingerprint(&mix), problems: Problems::Generated(mix), data: None }),
+            Some(folder) => {
+                let corpus = Corpus::from_folder(folder)?;
+                if corpus.problems.is_empty() {
+                    return fail(format!(
+                        "{} has no problems: no .jsonl file with \"question\" and \"answer\". Give some, or leave --data out for generated ones.",
+                        folder.display()
+                    ));
+                }
+                let problems = Problems::of(&corpus, mix)?;
+                Ok(Self { hash: corpus.sha256(), problems, data: Some(folder.to_path_buf()) })
+            }
+        }
+    }
+
+    fn heldout(&self, recipe: &RlRunRecipe) -> Outcome<Vec<Problem>> {
+        let split = match recipe.eval.split {
+            EvalSplit::Development => Split::Development,
+            EvalSplit::Test => Split::Test,
+        };
+        let problems = self.problems.heldout(recipe.eval.problems_seed, split, recipe.eval.problems);
+        match problems.is_empty() {
+            true => fail(crate::chain::no_problems(split)),
+            false => Ok(problems),
+        }
+    }
+
+    /// What is trained on and measured by, in words.
+    fn told(&self, recipe: &RlRunRecipe) -> Vec<String> {
+        match (&self.problems, &self.data) {
+            (Problems::Listed { train, test, development }, Some(data)) => vec![format!(
+                "{}: {} problems to train on, {} to choose settings by, {} to test by",
+                data.display(),
+                thousands(train.len() as u64),
+                thousands(development.len() as u64),
+                thousands(test.len() as u64)
+            )],
+            _ => {
+                let families = match recipe.tasks.families.is_empty() {
+                    true => "all families".to_string(),
+                    false => recipe.tasks.families.join(", "),
+                };
+                vec![format!("generated problems: {families}; those of the test are never trained on")]
+            }
+        }
+    }
+}
+
+/// A model of anyone's as a policy.
+struct RealForm {
+    asking: Asking,
+    stops: Vec<u32>,
+    extraction: &'static Extraction,
+}
+
+impl Form for RealForm {
+    fn prompt(&self, question: &str) -> Outcome<Vec<u32>> {
+        self.asking.prompt(question)
+    }
+
+    fn text(&self, tokens: &[u32]) -> String {
+        self.asking.answer(tokens)
+    }
+
+    fn stops(&self) -> &[u32] {
+        &self.stops
+    }
+
+    fn extraction(&self) -> &'static Extraction {
+        self.extraction
+    }
+}
+
+/// Answers must fit behind their questions, and must be able to end.
+fn check_lengths(form: &RealForm, heldout: &[Problem], opened: &Opened, recipe: &RlRunRecipe) -> Outcome<()> {
+    if form.stops.is_empty() {
+        return fail(format!(
+            "{} names no token that ends an answer, so every answer would be cut off. Set eos_token_id in its generation_config.json.",
+            opened.path.display()
+        ));
+    }
+    let context = opened.source.spec().max_position_embeddings;
+    let longest =
+        heldout.iter().map(|problem| Ok(form.prompt(&problem.question)?.len())).collect::<Outcome<Vec<usize>>>()?;
+    let longest = longest.into_iter().max().unwrap_or(0);
+    for (key, new) in
+        [("rl.max_new_tokens", recipe.rl.max_new_tokens), ("eval.max_new_tokens", recipe.eval.max_new_tokens)]
+    {
+        if longest + new > context {
+            return fail(format!(
+                "{key} = {new} behind a question of {longest} tokens is more than the model's context of {context}. Set it to {} or less.",
+                context.saturating_sub(longest)
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// A run at work.
+struct Run<'a> {
+    out: &'a Path,
+    folder: &'a RunDir,
+    recipe: &'a RlRunRecipe,
+    form: &'a RealForm,
+    given: &'a Given,
+    heldout: &'a [Problem],
+    seed: u64,
+    /// What the model follows from, beside the seed.
+    made_from: Value,
+}
+
+impl Run<'_> {
+    /// The policy's answers to the held-out problems, and what they come to.
+    fn ask(&self, name: &str, ui: &mut Ui, model: impl FnOnce() -> Outcome<Model>) -> Outcome<Score> {
+        let eval = &self.recipe.eval;
+        let sampling = Sampling {
+            temperature: eval.temperature as f32,
+            top_k: 0,
+            top_p: eval.top_p as f32,
+            stop: self.form.stops.clone(),
+            max_new_tokens: eval.max_new_tokens,
+        };
+        // Before and after draw from the same streams: what differs is the policy.
+        let settings =
+            EvalSettings { sampling, k: eval.k, seed: eval.problems_seed, purpose: "eval".to_string(), part: 0 };
+        let mut inputs = self.made_from.clone();
+        inputs["asked"] = name.into();
+        inputs["seed"] = self.seed.into();
+        let drawing = Drawing { name, problems: self.heldout, settings, inputs };
+        let mut model = Some(model);
+        let mut opened = None;
+        let samples = draw(
+            self.folder,
+            name,
+            &drawing,
+            ui,
+            |prompts, settings, seen| {
+                let model = match &mut opened {
+                    Some(model) => model,
+                    none => none.insert(model.take().expect("opened once")()?),
+                };
+                let decode = |ids: &[u32]| self.form.text(ids);
+                Ok(reseek_eval::sample(model, prompts, decode, settings, Some(seen))?)
+            },
+            &|question| self.form.prompt(question),
+        )?;
+        let score = Score::of(name, "", self.heldout, &samples, self.form.extraction);
+        score.keep(self.folder, name, self.heldout)?;
+        ui.line(&format!("  {}", score.line(name)));
+        Ok(score)
+    }
+
+    /// The steps, or the model that they led to.
+    fn learn(&self, opened: &Opened, name: &Path, weights: Weights, ui: &mut Ui) -> Outcome<Weights> {
+        let place = self.out.join(MODEL);
+        let mut made_from = self.made_from.clone();
+        made_from["seed"] = self.seed.into();
+        if place.symlink_metadata().is_ok() {
+            // It takes its name when it is whole, so it is this run's or someone else's.
+            let says = Manifest::read(&place.join(MANIFEST))?.meta;
+            if says["made_from"] != made_from {
+                return fail(format!("{} is a model that this run did not make. Move it away.", place.display()));
+            }
+            ui.line(&format!("{:<16} up to date", STEPS));
+            return Ok(Opened::new(&place)?.weights()?.computing_in(compute(self.recipe)));
+        }
+        let stage = self.folder.stage(STEPS)?;
+        stage.begin(made_from.clone())?;
+        let context = weights.spec.max_position_embeddings;
+        let asker = Asker { problems: &self.given.problems, form: self.form, stage: STEPS, seed: self.seed, context };
+        let recipe = &self.recipe.rl;
+        let mut steps = RlStage::new(asker, recipe, None, self.recipe.lanes);
+        let mut learner = Learner::with_moments(weights, moments(self.recipe));
+        let usage = run(&stage, &mut learner, &mut steps, Length::Steps(recipe.steps as u64), ui).map_err(ended)?;
+        let weights = learner.weights;
+        let source = &opened.source;
+        let options = FolderOptions {
+            format: WeightFormat::F32,
+            shard_bytes_max: reseek_store::SHARD_BYTES_MAX,
+            config: source.config(),
+            files: &beside(opened, name)?,
+            source: Some(&opened.path),
+            meta: json!({"made_from": made_from, "seconds": usage.seconds, "tokens": usage.tokens, "flops": usage.flops}),
+        };
+        let by_name: std::collections::BTreeMap<&str, &[f32]> =
+            weights.entries().map(|(tensor, values)| (tensor.name.as_str(), values)).collect();
+        write_folder(&place, &weights.spec, |tensor| Ok(Cow::Borrowed(by_name[tensor.name.as_str()])), &options)?;
+        stage.mark_done(made_from, &["metrics.jsonl"])?;
+        stage.state()?.clear()?;
+        ui.line(&crate::chain::done_line(STEPS, usage));
+        Ok(weights)
+    }
+
+    fn show(&self, before: &Score, after: &Score, json: bool) -> Outcome<()> {
+        let model = self.out.join(MODEL);
+        let gain = paired_difference(after.passes(), before.passes());
+        if json {
+            crate::say!("{}", json!({"model": model, "before": before, "after": after, "gain": gain}));
+            return Ok(());
+        }
+        let Interval { mean, low, high } = gain;
+        crate::say!("{}", before.line("before"));
+        crate::say!("{}", after.line("after"));
+        crate::say!("{:<24} {mean:+.3} ({low:+.3} to {high:+.3}) on the same problems", "gain");
+        crate::say!("\nmodel: {}", model.display());
+        Ok(())
+    }
+}
+
+fn compute(recipe: &RlRunRecipe) -> Compute {
+    match recipe.compute {
+        ComputeDtype::F32 => Compute::F32,
+        ComputeDtype::Bf16 => Compute::Bf16,
+        ComputeDtype::Fp8 => Compute::Fp8,
+    }
+}
+
+fn moments(recipe: &RlRunRecipe) -> Dtype {
+    match recipe.moments {
+        MomentsDtype::F32 => Dtype::F32,
+        MomentsDtype::Bf16 => Dtype::Bf16,
+    }
+}
