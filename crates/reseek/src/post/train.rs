@@ -4,6 +4,7 @@
 //! (model/), which transformers and vLLM load. Stopped anywhere, the same command goes on and ends in the same bytes.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -11,11 +12,12 @@ use reseek_data::{Corpus, Problems};
 use reseek_engine::Sampling;
 use reseek_eval::{EvalSettings, Interval, paired_difference};
 use reseek_model::{Model, Weights};
+use reseek_spec::stages::Keys;
 use reseek_spec::{
     ComputeDtype, EvalSplit, Layer, MomentsDtype, RL_RECIPES, ResolvedRl, RlRunRecipe, resolve_rl, thousands,
 };
 use reseek_store::manifest::{MANIFEST, Manifest};
-use reseek_store::{FolderOptions, RunDir, WeightFormat, chain_hash, write_folder};
+use reseek_store::{FolderOptions, RunDir, WeightFormat, chain_hash, peak_memory_bytes, write_folder};
 use reseek_tasks::{Extraction, Problem, Split, fingerprint};
 use reseek_tensor::compute::Compute;
 use reseek_tensor::dtype::Dtype;
@@ -27,7 +29,9 @@ use super::measure::hash_of;
 use super::samples::{Drawing, draw};
 use super::score::Score;
 use crate::chain::rl::{Asker, Form, RlStage};
-use crate::chain::{ended, task_mix};
+use crate::chain::stages::flat;
+use crate::chain::survey::{Difference, compare};
+use crate::chain::{USAGE, ended, task_mix};
 use crate::cli_eval::RlArgs;
 use crate::commands::beside;
 use crate::error::{Outcome, fail};
@@ -36,7 +40,10 @@ use crate::ui::Ui;
 
 /// The recipe of the run, with every key decided.
 const CONFIG: &str = "config.toml";
-const MODEL: &str = "model";
+/// What the run is for ever: hashes of its model and data, its recipe.
+pub const MADE_FROM: &str = "made_from.json";
+/// The folder of the model, in the run's.
+pub const MODEL: &str = "model";
 const STEPS: &str = "rl";
 
 /// Trains.
@@ -62,8 +69,9 @@ pub fn rl(args: &RlArgs) -> Outcome<()> {
     let seed = args.seed.unwrap_or(1);
     let made_from =
         json!({"model": hash_of(&opened.path)?, "data": given.hash, "recipe": resolved.toml, "version": VERSION});
-    let identity = chain_hash(&[made_from.to_string()]);
-    let folder = RunDir::create_or_open(out, &identity, seed)?;
+    same_run(out, &made_from, seed)?;
+    let folder = RunDir::create_or_open(out, &chain_hash(&[made_from.to_string()]), seed)?;
+    folder.write(MADE_FROM, made_from.to_string().as_bytes())?;
     folder.write(CONFIG, resolved.toml.as_bytes())?;
     let mut ui = Ui::new(args.quiet);
     given.told(&recipe).iter().for_each(|line| ui.line(line));
@@ -80,8 +88,7 @@ pub fn rl(args: &RlArgs) -> Outcome<()> {
 /// Raised when the same inputs would give another model than before.
 const VERSION: u64 = 1;
 
-/// The recipe that `--recipe` names, or a file of one, with the command's settings. A file is laid over the recipe that its key `base`
-/// would name; without one over the first.
+/// The recipe that `--recipe` names, with its files and the command's settings laid over it.
 fn recipe_of(args: &RlArgs) -> Outcome<ResolvedRl> {
     let (mut base, mut layers) = (RL_RECIPES[0].0.to_string(), Vec::new());
     for name in &args.recipe {
@@ -100,6 +107,41 @@ fn recipe_of(args: &RlArgs) -> Outcome<ResolvedRl> {
 
 fn look_for(recipe: &RlRunRecipe) -> Outcome<&'static Extraction> {
     super::measure::extraction_of("ask.extract", &recipe.ask.extract)
+}
+
+/// A run keeps its model, its data, its recipe and its seed: what differs is named.
+fn same_run(out: &Path, made_from: &Value, seed: u64) -> Outcome<()> {
+    let was: Value = match std::fs::read(out.join(MADE_FROM)) {
+        Ok(bytes) => serde_json::from_slice(&bytes)?,
+        Err(_) => return Ok(()),
+    };
+    let mut differences = Vec::new();
+    for (key, what) in
+        [("model", "another model"), ("data", "other problems"), ("version", "another version of reseek")]
+    {
+        if was[key] != made_from[key] {
+            differences.push(format!("  {what}"));
+        }
+    }
+    let keys = |value: &Value| -> Outcome<Keys> {
+        let table: toml::Table = value["recipe"].as_str().unwrap_or_default().parse()?;
+        Ok(flat(&table))
+    };
+    for Difference { key, run, wanted } in compare(&keys(&was)?, &keys(made_from)?) {
+        differences.push(format!("  {key:<28} {run} in the run, {wanted} in this command"));
+    }
+    let seed_was = RunDir::inspect(out)?.seed;
+    if seed_was != seed {
+        differences.push(format!("  seed {seed_was} in the run, {seed} in this command"));
+    }
+    match differences.is_empty() {
+        true => Ok(()),
+        false => fail(format!(
+            "{} was made otherwise than this command asks:\n{}\nRepeat the run's own settings to go on with it, or choose another folder with --out.",
+            out.display(),
+            differences.join("\n")
+        )),
+    }
 }
 
 /// The problems of a run.
@@ -295,11 +337,13 @@ impl Run<'_> {
             config: source.config(),
             files: &beside(opened, name)?,
             source: Some(&opened.path),
-            meta: json!({"made_from": made_from, "seconds": usage.seconds, "tokens": usage.tokens, "flops": usage.flops}),
+            meta: json!({"made_from": made_from}),
         };
-        let by_name: std::collections::BTreeMap<&str, &[f32]> =
+        let by_name: BTreeMap<&str, &[f32]> =
             weights.entries().map(|(tensor, values)| (tensor.name.as_str(), values)).collect();
         write_folder(&place, &weights.spec, |tensor| Ok(Cow::Borrowed(by_name[tensor.name.as_str()])), &options)?;
+        let used = json!({"seconds": usage.seconds, "tokens": usage.tokens, "flops": usage.flops, "peak_memory_bytes": peak_memory_bytes()});
+        Manifest { files: BTreeMap::new(), meta: used }.write(&stage.path().join(USAGE))?;
         stage.mark_done(made_from, &["metrics.jsonl"])?;
         stage.state()?.clear()?;
         ui.line(&crate::chain::done_line(STEPS, usage));

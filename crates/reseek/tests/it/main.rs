@@ -11,6 +11,8 @@ mod given;
 mod keeps;
 mod models;
 mod own_data;
+#[cfg(unix)]
+mod post;
 mod published;
 mod real;
 #[cfg(unix)]

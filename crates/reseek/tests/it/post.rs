@@ -1,0 +1,205 @@
+//! Any model measured on a task, and trained by rules: `eval MODEL --task` and `rl`.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::common::{Scratch, assert_equal_folders, finished, refuse, reseek, succeed};
+
+/// A task of four sums for the chain's own R1-Zero.
+const TASK: &str = r#"
+name = "sums"
+about = "four sums"
+file = "sums.jsonl"
+from = "this test"
+problems = 4
+k = 2
+temperature = 1.0
+top_p = 1.0
+max_new_tokens = 8
+
+[ask]
+form = "r1_zero"
+system = ""
+question = "{question}"
+stop = []
+extract = "tags"
+
+[[published]]
+model = "another"
+score = 0.5
+how = "greedy"
+source = "a table"
+"#;
+
+fn problems(scratch: &Scratch) -> std::path::PathBuf {
+    let folder = scratch.join("data");
+    fs::create_dir_all(&folder).unwrap();
+    let line = |i: u64| format!("{{\"question\": \"What is {i}+{}?\", \"answer\": \"{}\"}}\n", i + 1, 2 * i + 1);
+    fs::write(folder.join("sums.jsonl"), (1..5).map(line).collect::<String>()).unwrap();
+    fs::write(scratch.join("sums.toml"), TASK).unwrap();
+    folder
+}
+
+fn eval(scratch: &Scratch, model: &Path, more: &[&str]) -> Command {
+    let mut command = reseek();
+    command.arg("eval").arg(model).arg("--task").arg(scratch.join("sums.toml")).arg("--data").arg(scratch.join("data"));
+    command.arg("--out").arg(scratch.join("measured")).args(more);
+    command
+}
+
+/// The only folder that a measurement made.
+fn measured(scratch: &Scratch) -> std::path::PathBuf {
+    let folders = fs::read_dir(scratch.join("measured")).unwrap().map(|entry| entry.unwrap().path());
+    let mut folders: Vec<_> = folders.filter(|path| path.is_dir()).collect();
+    assert_eq!(folders.len(), 1, "{folders:?}");
+    folders.remove(0)
+}
+
+#[test]
+fn a_model_is_measured_and_another_look_draws_no_sample() {
+    let (run, scratch) = (finished(), Scratch::new());
+    problems(&scratch);
+    let model = run.out.join("zero");
+    let said = succeed(&mut eval(&scratch, &model, &["--json", "--quiet"]));
+    let row: Value = serde_json::from_str(&said).unwrap();
+    assert_eq!(
+        (row["task"].as_str(), row["extract"].as_str(), row["n"].as_u64()),
+        (Some("sums"), Some("tags"), Some(4))
+    );
+    assert_eq!(row["pass_at_k"].as_array().unwrap().len(), 2);
+    let samples = measured(&scratch).join("samples.jsonl");
+    let before = (fs::read(&samples).unwrap(), fs::metadata(&samples).unwrap().modified().unwrap());
+    assert_eq!(String::from_utf8_lossy(&before.0).lines().count(), 4);
+    let again = succeed(&mut eval(&scratch, &model, &["--extract", "last_number,tags", "--quiet"]));
+    assert!(
+        again.contains("by last_number") && again.contains("by tags") && again.contains("0.500 published"),
+        "{again}"
+    );
+    assert_eq!((fs::read(&samples).unwrap(), fs::metadata(&samples).unwrap().modified().unwrap()), before);
+    // Elsewhere, the same bytes.
+    let folder = measured(&scratch);
+    fs::rename(scratch.join("measured"), scratch.join("first")).unwrap();
+    succeed(&mut eval(&scratch, &model, &["--extract", "last_number,tags", "--quiet"]));
+    assert_equal_folders(&scratch.join("measured"), &scratch.join("first"));
+    // A verdict for each sample.
+    let verdicts = fs::read_to_string(folder.join("verdicts-tags.jsonl")).unwrap();
+    assert_eq!(verdicts.lines().count(), 8);
+    // A model against itself.
+    let mut both = reseek();
+    both.arg("eval").args([&model, &model]).arg("--task").arg(scratch.join("sums.toml"));
+    both.arg("--data").arg(scratch.join("data")).arg("--out").arg(scratch.join("measured")).arg("--quiet");
+    assert!(succeed(&mut both).contains("+0.000 (+0.000 to +0.000) above the first"));
+}
+
+#[test]
+fn what_cannot_be_measured_says_why() {
+    let (run, scratch) = (finished(), Scratch::new());
+    let data = problems(&scratch);
+    let model = run.out.join("zero");
+    refuse(&mut eval(&scratch, &model, &["--extract", "boxes"]), &["no extraction called \"boxes\"", "last_number"]);
+    refuse(&mut eval(&scratch, &model, &["--temperature", "0"]), &["2 samples of a problem at temperature 0"]);
+    refuse(&mut eval(&scratch, &run.out, &[]), &["is a run, not a model"]);
+    fs::write(data.join("sums.jsonl"), "{\"question\": \"a\", \"answer\": \"1\"}\n").unwrap();
+    refuse(&mut eval(&scratch, &model, &[]), &["has 1 problems", "is measured on 4"]);
+    fs::remove_file(data.join("sums.jsonl")).unwrap();
+    refuse(&mut eval(&scratch, &model, &[]), &["sums needs", "sums.jsonl", "--data"]);
+    problems(&scratch);
+    let chat = TASK.replace("r1_zero", "chat");
+    fs::write(scratch.join("sums.toml"), chat).unwrap();
+    refuse(&mut eval(&scratch, &run.out.join("extend"), &[]), &["has no chat template", "ask.form = \"text\""]);
+    assert!(!scratch.join("measured").exists(), "a refused command made a folder");
+}
+
+/// R1-Zero of the chain, trained further.
+const RECIPE: &str = r#"
+lanes = 2
+
+[tasks]
+families = ["addition"]
+
+[ask]
+form = "r1_zero"
+question = "{question}"
+extract = "tags"
+
+[rl]
+steps = 4
+questions = 2
+group = 4
+lr = 0.001
+max_new_tokens = 8
+
+[rl.rewards]
+accuracy = 1.0
+language = 1.0
+
+[eval]
+problems = 4
+k = 2
+max_new_tokens = 8
+"#;
+
+fn rl(scratch: &Scratch, model: &Path, out: &str, more: &[&str]) -> Command {
+    fs::write(scratch.join("mine.toml"), RECIPE).unwrap();
+    let mut command = reseek();
+    command.args(["rl", "--quiet", "--model"]).arg(model).arg("--recipe").arg(scratch.join("mine.toml"));
+    command.arg("--out").arg(scratch.join(out)).args(more);
+    command
+}
+
+#[test]
+fn a_model_is_trained_to_the_same_bytes_however_often_it_was_stopped() {
+    let (run, scratch) = (finished(), Scratch::new());
+    let model = run.out.join("zero");
+    let said = succeed(&mut rl(&scratch, &model, "whole", &["--json"]));
+    let row: Value = serde_json::from_str(&said).unwrap();
+    for part in ["before", "after"] {
+        assert_eq!(row[part]["n"].as_u64(), Some(4), "{part}");
+    }
+    assert_eq!(fs::read_to_string(scratch.join("whole/rl/metrics.jsonl")).unwrap().lines().count(), 4);
+    for delay in [30, 80, 130, 200] {
+        let mut child = rl(&scratch, &model, "cut", &[]).spawn().unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(delay));
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    succeed(&mut rl(&scratch, &model, "cut", &[]));
+    assert_equal_folders(&scratch.join("cut"), &scratch.join("whole"));
+    // The same command again changes nothing.
+    succeed(&mut rl(&scratch, &model, "cut", &[]));
+    assert_equal_folders(&scratch.join("cut"), &scratch.join("whole"));
+    // It is a model like any other, and another one than before.
+    let score = |model: &Path| succeed(reseek().arg("score").arg(model).args(["--text", "What is 3+4?"]));
+    assert_ne!(score(&scratch.join("whole/model")), score(&model));
+}
+
+#[test]
+fn what_cannot_be_trained_says_why_and_makes_nothing() {
+    let (run, scratch) = (finished(), Scratch::new());
+    let model = run.out.join("zero");
+    let refused = |more: &[&str], parts: &[&str]| {
+        refuse(&mut rl(&scratch, &model, "none", more), parts);
+        assert!(!scratch.join("none").exists(), "{more:?} made a folder");
+    };
+    refused(&["--set", "rl.algorithm=gpro"], &["no algorithm is called gpro"]);
+    refused(&["--set", "rl.rewards.acuracy=1"], &["no reward is called acuracy"]);
+    refused(&["--set", "tasks.families=[\"adition\"]"], &["adition"]);
+    refused(&["--set", "ask.extract=boxes"], &["no extraction called \"boxes\""]);
+    refused(&["--set", "rl.max_new_tokens=100000"], &["rl.max_new_tokens = 100000", "context"]);
+    refused(&["--recipe", "zero-arithmatic"], &["nearest is zero-arithmetic"]);
+    let empty = scratch.join("empty");
+    fs::create_dir_all(&empty).unwrap();
+    for name in ["a.txt", "b.txt"] {
+        fs::write(empty.join(name), format!("Nothing to solve here, but a text that is long enough: {name}.")).unwrap();
+    }
+    refused(&["--data", empty.to_str().unwrap()], &["has no problems"]);
+    succeed(&mut rl(&scratch, &model, "kept", &["--set", "rl.steps=1"]));
+    let other = ["--set", "rl.steps=1", "--set", "rl.lr=0.1", "--seed", "2"];
+    refuse(&mut rl(&scratch, &model, "kept", &other), &["rl.lr", "0.1 in this command", "seed 1 in the run, 2"]);
+    let r1 = run.out.join("r1");
+    refuse(&mut rl(&scratch, &r1, "kept", &["--set", "rl.steps=1"]), &["another model"]);
+    refuse(reseek().arg("chat").arg(scratch.join("kept")), &["is a run, not a model", "kept/model"]);
+}
