@@ -71,8 +71,8 @@ impl Rollout {
     }
 }
 
-/// Draws the recipe's samples of every prompt until a token of `stops`; `grade(number of the prompt, prompt, completion)` is called once for
-/// each, from several threads.
+/// Draws the recipe's samples of every prompt until a token of `stops`; `grade(number of the prompt, prompt, its completions)` is called
+/// once for each prompt, from several threads.
 ///
 /// # Errors
 /// If sampling fails.
@@ -82,7 +82,7 @@ pub fn rollout(
     stops: &[u32],
     recipe: &RlRecipe,
     name: &StepName,
-    grade: impl Fn(usize, &[u32], &Completion) -> Rewards + Sync + Send,
+    grade: impl Fn(usize, &[u32], &[Completion]) -> Vec<Rewards> + Sync + Send,
 ) -> Result<Rollout, RlError> {
     let requests: Vec<Request> =
         prompts.iter().map(|prompt| Request { prompt: prompt.clone(), samples: recipe.group }).collect();
@@ -91,11 +91,12 @@ pub fn rollout(
     let stream = StreamName { seed: name.seed, purpose: format!("{}/sample", name.stage), step: name.step };
     let options = GenerateOptions { mode: CacheMode::Expanded, ..GenerateOptions::default() };
     let completions = generate(&policy.model, &requests, &sampling, &stream, options)?;
-    let all: Vec<(usize, Completion)> =
-        completions.into_iter().enumerate().flat_map(|(i, group)| group.into_iter().map(move |c| (i, c))).collect();
-    let samples = map_lanes(all, |(prompt, completion)| {
-        let rewards = grade(prompt, &prompts[prompt], &completion);
-        Sample { prompt, completion, rewards }
+    let groups = map_lanes(completions.into_iter().enumerate().collect::<Vec<_>>(), |(prompt, completions)| {
+        let rewards = grade(prompt, &prompts[prompt], &completions);
+        assert_eq!(rewards.len(), completions.len(), "rewards for each completion");
+        let sample = |(completion, rewards)| Sample { prompt, completion, rewards };
+        completions.into_iter().zip(rewards).map(sample).collect::<Vec<_>>()
     });
+    let samples = groups.concat();
     Ok(Rollout { prompts, samples, temperature, sampled_at: policy.optimizer.step })
 }

@@ -2,9 +2,15 @@
 
 use reseek_tasks::format;
 
-use super::{Answer, Graded, Question, Reward};
+use super::{Answer, Grade, Graded, Question, Reward};
 
-pub(super) const REWARD: Reward = Reward { name: "format", learned: false, grade };
+pub(super) const REWARD: Reward = Reward {
+    name: "format",
+    about: "1 where the whole answer is a think block and an answer block, each tag once and neither blank, else 0",
+    range: (0.0, 1.0),
+    learned: false,
+    grade: Grade::Each(grade),
+};
 
 /// 1 for the form that is asked for, 0 for any other.
 fn grade(answer: &Answer) -> Graded {

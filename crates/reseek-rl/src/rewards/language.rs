@@ -2,9 +2,15 @@
 
 use reseek_tasks::{language_share_quoting, reasoning};
 
-use super::{Answer, Graded, Question, Reward};
+use super::{Answer, Grade, Graded, Question, Reward};
 
-pub(super) const REWARD: Reward = Reward { name: "language", learned: false, grade };
+pub(super) const REWARD: Reward = Reward {
+    name: "language",
+    about: "share of the reasoning's words that are in the question's language",
+    range: (0.0, 1.0),
+    learned: false,
+    grade: Grade::Each(grade),
+};
 
 /// Share of the words that are in the question's language: of a chain of thought, or of a general answer.
 fn grade(answer: &Answer) -> Graded {

@@ -3,9 +3,15 @@
 //! A new reward is a file beside these and its line in [`TABLE`]; a recipe switches it on by giving it a weight.
 
 mod accuracy;
+mod cosine;
 mod format;
 mod language;
+mod length;
 mod preference;
+mod reasoning_steps;
+mod repetition_penalty;
+mod soft_overlong;
+mod tag_count;
 
 use std::collections::BTreeMap;
 
@@ -18,14 +24,41 @@ use crate::{RewardModel, Rewards, RlError};
 pub struct Reward {
     /// Its name in the recipe, in metrics and on pages.
     pub name: &'static str,
+    /// What it pays for, with its formula.
+    pub about: &'static str,
+    /// Its least and its greatest value, before its weight.
+    pub range: (f64, f64),
     /// Whether a learned judge gives it, and no rule.
     pub learned: bool,
-    /// What an answer earns by it, before its weight.
-    pub grade: fn(&Answer) -> Graded,
+    /// What answers earn by it, before its weight.
+    pub grade: Grade,
+}
+
+/// What a reward looks at.
+#[derive(Clone, Copy, Debug)]
+pub enum Grade {
+    /// Each answer alone.
+    Each(fn(&Answer) -> Graded),
+    /// All answers to a prompt together, and no others.
+    Group(fn(&[Answer]) -> Vec<Graded>),
 }
 
 /// Every reward that a recipe may weigh, in the order in which they are added up.
-pub const TABLE: [Reward; 4] = [accuracy::REWARD, format::REWARD, language::REWARD, preference::REWARD];
+pub const TABLE: [Reward; 10] = [
+    accuracy::REWARD,
+    format::REWARD,
+    language::REWARD,
+    preference::REWARD,
+    tag_count::REWARD,
+    reasoning_steps::REWARD,
+    length::REWARD,
+    cosine::REWARD,
+    repetition_penalty::REWARD,
+    soft_overlong::REWARD,
+];
+
+/// Those that are always reported, whatever they weigh: what a policy is for, and how it says it.
+const ALWAYS: [&str; 4] = ["accuracy", "format", "language", "preference"];
 
 /// What was asked.
 #[derive(Clone, Debug)]
@@ -52,6 +85,8 @@ pub struct Answer<'a> {
     pub tokens: &'a [u32],
     /// The same as text, without control tokens.
     pub text: &'a str,
+    /// Tokens that it might have had at most.
+    pub limit: usize,
     /// Where in it a problem's answer is looked for.
     pub extraction: &'static Extraction,
     /// The learned judge, where the stage has one.
@@ -87,22 +122,40 @@ impl Question {
     }
 }
 
-/// Grades `answer` by every reward; their sum is weighted by `weights`, a reward that is not among them counts nothing.
-pub fn grade(answer: &Answer, weights: &BTreeMap<String, f64>) -> Rewards {
-    let mut rewards = Rewards { named: Vec::new(), total: Some(0.0), learned: false };
-    for Reward { name, learned, grade } in &TABLE {
-        let graded = grade(answer);
-        if let Graded::Earned(value) = graded {
-            let weight = weights.get(*name).copied().unwrap_or(0.0);
-            rewards.total = rewards.total.map(|total| total + weight * value);
-            rewards.learned |= learned;
+/// Whether the answer to a problem is right; nothing where that cannot be judged, or nothing was asked that could be.
+fn correctness(answer: &Answer) -> Option<bool> {
+    match answer.question {
+        Question::Problem(problem) => {
+            answer.extraction.judge(answer.text, problem).outcome.reward().map(|reward| reward > 0.0)
         }
-        if graded == Graded::Unjudged {
-            rewards.total = None;
-        }
-        rewards.named.push((name, graded.earned()));
+        Question::General { .. } => None,
     }
-    rewards
+}
+
+/// Grades the answers to one prompt. Each one's sum is weighted by `weights`; a reward that is not among them counts nothing.
+pub fn grade(group: &[Answer], weights: &BTreeMap<String, f64>) -> Vec<Rewards> {
+    let start = Rewards { named: Vec::new(), total: Some(0.0), learned: false };
+    let mut all = vec![start; group.len()];
+    let weight = |name: &str| weights.get(name).copied().unwrap_or(0.0);
+    for Reward { name, learned, grade, .. } in
+        TABLE.iter().filter(|reward| weight(reward.name) != 0.0 || ALWAYS.contains(&reward.name))
+    {
+        let graded = match grade {
+            Grade::Each(grade) => group.iter().map(grade).collect(),
+            Grade::Group(grade) => grade(group),
+        };
+        for (rewards, graded) in all.iter_mut().zip(graded) {
+            if let Graded::Earned(value) = graded {
+                rewards.total = rewards.total.map(|total| total + weight(name) * value);
+                rewards.learned |= learned;
+            }
+            if graded == Graded::Unjudged {
+                rewards.total = None;
+            }
+            rewards.named.push((name, graded.earned()));
+        }
+    }
+    all
 }
 
 /// Holds the names in a recipe's weights against the rewards that there are.
@@ -140,7 +193,8 @@ mod tests {
 
     fn graded(question: &Question, text: &str, weights: &BTreeMap<String, f64>) -> Rewards {
         let extraction = extraction("tags").unwrap();
-        grade(&Answer { question, prompt: &[0], tokens: &[1], text, extraction, reward_model: None }, weights)
+        let answer = Answer { question, prompt: &[0], tokens: &[1], text, limit: 8, extraction, reward_model: None };
+        grade(&[answer], weights).remove(0)
     }
 
     #[test]
@@ -164,6 +218,36 @@ mod tests {
         let unjudged = graded(&general, "Red is one.", &weights());
         let named = [("accuracy", None), ("format", None), ("language", Some(1.0)), ("preference", None)];
         assert_eq!((&unjudged.named[..], unjudged.total), (&named[..], None));
+    }
+
+    /// Open R1 gives a sample whose gold answer cannot be read nothing, 1 or "correct", by the reward.
+    #[test]
+    fn what_cannot_be_judged_earns_nothing_by_any_reward_that_asks_whether_it_is_right() {
+        let problem = generate(Family::Addition, 1, Language::English, Split::Train, 1, 0);
+        let broken = Question::Problem(Box::new(Problem { answer: "no number".to_string(), ..problem }));
+        for name in ["accuracy", "length", "cosine"] {
+            let rewards = graded(&broken, "<answer> 5 </answer>", &BTreeMap::from([(name.to_string(), 1.0)]));
+            assert_eq!((rewards.total, rewards.get(name)), (None, None), "{name}");
+        }
+    }
+
+    #[test]
+    fn rewards_stay_in_their_range() {
+        let problem = generate(Family::Addition, 1, Language::English, Split::Train, 1, 0);
+        let question = Question::Problem(Box::new(problem.clone()));
+        let texts = [
+            zero_completion("Count up.", &problem.answer),
+            "a a a a a a".to_string(),
+            String::new(),
+            "<think>".repeat(9),
+        ];
+        for Reward { name, range: (low, high), learned, .. } in TABLE.iter().filter(|reward| !reward.learned) {
+            for text in &texts {
+                let rewards = graded(&question, text, &BTreeMap::from([(name.to_string(), 1.0)]));
+                let value = rewards.get(name).unwrap();
+                assert!((*low..=*high).contains(&value) && !learned, "{name}: {value} for {text:?}");
+            }
+        }
     }
 
     #[test]

@@ -211,7 +211,10 @@ fn a_stored_rollout_can_be_learnt_from_again() {
         let mut policy = policy(spec);
         let name = StepName { seed: 1, stage: "test", step: 0 };
         let settings = UpdateSettings::new(&recipe, recipe.lr, 2, false).unwrap();
-        let stored = rollout(&policy, prompts(), &[STOP], &recipe, &name, |i, _, c| parity(i, c)).unwrap();
+        let stored = rollout(&policy, prompts(), &[STOP], &recipe, &name, |i, _, group| {
+            group.iter().map(|c| parity(i, c)).collect()
+        })
+        .unwrap();
         let own = update(&mut policy, None, &stored, &settings, &name).unwrap();
         assert_eq!(own.first_ratio_gap, 0.0, "{what}");
         let again = update(&mut policy, None, &stored, &settings, &name).unwrap();
@@ -232,7 +235,10 @@ fn groups_that_say_nothing_can_be_drawn_again_before_the_update() {
     let mut kept: Option<reseek_rl::Rollout> = None;
     for step in 0..20 {
         let name = StepName { seed: 1, stage: "test", step };
-        let drawn = rollout(&policy, prompts(), &[STOP], &recipe, &name, |i, _, c| parity(i, c)).unwrap();
+        let drawn = rollout(&policy, prompts(), &[STOP], &recipe, &name, |i, _, group| {
+            group.iter().map(|c| parity(i, c)).collect()
+        })
+        .unwrap();
         let all = kept.get_or_insert_with(|| reseek_rl::Rollout { prompts: vec![], samples: vec![], ..drawn.clone() });
         for group in drawn.groups().filter(|group| group[0].rewards.total != group[1].rewards.total) {
             let prompt = all.prompts.len();

@@ -73,7 +73,8 @@ pub fn step_on(
     grade: impl Fn(usize, &Completion) -> Rewards + Sync + Send,
 ) -> Result<Report, RlError> {
     let name = StepName { seed: 1, stage: "test", step };
-    let rollout = rollout(policy, prompts, &[stop], recipe, &name, |i, _, completion| grade(i, completion))?;
+    let rollout =
+        rollout(policy, prompts, &[stop], recipe, &name, |i, _, group| group.iter().map(|c| grade(i, c)).collect())?;
     let update = update(policy, reference, &rollout, &settings, &name)?;
     Ok(Report { rollout: rollout.report(), update })
 }

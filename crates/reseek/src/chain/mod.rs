@@ -13,7 +13,7 @@ mod r1;
 mod reads;
 pub mod rl;
 pub mod stages;
-mod step;
+pub mod step;
 mod summary;
 pub mod survey;
 mod text;

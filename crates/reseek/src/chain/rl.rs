@@ -143,17 +143,19 @@ impl Steps for RlStage<'_> {
         let questions = self.asker.questions(recipe, step)?;
         let (questions, prompts): (Vec<Question>, Vec<Vec<u32>>) = questions.into_iter().unzip();
         let prompt_tokens = prompts.iter().map(Vec::len).sum::<usize>();
-        let grade = |i: usize, prompt: &[u32], completion: &Completion| {
-            let text = self.asker.form.text(&completion.tokens);
-            let answer = Answer {
+        let grade = |i: usize, prompt: &[u32], completions: &[Completion]| {
+            let texts: Vec<String> = completions.iter().map(|c| self.asker.form.text(&c.tokens)).collect();
+            let answers = completions.iter().zip(&texts).map(|(completion, text)| Answer {
                 question: &questions[i],
                 prompt,
                 tokens: &completion.tokens,
-                text: &text,
+                text,
+                limit: recipe.max_new_tokens,
                 extraction: self.asker.form.extraction(),
                 reward_model: self.reward_model,
-            };
-            grade(&answer, &recipe.rewards)
+            });
+            let answers: Vec<Answer> = answers.collect();
+            grade(&answers, &recipe.rewards)
         };
         let name = StepName { seed: self.asker.seed, stage: self.asker.stage, step };
         let rollout = rollout(learner, prompts, self.asker.form.stops(), recipe, &name, grade)?;

@@ -4,6 +4,7 @@
 
 mod asking;
 pub mod measure;
+mod names;
 mod samples;
 pub mod score;
 pub mod train;

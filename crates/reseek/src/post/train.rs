@@ -26,6 +26,7 @@ use serde_json::{Value, json};
 
 use super::Asking;
 use super::measure::hash_of;
+use super::names::Named;
 use super::samples::{Drawing, draw};
 use super::score::Score;
 use crate::chain::rl::{Asker, Form, RlStage};
@@ -80,6 +81,7 @@ pub fn rl(args: &RlArgs) -> Outcome<()> {
         Run { out, folder: &folder, recipe: &recipe, form: &form, given: &given, heldout: &heldout, seed, made_from };
     let weights = opened.weights()?.computing_in(compute(&recipe));
     let before = run.ask("before", &mut ui, || Ok(Model::new(&weights)))?;
+    ui.line(&signal(before.passes(), recipe.rl.group));
     let trained = run.learn(&opened, name, weights, &mut ui)?;
     let after = run.ask("after", &mut ui, || Ok(Model::new(&trained)))?;
     run.show(&before, &after, args.json)
@@ -253,6 +255,21 @@ fn check_lengths(form: &RealForm, heldout: &[Problem], opened: &Opened, recipe: 
     Ok(())
 }
 
+/// Share of groups below which there is next to nothing to learn from: a base with 1 % of right answers learnt nothing.
+const FAINT: f64 = 0.1;
+
+/// How much a group tells: an answer is better or worse than its group's mean only where a group has both right and wrong ones.
+fn signal(passes: &[Option<f64>], group: usize) -> String {
+    let known: Vec<f64> = passes.iter().copied().flatten().collect();
+    let mixed = |p: &f64| 1.0 - p.powi(group as i32) - (1.0 - p).powi(group as i32);
+    let share = known.iter().map(mixed).sum::<f64>() / known.len().max(1) as f64;
+    let mut text = format!("  about {:.0} % of groups of {group} would have right and wrong answers", 100.0 * share);
+    if share < FAINT {
+        text += ": next to no signal. Begin with easier problems (tasks.levels), show the form (ask.shots), or fine-tune first";
+    }
+    text
+}
+
 /// A run at work.
 struct Run<'a> {
     out: &'a Path,
@@ -326,7 +343,7 @@ impl Run<'_> {
         let context = weights.spec.max_position_embeddings;
         let asker = Asker { problems: &self.given.problems, form: self.form, stage: STEPS, seed: self.seed, context };
         let recipe = &self.recipe.rl;
-        let mut steps = RlStage::new(asker, recipe, None, self.recipe.lanes);
+        let mut steps = Named(RlStage::new(asker, recipe, None, self.recipe.lanes));
         let mut learner = Learner::with_moments(weights, moments(self.recipe));
         let usage = run(&stage, &mut learner, &mut steps, Length::Steps(recipe.steps as u64), ui).map_err(ended)?;
         let weights = learner.weights;

@@ -119,7 +119,7 @@ pub fn grpo(setting: &Setting) -> Outcome<Value> {
     let mut run = || -> Outcome<()> {
         let questions = questions(recipe.questions, step, tokenizer.as_ref(), vocab)?;
         let (prompts, sums): (Vec<Vec<u32>>, Vec<String>) = questions.into_iter().unzip();
-        let grade = |prompt: usize, _: &[u32], completion: &Completion| {
+        let one = |prompt: usize, completion: &Completion| {
             let reward = match &tokenizer {
                 Some(tokenizer) => {
                     let text = tokenizer.decode_visible(&completion.tokens);
@@ -128,6 +128,9 @@ pub fn grpo(setting: &Setting) -> Outcome<Value> {
                 None => completion.tokens.iter().map(|&token| f64::from(token % 7)).sum(),
             };
             Rewards { total: Some(reward), ..Rewards::default() }
+        };
+        let grade = |prompt: usize, _: &[u32], completions: &[Completion]| {
+            completions.iter().map(|completion| one(prompt, completion)).collect()
         };
         let name = StepName { seed: 1, stage: "bench", step };
         step += 1;
