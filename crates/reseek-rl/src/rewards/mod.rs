@@ -8,6 +8,7 @@ mod format;
 mod language;
 mod length;
 mod preference;
+mod random;
 mod reasoning_steps;
 mod repetition_penalty;
 mod soft_overlong;
@@ -44,7 +45,7 @@ pub enum Grade {
 }
 
 /// Every reward that a recipe may weigh, in the order in which they are added up.
-pub const TABLE: [Reward; 10] = [
+pub const TABLE: [Reward; 11] = [
     accuracy::REWARD,
     format::REWARD,
     language::REWARD,
@@ -55,6 +56,7 @@ pub const TABLE: [Reward; 10] = [
     cosine::REWARD,
     repetition_penalty::REWARD,
     soft_overlong::REWARD,
+    random::REWARD,
 ];
 
 /// Those that are always reported, whatever they weigh: what a policy is for, and how it says it.
@@ -87,6 +89,8 @@ pub struct Answer<'a> {
     pub text: &'a str,
     /// Tokens that it might have had at most.
     pub limit: usize,
+    /// A number from 0 to 1 that was drawn for this answer: what a control goes by.
+    pub lot: f64,
     /// Where in it a problem's answer is looked for.
     pub extraction: &'static Extraction,
     /// The learned judge, where the stage has one.
@@ -193,7 +197,8 @@ mod tests {
 
     fn graded(question: &Question, text: &str, weights: &BTreeMap<String, f64>) -> Rewards {
         let extraction = extraction("tags").unwrap();
-        let answer = Answer { question, prompt: &[0], tokens: &[1], text, limit: 8, extraction, reward_model: None };
+        let answer =
+            Answer { question, prompt: &[0], tokens: &[1], text, limit: 8, lot: 0.25, extraction, reward_model: None };
         grade(&[answer], weights).remove(0)
     }
 

@@ -145,12 +145,14 @@ impl Steps for RlStage<'_> {
         let prompt_tokens = prompts.iter().map(Vec::len).sum::<usize>();
         let grade = |i: usize, prompt: &[u32], completions: &[Completion]| {
             let texts: Vec<String> = completions.iter().map(|c| self.asker.form.text(&c.tokens)).collect();
+            let mut lots = Stream::new(self.asker.seed, &format!("{}/lots", self.asker.stage), step, i as u64);
             let answers = completions.iter().zip(&texts).map(|(completion, text)| Answer {
                 question: &questions[i],
                 prompt,
                 tokens: &completion.tokens,
                 text,
                 limit: recipe.max_new_tokens,
+                lot: lots.uniform(),
                 extraction: self.asker.form.extraction(),
                 reward_model: self.reward_model,
             });
