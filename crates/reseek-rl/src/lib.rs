@@ -7,12 +7,15 @@
 #![deny(missing_docs)]
 
 pub mod algorithm;
+mod dynamic;
+mod minibatch;
 mod report;
 mod reward_model;
 pub mod rewards;
 mod rollout;
 mod update;
 
+pub use dynamic::{Drawn, draw, stage_of_round};
 pub use report::{RolloutReport, UpdateReport};
 pub use reward_model::{Pair, PairReport, RewardModel};
 pub use rollout::{Rewards, Rollout, Sample, StepName, rollout};
@@ -22,12 +25,12 @@ use reseek_engine::EngineError;
 use reseek_spec::{RlRecipe, nearest};
 use reseek_train::TrainError;
 
-/// Holds the names in a recipe, of its algorithm and of its rewards, against the tables.
+/// Holds the names in a recipe, of its algorithm and of its rewards, against the tables, and its settings against the algorithm.
 ///
 /// # Errors
-/// The first name that there is not.
+/// The first name that there is not, or the first setting that cannot be.
 pub fn check(recipe: &RlRecipe) -> Result<(), RlError> {
-    algorithm::of(recipe)?;
+    algorithm::check(algorithm::of(recipe)?, recipe)?;
     rewards::check(&recipe.rewards)
 }
 
@@ -51,6 +54,18 @@ pub enum RlError {
         nearest: &'static str,
         /// All names.
         known: String,
+    },
+    /// A setting does not fit the algorithm or its neighbours.
+    #[error("{key} = {value}: it must be {allowed}. {mend}.")]
+    Setting {
+        /// Its key within the stage's section.
+        key: &'static str,
+        /// Its value.
+        value: String,
+        /// What it may be.
+        allowed: String,
+        /// What to do, without its full stop.
+        mend: String,
     },
     /// The sampler's policy is not the trainer's.
     #[error(

@@ -3,8 +3,8 @@
 use reseek_engine::Finish;
 use reseek_train::LaneStats;
 
-use crate::algorithm::Term;
 use crate::algorithm::advantage::mean_std;
+use crate::algorithm::{Bound, Term};
 use crate::{Rollout, Sample};
 
 /// What a rollout came to.
@@ -24,8 +24,12 @@ pub struct RolloutReport {
     /// Mean of each reward, unweighted, over the samples that it graded; one that graded none is not among them: an outage must not look
     /// like a policy that got worse.
     pub rewards: Vec<(&'static str, f64)>,
+    /// Standard deviation of each of them over the same samples.
+    pub rewards_std: Vec<(&'static str, f64)>,
     /// Mean tokens of a completion.
     pub response_length: f64,
+    /// Fewest tokens of a completion, and most.
+    pub response_lengths: (usize, usize),
     /// Share of the completions that ended at the length limit.
     pub truncated: f64,
     /// Tokens sampled.
@@ -41,14 +45,20 @@ pub struct UpdateReport {
     pub entropy: f64,
     /// Mean norm of the gradient before the clip.
     pub grad_norm: f64,
-    /// Mean over tokens of the k3 estimate of KL to the reference, in nats.
+    /// Mean over tokens of the k3 estimate of KL to the reference, in nats, whichever estimate is in the loss.
     pub kl: f64,
-    /// Share of the tokens whose gradient the clip cut off.
+    /// Share of the tokens whose gradient a bound cut off (in cispo: capped).
     pub clip_fraction: f64,
+    /// Of these the share that met the lower bound, as a share of all tokens.
+    pub clip_low: f64,
+    /// The same of the upper bound.
+    pub clip_high: f64,
     /// Largest |π/π_old − 1| of the first mini-batch, before any update: 0 where the sampler has the trainer's bits.
     pub first_ratio_gap: f64,
     /// Rows that went through a training pass, those of prompts included: once for all completions of a prompt in a chunk.
     pub trained_rows: usize,
+    /// The same in the first pass over the samples alone: rows that a reference passed over.
+    pub batch_rows: usize,
     minibatches: f64,
     tokens: f64,
 }
@@ -72,19 +82,24 @@ impl Rollout {
         };
         let names = self.samples.first().map_or(&[][..], |sample| &sample.rewards.named);
         let named = names.iter().filter_map(|(name, _)| {
-            let graded = self.samples.iter().filter_map(|sample| sample.rewards.get(name)).collect();
-            Some((*name, mean_of(graded)?))
+            let graded: Vec<Option<f64>> = self.samples.iter().map(|sample| sample.rewards.get(name)).collect();
+            let mean = mean_of(graded.iter().flatten().copied().collect())?;
+            Some(((*name, mean), (*name, mean_std(&graded).1)))
         });
+        let (rewards_mean, rewards_std) = named.unzip();
+        let lengths = || self.samples.iter().map(|sample| sample.completion.tokens.len());
         RolloutReport {
             reward: over_groups(&|g| g.0),
             reward_std: over_groups(&|g| g.1),
             frac_reward_zero_std: over_groups(&|g| f64::from(g.1 == 0.0)),
             reward_verified: rewards(false),
             reward_learned: rewards(true),
-            rewards: named.collect(),
+            rewards: rewards_mean,
+            rewards_std,
             response_length: mean(&|s| s.completion.tokens.len() as f64),
+            response_lengths: (lengths().min().unwrap_or(0), lengths().max().unwrap_or(0)),
             truncated: mean(&|s| f64::from(s.completion.finish == Finish::Length)),
-            sampled_tokens: self.samples.iter().map(|s| s.completion.tokens.len()).sum(),
+            sampled_tokens: lengths().sum(),
         }
     }
 }
@@ -105,7 +120,9 @@ impl UpdateReport {
     pub(crate) fn add(&mut self, stats: &LaneStats, terms: &[Term], grad_norm: f64) {
         for term in terms {
             self.kl += term.kl as f64;
-            self.clip_fraction += f64::from(term.clipped);
+            self.clip_fraction += f64::from(term.clipped.is_some());
+            self.clip_low += f64::from(term.clipped == Some(Bound::Low));
+            self.clip_high += f64::from(term.clipped == Some(Bound::High));
             self.loss += term.loss as f64;
         }
         self.grad_norm += grad_norm;
@@ -117,7 +134,7 @@ impl UpdateReport {
 
     /// The sums of mini-batches as means.
     pub(crate) fn mean(mut self) -> Self {
-        for sum in [&mut self.kl, &mut self.clip_fraction] {
+        for sum in [&mut self.kl, &mut self.clip_fraction, &mut self.clip_low, &mut self.clip_high] {
             *sum /= self.tokens.max(1.0);
         }
         for sum in [&mut self.loss, &mut self.entropy, &mut self.grad_norm] {

@@ -43,8 +43,8 @@ pub use parts::{LATENT_NORM_EPS, MlaSpec, MoeSpec, Scoring};
 pub use passes::{ROWS_OF_GROUPS, chunk_rows};
 pub use presets::{PRESETS, Scale, preset};
 pub use recipe::{
-    ComputeDtype, DistilRecipe, EvalRecipe, EvalSplit, ExtendRecipe, MomentsDtype, PretrainRecipe, R1Recipe,
-    RecipeSpec, RlRecipe, SftRecipe, TasksRecipe, TokenizerRecipe,
+    ComputeDtype, DistilRecipe, EvalRecipe, EvalSplit, ExtendRecipe, KlEstimator, MomentsDtype, PretrainRecipe,
+    R1Recipe, RecipeSpec, RlRecipe, ScaleRewards, SftRecipe, TasksRecipe, TokenizerRecipe,
 };
 pub use resolve::{Layer, Resolved, nearest, resolve};
 pub use rl_run::{RL_RECIPES, ResolvedRl, RlEvalRecipe, RlRunRecipe, resolve_rl};

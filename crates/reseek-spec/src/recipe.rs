@@ -48,6 +48,34 @@ pub enum ComputeDtype {
     Fp8,
 }
 
+/// Estimator of KL(π ‖ π_ref) from a sampled token, as Schulman names them; docs/guide/algorithms.md says what each is unbiased for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum KlEstimator {
+    /// log π − log π_ref.
+    K1,
+    /// Half of its square.
+    K2,
+    /// π_ref/π − 1 − log(π_ref/π).
+    K3,
+    /// The same times π/π_old, whose slope is that of the KL itself.
+    K3Corrected,
+}
+
+/// What a reward's distance from its group's mean is divided by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ScaleRewards {
+    /// As the algorithm's paper has it.
+    Auto,
+    /// The standard deviation of the group's rewards.
+    Group,
+    /// That of all rewards of the step.
+    Batch,
+    /// Nothing.
+    None,
+}
+
 /// Format of AdamW's moments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -190,7 +218,7 @@ pub struct ExtendRecipe {
     pub needles: usize,
 }
 
-/// Reinforcement learning by GRPO (R1 report, 2.2).
+/// Reinforcement learning by GRPO (R1 report, 2.2) or one of its relatives.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RlRecipe {
@@ -208,12 +236,28 @@ pub struct RlRecipe {
     pub lr: f64,
     /// Steps of linear warm-up.
     pub warmup_steps: usize,
+    /// Times that a step's samples are learnt from.
+    pub num_iterations: usize,
+    /// What a reward's distance from its group's mean is divided by.
+    pub scale_rewards: ScaleRewards,
+    /// Whether answers that were cut off at the length limit are left out of the loss.
+    pub mask_truncated: bool,
+    /// Further rounds at most in which questions whose answers were all right or all wrong are replaced; 0 for none.
+    pub dynamic_sampling: usize,
     /// Weight of the KL divergence from the reference.
     pub kl_beta: f64,
-    /// Distance of the ratio from 1 beyond which it is clipped.
+    /// How it is estimated.
+    pub kl_estimator: KlEstimator,
+    /// Distance of the ratio below 1 beyond which it is clipped.
     pub clip_epsilon: f64,
-    /// Steps after which the reference is replaced by the policy.
+    /// The same above 1; 0 for `clip_epsilon`. In cispo the largest ratio itself.
+    pub clip_epsilon_high: f64,
+    /// Largest ratio of a sample whose advantage is negative; 0 for none.
+    pub clip_delta: f64,
+    /// Steps after which the reference is moved to the policy.
     pub reference_interval: usize,
+    /// α of π_ref ← α·π + (1 − α)·π_ref: 1 replaces the reference by the policy.
+    pub reference_mixup_alpha: f64,
     /// Temperature of the samples, and of the policy that learns.
     pub temperature: f64,
     /// Tokens of an answer at most.

@@ -14,7 +14,7 @@ const SHARE: &str = "it is a share";
 const COUNT: &str = "set it to a number that the machine can hold";
 const RATE: &str = "V3's learning rates lie between 7.3e-6 and 2.2e-4, small models stand ten times as much";
 
-const RULES: [Rule; 38] = [
+const RULES: [Rule; 43] = [
     ("eval.temperature", 0.0, ANY, "0 is greedy, R1 was evaluated at 0.6"),
     ("temperature", ABOVE_0, ANY, "R1-Zero samples at 1"),
     ("top_p", ABOVE_0, 1.0, "1 switches it off, R1 was evaluated at 0.95"),
@@ -43,6 +43,8 @@ const RULES: [Rule; 38] = [
     ("weight_decay", 0.0, ANY, "V3 has 0.1"),
     ("clip", ABOVE_0, ANY, "V3 has 1"),
     ("clip_epsilon", ABOVE_0, ANY, "R1-Zero has 10"),
+    ("clip_epsilon_high", 0.0, ANY, "0 stands for clip_epsilon, DAPO has 0.28 above 0.2"),
+    ("clip_delta", 0.0, ANY, "0 switches it off, INTELLECT-2 has 4"),
     ("kl_beta", 0.0, ANY, "R1-Zero has 0.001"),
     ("balance_alpha", 0.0, ANY, "V3 has 0.0001"),
     ("bias_speed", 0.0, ANY, "V3 has 0.001"),
@@ -51,6 +53,14 @@ const RULES: [Rule; 38] = [
     ("factor", 2.0, 1024.0, "V3 goes to 32 times its length"),
     ("group", 2.0, 65_536.0, "an advantage is relative to a group: R1 uses 16"),
     ("reference_interval", 1.0, 1e9, "R1-Zero has 400"),
+    ("reference_mixup_alpha", ABOVE_0, 1.0, "1 replaces the reference by the policy, TR-DPO has 0.6"),
+    ("num_iterations", 1.0, 1e6, "1 learns once from each sample, as R1 does"),
+    (
+        "dynamic_sampling",
+        0.0,
+        1000.0,
+        "0 switches it off; these are further rounds of sampling, DAPO's release has 10 in all",
+    ),
     ("k", 1.0, 4096.0, "R1 was evaluated with 4 to 64 samples"),
     ("epochs", 1.0, 1e4, "R1's fine-tuning takes 2"),
 ];

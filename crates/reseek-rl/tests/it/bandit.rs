@@ -18,15 +18,18 @@ fn pulls_its_arm(prompt: usize, completion: &Completion) -> bool {
 fn a_bandit_is_learnt_in_a_few_steps() {
     for (what, spec) in specs() {
         for (minibatches, algorithm) in [1, 2].into_iter().flat_map(|n| TABLE.map(|algorithm| (n, algorithm.name))) {
-            let recipe = RlRecipe { minibatches, algorithm: algorithm.to_string(), ..recipe() };
+            // Where tokens count and not answers, long answers are loud, of which only the first token matters: at the larger rate a prompt
+            // may settle on its wrong arm, from which no group brings it back.
+            let (lr, steps) = if ["dr_grpo", "luspo"].contains(&algorithm) { (2e-3, 80) } else { (5e-3, 40) };
+            let recipe = RlRecipe { lr, minibatches, algorithm: algorithm.to_string(), ..recipe() };
             let mut policy = policy(spec.clone());
-            let reports: Vec<_> = (0..40)
+            let reports: Vec<_> = (0..steps)
                 .map(|i| {
                     let grade = |prompt: usize, c: &Completion| grade(Some(f64::from(pulls_its_arm(prompt, c))));
                     step(&mut policy, None, &recipe, i, grade).unwrap()
                 })
                 .collect();
-            let (first, last) = (&reports[0], &reports[36..]);
+            let (first, last) = (&reports[0], &reports[reports.len() - 4..]);
             assert!(
                 (first.rollout.reward - 0.5).abs() < 0.3,
                 "{what}, {algorithm}: reward {} at first",

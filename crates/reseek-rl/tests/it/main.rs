@@ -4,3 +4,4 @@ mod bandit;
 mod checks;
 mod common;
 mod preferences;
+mod trl;

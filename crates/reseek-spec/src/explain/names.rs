@@ -7,7 +7,7 @@ use crate::resolve::nearest;
 pub(super) const NOT_KEYS: Section = Section { title: "Names that you may know", entries: &[] };
 
 /// Names of settings that no key of the recipe stands for, and what does.
-const ELSEWHERE: [(&[&str], &str); 13] = [
+const ELSEWHERE: [(&[&str], &str); 11] = [
     (
         &[
             "num_hidden_layers",
@@ -28,11 +28,9 @@ const ELSEWHERE: [(&[&str], &str); 13] = [
     (&["train_files", "data_path", "dataset_path"], "the option --data"),
     (&["optim", "optimizer"], "every stage has AdamW"),
     (&["reward_funcs", "reward_model_path"], "rewards are named and weighed in zero.rewards and its neighbours"),
-    (&["scale_rewards"], "the algorithm decides it: zero.algorithm"),
     (&["max_prompt_length"], "a question is never cut: one that is longer than the context gives way to another"),
     (&["top_k", "min_p", "repetition_penalty"], "RL samples from the whole distribution; eval has eval.top_p alone"),
     (&["use_vllm", "vllm_mode", "tensor_parallel_size"], "the sampler is part of the program"),
-    (&["num_iterations", "ppo_epochs"], "a step's answers are learnt from once, as in R1"),
     (
         &["gradient_accumulation_steps", "micro_batch_size"],
         "a batch is computed in pieces that fit, whatever its size; set pretrain.sequences or zero.questions",
@@ -144,6 +142,11 @@ mod tests {
             ("zero.max_completion_length", "Here it is zero.max_new_tokens."),
             ("zero.beta", "Here it is zero.kl_beta."),
             ("distil.rl.epsilon", "Here it is distil.rl.clip_epsilon."),
+            ("zero.epsilon_high", "Here it is zero.clip_epsilon_high."),
+            ("zero.delta", "Here it is zero.clip_delta."),
+            ("r1.rl.ppo_epochs", "Here it is r1.rl.num_iterations."),
+            ("zero.ref_model_mixup_alpha", "Here it is zero.reference_mixup_alpha."),
+            ("zero.mask_truncated_completions", "Here it is zero.mask_truncated."),
             ("zero.per_device_train_batch_size", "Here it is zero.questions."),
             ("r1.sft.num_train_epochs", "Here it is r1.sft.epochs."),
             ("r1.sft.temperature", "Here it is r1.rl.temperature or r1.rl_all.temperature."),

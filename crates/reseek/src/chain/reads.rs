@@ -26,8 +26,11 @@ fn blank(value: &mut Value, path: &str, stage: &Stage) {
         _ if stage.is_made_from(path) => {}
         Value::Array(values) => values.clear(),
         value if value.is_number() => *value = 0.into(),
-        // Names, where other text is an enum, which has no empty value.
+        value if value.is_boolean() => *value = false.into(),
+        // Names and choices of reinforcement learning, whose sections only their stages read.
         value if path.ends_with(".algorithm") => *value = "".into(),
+        value if path.ends_with(".kl_estimator") => *value = "k3".into(),
+        value if path.ends_with(".scale_rewards") => *value = "auto".into(),
         _ => {}
     }
 }
@@ -55,7 +58,10 @@ mod tests {
             Value::Number(n) if n.is_f64() => found.push((path.to_string(), (n.as_f64().unwrap() + 0.5).into())),
             Value::Number(n) => found.push((path.to_string(), (n.as_u64().unwrap() + 1).into())),
             Value::Array(values) => found.push((path.to_string(), values[1..].into())),
+            Value::Bool(is) => found.push((path.to_string(), (!is).into())),
             _ if path.ends_with(".algorithm") => found.push((path.to_string(), "gspo".into())),
+            _ if path.ends_with(".kl_estimator") => found.push((path.to_string(), "k1".into())),
+            _ if path.ends_with(".scale_rewards") => found.push((path.to_string(), "batch".into())),
             _ => {
                 let others = BTreeMap::from([
                     ("scale", "smoke"),
@@ -101,6 +107,9 @@ mod tests {
             ("pretrain.tokens", set(&["pretrain", "extend"])),
             ("zero.beta2", set(&["zero"])),
             ("zero.algorithm", set(&["zero"])),
+            ("zero.kl_estimator", set(&["zero"])),
+            ("r1.rl.mask_truncated", set(&["r1_rl"])),
+            ("distil.rl.scale_rewards", set(&["student_rl"])),
             ("r1.rl_all.rewards.format", set(&["r1"])),
             ("r1.sft.sequences", set(&["r1_cold_start", "r1_sft"])),
             ("r1.sft.clip", set(&["r1_cold_start", "r1_sft"])),

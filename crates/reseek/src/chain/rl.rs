@@ -6,13 +6,15 @@ use reseek_data::Problems;
 use reseek_engine::Completion;
 use reseek_model::{Model, Weights};
 use reseek_rl::rewards::{Answer, Question, grade};
-use reseek_rl::{RewardModel, RolloutReport, StepName, UpdateReport, UpdateSettings, rollout, update};
+use reseek_rl::{
+    Drawn, RewardModel, RolloutReport, StepName, UpdateReport, UpdateSettings, draw, stage_of_round, update,
+};
 use reseek_spec::{ModelSpec, RlRecipe};
 use reseek_tasks::{Extraction, extraction, general};
 use reseek_tensor::random::Stream;
 use reseek_text::{Special, Tokenizer};
 use reseek_train::{Learner, Length, Saved, StepRow, Steps, Usage, run};
-use serde_json::{Map, json};
+use serde_json::{Map, Value, json};
 
 use super::step::StepError;
 use super::{Chain, Work, ended};
@@ -136,18 +138,13 @@ impl Steps for RlStage<'_> {
 
     fn step(&mut self, learner: &mut Learner, step: u64) -> Result<StepRow, StepError> {
         let recipe = self.recipe;
-        let fresh = step.is_multiple_of(recipe.reference_interval as u64);
-        if fresh {
-            self.reference = Some(Reference::new(learner.weights.clone()));
-        }
-        let questions = self.asker.questions(recipe, step)?;
-        let (questions, prompts): (Vec<Question>, Vec<Vec<u32>>) = questions.into_iter().unzip();
-        let prompt_tokens = prompts.iter().map(Vec::len).sum::<usize>();
-        let grade = |i: usize, prompt: &[u32], completions: &[Completion]| {
+        let fresh = step.is_multiple_of(recipe.reference_interval as u64) && self.move_reference(&learner.weights);
+        let ask = |round: u64, places: &[usize]| self.asker.questions(recipe, step, round, places);
+        let grade = |i: usize, question: &Question, prompt: &[u32], completions: &[Completion]| {
             let texts: Vec<String> = completions.iter().map(|c| self.asker.form.text(&c.tokens)).collect();
             let mut lots = Stream::new(self.asker.seed, &format!("{}/lots", self.asker.stage), step, i as u64);
             let answers = completions.iter().zip(&texts).map(|(completion, text)| Answer {
-                question: &questions[i],
+                question,
                 prompt,
                 tokens: &completion.tokens,
                 text,
@@ -156,17 +153,21 @@ impl Steps for RlStage<'_> {
                 extraction: self.asker.form.extraction(),
                 reward_model: self.reward_model,
             });
-            let answers: Vec<Answer> = answers.collect();
-            grade(&answers, &recipe.rewards)
+            grade(&answers.collect::<Vec<_>>(), &recipe.rewards)
         };
         let name = StepName { seed: self.asker.seed, stage: self.asker.stage, step };
-        let rollout = rollout(learner, prompts, self.asker.form.stops(), recipe, &name, grade)?;
+        let drawn = draw(learner, self.asker.form.stops(), recipe, &name, ask, grade)?;
 
         let lr = recipe.lr * ((step + 1) as f64 / recipe.warmup_steps.max(1) as f64).min(1.0);
         let settings = UpdateSettings::new(recipe, lr, self.lanes, fresh)?;
-        let reference = self.reference.as_ref().filter(|_| recipe.kl_beta > 0.0);
-        let updated = update(learner, reference.map(|reference| &reference.model), &rollout, &settings, &name)?;
-        Ok(row(&rollout.report(), &updated, lr, &learner.weights.spec, prompt_tokens))
+        let reference = self.reference.as_ref().map(|reference| &reference.model);
+        let updated = update(learner, reference, &drawn.taken(), &settings, &name)?;
+        let mut row = row(&drawn, &updated, lr, &learner.weights.spec);
+        if recipe.dynamic_sampling > 0 {
+            row.metrics.insert("prompts_drawn".into(), json!(drawn.all.prompts.len()));
+            row.metrics.insert("frac_prompts_mixed".into(), json!(drawn.share_mixed()));
+        }
+        Ok(row)
     }
 
     fn save(&self) -> Saved<'_> {
@@ -179,6 +180,9 @@ impl Steps for RlStage<'_> {
     }
 
     fn restore(&mut self, learner: &Learner, mut saved: Saved<'static>) -> Result<(), StepError> {
+        if !self.needs_reference() {
+            return Ok(());
+        }
         let mut weights = learner.weights.clone();
         for (name, values) in [(REFERENCE, &mut weights.data), (REFERENCE_BIASES, &mut weights.buffers)] {
             match saved.buffers.remove(name) {
@@ -189,6 +193,34 @@ impl Steps for RlStage<'_> {
         self.reference = Some(Reference::new(weights));
         Ok(())
     }
+}
+
+impl RlStage<'_> {
+    /// Without a KL term nothing looks at it, and it takes as much memory as a model.
+    fn needs_reference(&self) -> bool {
+        self.recipe.kl_beta > 0.0
+    }
+
+    /// Moves the reference to the policy; whether it is now its copy. The first one always is.
+    fn move_reference(&mut self, policy: &Weights) -> bool {
+        if !self.needs_reference() {
+            return false;
+        }
+        let alpha = self.recipe.reference_mixup_alpha;
+        let old = self.reference.take().filter(|_| alpha < 1.0);
+        let is_copy = old.is_none();
+        let weights = old.map_or_else(|| policy.clone(), |old| mixed(old.weights, policy, alpha as f32));
+        self.reference = Some(Reference::new(weights));
+        is_copy
+    }
+}
+
+/// α·π + (1 − α)·π_ref (TR-DPO, arXiv 2404.09656), in the form that leaves equal values as they are.
+fn mixed(mut reference: Weights, policy: &Weights, alpha: f32) -> Weights {
+    let mix = |(old, new): (&mut f32, &f32)| *old += alpha * (new - *old);
+    reference.data.iter_mut().zip(&policy.data).for_each(mix);
+    reference.buffers.iter_mut().zip(&policy.buffers).for_each(mix);
+    reference
 }
 
 impl Reference {
@@ -212,16 +244,23 @@ pub struct Asker<'a> {
 const ATTEMPTS: u64 = 1000;
 
 impl Asker<'_> {
-    /// The questions of a step, each with its prompt.
-    fn questions(&self, recipe: &RlRecipe, step: u64) -> Result<Vec<(Question, Vec<u32>)>, StepError> {
-        let one = |i| self.question(recipe, step, i).map_err(StepError::Question);
-        (0..recipe.questions as u64).map(one).collect()
+    /// The questions of a step at some places of its batch, each with its prompt. Those of every round are others.
+    fn questions(
+        &self,
+        recipe: &RlRecipe,
+        step: u64,
+        round: u64,
+        places: &[usize],
+    ) -> Result<Vec<(Question, Vec<u32>)>, StepError> {
+        let stage = stage_of_round(self.stage, round);
+        let one = |&i: &usize| self.question(recipe, &stage, step, i as u64).map_err(StepError::Question);
+        places.iter().map(one).collect()
     }
 
     /// Question `i` of a step: one that fills the context gives way to another.
-    fn question(&self, recipe: &RlRecipe, step: u64, i: u64) -> Outcome<(Question, Vec<u32>)> {
+    fn question(&self, recipe: &RlRecipe, stage: &str, step: u64, i: u64) -> Outcome<(Question, Vec<u32>)> {
         for attempt in 0..ATTEMPTS {
-            let question = self.draw(recipe, step, i, attempt);
+            let question = self.draw(recipe, stage, step, i, attempt);
             let prompt = self.form.prompt(question.text())?;
             if prompt.len() < self.context {
                 return Ok((question, prompt));
@@ -233,8 +272,9 @@ impl Asker<'_> {
         ))
     }
 
-    fn draw(&self, recipe: &RlRecipe, step: u64, i: u64, attempt: u64) -> Question {
-        let Asker { problems, stage, seed, .. } = *self;
+    /// One of the streams that `stage` names.
+    fn draw(&self, recipe: &RlRecipe, stage: &str, step: u64, i: u64, attempt: u64) -> Question {
+        let Asker { problems, seed, .. } = *self;
         let index = step * recipe.questions as u64 + i;
         let general_turn = step as usize + recipe.preference_steps >= recipe.steps;
         let mut stream = Stream::new(seed, &format!("{stage}/ask"), step, i);
@@ -246,7 +286,8 @@ impl Asker<'_> {
     }
 }
 
-fn row(rollout: &RolloutReport, updated: &UpdateReport, lr: f64, spec: &ModelSpec, prompt_tokens: usize) -> StepRow {
+fn row(drawn: &Drawn, updated: &UpdateReport, lr: f64, spec: &ModelSpec) -> StepRow {
+    let rollout = drawn.all.report();
     let tokens = rollout.sampled_tokens + updated.trained_rows;
     let mut metrics = Map::from_iter([("tokens".to_string(), json!(tokens))]);
     let before = [("lr", lr), ("loss", updated.loss), ("reward", rollout.reward), ("reward_std", rollout.reward_std)];
@@ -264,6 +305,7 @@ fn row(rollout: &RolloutReport, updated: &UpdateReport, lr: f64, spec: &ModelSpe
     numbers.for_each(|(key, value)| {
         metrics.insert(key.into(), json!(value));
     });
+    metrics.extend(under_trls_names(&rollout, updated));
     // Where a reward model grades a part, the mean moves with that part's share: each kind is a curve of its own.
     if let Some(learned) = rollout.reward_learned {
         metrics.insert("reward_learned".into(), json!(learned));
@@ -271,8 +313,29 @@ fn row(rollout: &RolloutReport, updated: &UpdateReport, lr: f64, spec: &ModelSpe
     }
     // Sampling and the reference are one forward pass each, an update is three.
     let forward = spec.forward_flops_per_token(64.0);
-    let flops = forward * (rollout.sampled_tokens + prompt_tokens + 4 * updated.trained_rows) as f64;
-    StepRow { metrics, tokens: tokens as u64, flops }
+    let prompt_tokens = drawn.all.prompts.iter().map(Vec::len).sum::<usize>();
+    let rows = rollout.sampled_tokens + prompt_tokens + updated.batch_rows + 3 * updated.trained_rows;
+    StepRow { metrics, tokens: tokens as u64, flops: forward * rows as f64 }
+}
+
+/// Figures that TRL has too and that we have under no name or another, as it calls them.
+fn under_trls_names(rollout: &RolloutReport, updated: &UpdateReport) -> Map<String, Value> {
+    let (shortest, longest) = rollout.response_lengths;
+    let own = [
+        ("completions/mean_length", rollout.response_length),
+        ("completions/min_length", shortest as f64),
+        ("completions/max_length", longest as f64),
+        ("completions/clipped_ratio", rollout.truncated),
+        ("clip_ratio/low_mean", updated.clip_low),
+        ("clip_ratio/high_mean", updated.clip_high),
+        ("clip_ratio/region_mean", updated.clip_fraction),
+    ];
+    let of_rewards = |figure: &'static str, rewards: &[(&'static str, f64)]| -> Vec<(String, f64)> {
+        rewards.iter().map(|(name, value)| (format!("rewards/{name}/{figure}"), *value)).collect()
+    };
+    let own = own.into_iter().map(|(name, value)| (name.to_string(), value));
+    let all = own.chain(of_rewards("mean", &rollout.rewards)).chain(of_rewards("std", &rollout.rewards_std));
+    all.map(|(name, value)| (name, json!(value))).collect()
 }
 
 /// The tokens of a pair's answers, for the reward model.
