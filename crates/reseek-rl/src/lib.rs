@@ -19,7 +19,7 @@ pub use dynamic::{Drawn, draw, stage_of_round};
 pub use report::{RolloutReport, UpdateReport};
 pub use reward_model::{Pair, PairReport, RewardModel};
 pub use rollout::{Rewards, Rollout, Sample, StepName, rollout};
-pub use update::{ON_POLICY_TOLERANCE, UpdateSettings, update};
+pub use update::{ON_POLICY_TOLERANCE, UpdateSettings, advantages, update};
 
 use reseek_engine::EngineError;
 use reseek_spec::{RlRecipe, nearest};

@@ -105,6 +105,13 @@ pub fn update(
     Ok(report.mean())
 }
 
+/// The advantage of each sample of a rollout.
+pub fn advantages(rollout: &Rollout, settings: &UpdateSettings) -> Vec<f32> {
+    let rewards = |group: &[Sample]| group.iter().map(|sample| sample.rewards.total).collect();
+    let groups: Vec<Vec<Option<f64>>> = rollout.groups().map(rewards).collect();
+    (settings.algorithm.advantages)(&groups, settings.scale)
+}
+
 /// The samples of a rollout with their advantages, shuffled and cut. What is masked had its part in the advantages, and counts as a
 /// sequence where sequences are counted; none of its rows is computed.
 fn cut<'a>(
@@ -113,10 +120,7 @@ fn cut<'a>(
     settings: &'a UpdateSettings,
     name: &StepName,
 ) -> Vec<Minibatch<'a>> {
-    let rewards = |group: &[Sample]| group.iter().map(|sample| sample.rewards.total).collect();
-    let groups: Vec<Vec<Option<f64>>> = rollout.groups().map(rewards).collect();
-    let advantages = (settings.algorithm.advantages)(&groups, settings.scale);
-    let mut samples: Vec<Advantaged> = rollout.samples.iter().zip(advantages).collect();
+    let mut samples: Vec<Advantaged> = rollout.samples.iter().zip(advantages(rollout, settings)).collect();
     Stream::new(name.seed, &format!("{}/minibatches", name.stage), name.step, 0).shuffle(&mut samples);
     let size = samples.len().div_ceil(settings.minibatches.max(1)).max(1);
     let learnt = rollout.samples.iter().filter(|sample| settings.learns_from(sample));

@@ -1,4 +1,4 @@
-//! `reseek eval` (stage 7 of a run, or any model on a task) and `reseek rl`.
+//! `reseek eval` (stage 7 of a run, or any model on a task) `reseek rl` and `reseek why`.
 
 use std::path::PathBuf;
 
@@ -72,4 +72,19 @@ pub struct RlArgs {
     /// No progress
     #[arg(short, long)]
     pub quiet: bool,
+}
+
+#[derive(Args)]
+pub struct WhyArgs {
+    /// The folder of a run of `reseek rl`
+    pub run: PathBuf,
+    /// The step, from 0 [default: the last]
+    #[arg(long, value_parser = count)]
+    pub step: Option<usize>,
+    /// Groups that are shown [default: 4]
+    #[arg(long, value_parser = count)]
+    pub groups: Option<usize>,
+    /// Answer in JSON: the step's figures, sentences and all groups
+    #[arg(long)]
+    pub json: bool,
 }

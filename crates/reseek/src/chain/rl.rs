@@ -1,13 +1,15 @@
 //! Stages of reinforcement learning: the questions, the reference, and rollout and update in turn.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use reseek_data::Problems;
-use reseek_engine::Completion;
+use reseek_engine::{Completion, Finish};
 use reseek_model::{Model, Weights};
 use reseek_rl::rewards::{Answer, Question, grade};
 use reseek_rl::{
-    Drawn, RewardModel, RolloutReport, StepName, UpdateReport, UpdateSettings, draw, stage_of_round, update,
+    Drawn, RewardModel, Rollout, RolloutReport, StepName, UpdateReport, UpdateSettings, advantages, draw,
+    stage_of_round, update,
 };
 use reseek_spec::{ModelSpec, RlRecipe};
 use reseek_tasks::{Extraction, extraction, general};
@@ -115,12 +117,25 @@ pub struct RlStage<'a> {
     reward_model: Option<&'a RewardModel>,
     lanes: usize,
     reference: Option<Reference>,
+    /// Whether steps leave what they saw, to be read by people.
+    is_watched: bool,
+    seen: Value,
 }
 
 impl<'a> RlStage<'a> {
     /// A stage before its first step.
     pub fn new(asker: Asker<'a>, recipe: &'a RlRecipe, reward_model: Option<&'a RewardModel>, lanes: usize) -> Self {
-        Self { asker, recipe, reward_model, lanes, reference: None }
+        Self { asker, recipe, reward_model, lanes, reference: None, is_watched: false, seen: Value::Null }
+    }
+
+    /// The same, whose steps leave what they saw.
+    pub fn watched(self) -> Self {
+        Self { is_watched: true, ..self }
+    }
+
+    /// The groups of the last step of a watched stage: what was asked, and each answer with its rewards and its advantage.
+    pub fn take_seen(&mut self) -> Value {
+        self.seen.take()
     }
 }
 
@@ -139,7 +154,14 @@ impl Steps for RlStage<'_> {
     fn step(&mut self, learner: &mut Learner, step: u64) -> Result<StepRow, StepError> {
         let recipe = self.recipe;
         let fresh = step.is_multiple_of(recipe.reference_interval as u64) && self.move_reference(&learner.weights);
-        let ask = |round: u64, places: &[usize]| self.asker.questions(recipe, step, round, places);
+        let mut asked: Vec<Question> = Vec::new();
+        let ask = |round: u64, places: &[usize]| {
+            let questions = self.asker.questions(recipe, step, round, places)?;
+            if self.is_watched {
+                asked.extend(questions.iter().map(|(question, _)| question.clone()));
+            }
+            Ok::<_, StepError>(questions)
+        };
         let grade = |i: usize, question: &Question, prompt: &[u32], completions: &[Completion]| {
             let texts: Vec<String> = completions.iter().map(|c| self.asker.form.text(&c.tokens)).collect();
             let mut lots = Stream::new(self.asker.seed, &format!("{}/lots", self.asker.stage), step, i as u64);
@@ -161,7 +183,11 @@ impl Steps for RlStage<'_> {
         let lr = recipe.lr * ((step + 1) as f64 / recipe.warmup_steps.max(1) as f64).min(1.0);
         let settings = UpdateSettings::new(recipe, lr, self.lanes, fresh)?;
         let reference = self.reference.as_ref().map(|reference| &reference.model);
-        let updated = update(learner, reference, &drawn.taken(), &settings, &name)?;
+        let taken = drawn.taken();
+        if self.is_watched {
+            self.seen = self.groups(&drawn, &taken, &asked, &settings);
+        }
+        let updated = update(learner, reference, &taken, &settings, &name)?;
         let mut row = row(&drawn, &updated, lr, &learner.weights.spec);
         if recipe.dynamic_sampling > 0 {
             row.metrics.insert("prompts_drawn".into(), json!(drawn.all.prompts.len()));
@@ -196,6 +222,31 @@ impl Steps for RlStage<'_> {
 }
 
 impl RlStage<'_> {
+    /// What a step learns from, group by group.
+    fn groups(&self, drawn: &Drawn, taken: &Rollout, asked: &[Question], settings: &UpdateSettings) -> Value {
+        let mut advantages = advantages(taken, settings).into_iter();
+        let groups = taken.groups().zip(&drawn.taken).map(|(group, &prompt)| {
+            let samples: Vec<Value> = group
+                .iter()
+                .map(|sample| {
+                    json!({
+                        "answer": self.asker.form.text(&sample.completion.tokens), "tokens": sample.completion.tokens.len(),
+                        "truncated": sample.completion.finish == Finish::Length, "reward": sample.rewards.total,
+                        "rewards": sample.rewards.named.iter().filter(|(_, value)| value.is_some()).cloned().collect::<BTreeMap<_, _>>(),
+                        "advantage": advantages.next(),
+                    })
+                })
+                .collect();
+            let question = &asked[prompt];
+            let gold = match question {
+                Question::Problem(problem) => Some(&problem.answer),
+                Question::General { .. } => None,
+            };
+            json!({"question": question.text(), "gold": gold, "samples": samples})
+        });
+        groups.collect()
+    }
+
     /// Without a KL term nothing looks at it, and it takes as much memory as a model.
     fn needs_reference(&self) -> bool {
         self.recipe.kl_beta > 0.0

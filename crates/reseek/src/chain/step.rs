@@ -2,6 +2,7 @@
 
 use reseek_data::DataError;
 use reseek_rl::RlError;
+use reseek_store::StoreError;
 use reseek_train::TrainError;
 
 use crate::error::Failure;
@@ -12,6 +13,9 @@ pub enum StepError {
     /// Text or problems could not be had.
     #[error(transparent)]
     Data(#[from] DataError),
+    /// What a step saw could not be written.
+    #[error(transparent)]
+    Store(#[from] StoreError),
     /// The optimizer's step failed.
     #[error(transparent)]
     Train(#[from] TrainError),

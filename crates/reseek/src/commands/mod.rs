@@ -38,6 +38,7 @@ use crate::cli_eval::EvalArgs;
 use crate::error::{Failure, Outcome, fail};
 use crate::post::measure::measure;
 use crate::post::train::rl;
+use crate::post::why::why;
 use crate::ui::Ui;
 
 pub use convert::beside;
@@ -54,6 +55,7 @@ pub fn dispatch(cli: Cli) -> Outcome<()> {
             Some(ReportAbout::Sim { out, json, quiet }) => sim_page::sim_page(out, *json, *quiet),
         },
         Command::Rl(args) => rl(&args),
+        Command::Why(args) => why(&args),
         Command::Runs(command) => runs::runs(&command),
         Command::Sim(command) => sim::sim(&command),
         Command::Cost(args) => cost::cost(&args),

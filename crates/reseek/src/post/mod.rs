@@ -8,5 +8,6 @@ mod names;
 mod samples;
 pub mod score;
 pub mod train;
+pub mod why;
 
 pub use asking::Asking;

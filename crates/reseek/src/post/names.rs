@@ -1,8 +1,11 @@
 //! The figures of a step under TRL's names, which other tools read.
 
+use std::path::{Path, PathBuf};
+
 use reseek_rl::rewards::TABLE;
+use reseek_store::StepLog;
 use reseek_train::{Learner, Saved, StepRow, Steps};
-use serde_json::Map;
+use serde_json::{Map, json};
 
 use crate::chain::rl::RlStage;
 use crate::chain::step::StepError;
@@ -24,24 +27,44 @@ fn theirs(ours: &str) -> String {
     }
 }
 
-/// A stage of reinforcement learning whose rows have TRL's names.
-pub struct Named<'a>(pub RlStage<'a>);
+/// A stage of reinforcement learning whose rows have TRL's names, and which keeps what each step saw.
+pub struct Named<'a> {
+    stage: RlStage<'a>,
+    groups: PathBuf,
+    log: Option<StepLog>,
+}
+
+/// The file of the groups of every step, in the stage's folder.
+pub const GROUPS: &str = "groups.jsonl";
+
+impl<'a> Named<'a> {
+    pub fn new(stage: RlStage<'a>, folder: &Path) -> Self {
+        Self { stage: stage.watched(), groups: folder.join(GROUPS), log: None }
+    }
+}
 
 impl Steps for Named<'_> {
     type Error = StepError;
 
     fn step(&mut self, learner: &mut Learner, step: u64) -> Result<StepRow, StepError> {
-        let row = self.0.step(learner, step)?;
+        let row = self.stage.step(learner, step)?;
+        let log = match &mut self.log {
+            Some(log) => log,
+            // What was written behind the state from which this goes on comes again.
+            none => none.insert(StepLog::open(&self.groups, step)?),
+        };
+        log.append(step, &json!({"groups": self.stage.take_seen()}))?;
+        log.sync()?;
         let metrics: Map<_, _> = row.metrics.into_iter().map(|(name, value)| (theirs(&name), value)).collect();
         Ok(StepRow { metrics, ..row })
     }
 
     fn save(&self) -> Saved<'_> {
-        self.0.save()
+        self.stage.save()
     }
 
     fn restore(&mut self, learner: &Learner, saved: Saved<'static>) -> Result<(), StepError> {
-        self.0.restore(learner, saved)
+        self.stage.restore(learner, saved)
     }
 }
 

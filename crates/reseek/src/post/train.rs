@@ -26,7 +26,7 @@ use serde_json::{Value, json};
 
 use super::Asking;
 use super::measure::hash_of;
-use super::names::Named;
+use super::names::{GROUPS, Named};
 use super::samples::{Drawing, draw};
 use super::score::Score;
 use crate::chain::rl::{Asker, Form, RlStage};
@@ -45,7 +45,8 @@ const CONFIG: &str = "config.toml";
 pub const MADE_FROM: &str = "made_from.json";
 /// The folder of the model, in the run's.
 pub const MODEL: &str = "model";
-const STEPS: &str = "rl";
+/// The folder of the steps, in the run's.
+pub const STEPS: &str = "rl";
 
 /// Trains.
 pub fn rl(args: &RlArgs) -> Outcome<()> {
@@ -343,7 +344,7 @@ impl Run<'_> {
         let context = weights.spec.max_position_embeddings;
         let asker = Asker { problems: &self.given.problems, form: self.form, stage: STEPS, seed: self.seed, context };
         let recipe = &self.recipe.rl;
-        let mut steps = Named(RlStage::new(asker, recipe, None, self.recipe.lanes));
+        let mut steps = Named::new(RlStage::new(asker, recipe, None, self.recipe.lanes), stage.path());
         let mut learner = Learner::with_moments(weights, moments(self.recipe));
         let usage = run(&stage, &mut learner, &mut steps, Length::Steps(recipe.steps as u64), ui).map_err(ended)?;
         let weights = learner.weights;
@@ -361,7 +362,7 @@ impl Run<'_> {
         write_folder(&place, &weights.spec, |tensor| Ok(Cow::Borrowed(by_name[tensor.name.as_str()])), &options)?;
         let used = json!({"seconds": usage.seconds, "tokens": usage.tokens, "flops": usage.flops, "peak_memory_bytes": peak_memory_bytes()});
         Manifest { files: BTreeMap::new(), meta: used }.write(&stage.path().join(USAGE))?;
-        stage.mark_done(made_from, &["metrics.jsonl"])?;
+        stage.mark_done(made_from, &["metrics.jsonl", GROUPS])?;
         stage.state()?.clear()?;
         ui.line(&crate::chain::done_line(STEPS, usage));
         Ok(weights)

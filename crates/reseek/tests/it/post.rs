@@ -171,6 +171,14 @@ fn a_model_is_trained_to_the_same_bytes_however_often_it_was_stopped() {
     // The same command again changes nothing.
     succeed(&mut rl(&scratch, &model, "cut", &[]));
     assert_equal_folders(&scratch.join("cut"), &scratch.join("whole"));
+    let why = succeed(reseek().arg("why").arg(scratch.join("whole")).args(["--step", "2", "--json"]));
+    let why: Value = serde_json::from_str(&why).unwrap();
+    assert_eq!((why["step"].as_u64(), why["groups"].as_array().unwrap().len()), (Some(2), 2));
+    let samples = why["groups"][0]["samples"].as_array().unwrap();
+    let advantages: f64 = samples.iter().map(|sample| sample["advantage"].as_f64().unwrap()).sum();
+    assert!(samples.len() == 4 && advantages.abs() < 1e-3, "{samples:?}");
+    refuse(reseek().arg("why").arg(scratch.join("whole")).args(["--step", "4"]), &["has the steps 0 to 3"]);
+    refuse(reseek().arg("why").arg(&run.out), &["was not made by `reseek rl`"]);
     // It is a model like any other, and another one than before.
     let score = |model: &Path| succeed(reseek().arg("score").arg(model).args(["--text", "What is 3+4?"]));
     assert_ne!(score(&scratch.join("whole/model")), score(&model));
