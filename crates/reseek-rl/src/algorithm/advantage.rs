@@ -137,6 +137,31 @@ mod tests {
         check(leave_one_out, ScaleRewards::Auto, &groups, &expect);
     }
 
+    /// REINFORCE++'s two formulas word by word, on rewards of all kinds with outages among them.
+    #[test]
+    fn a_step_is_the_measure_in_reinforce_pp() {
+        let groups: Vec<Vec<Option<f64>>> = (0..6u32)
+            .map(|i| (0..4).map(|j| (i * j % 7 != 3).then(|| f64::from((i * 7 + j * j * 5) % 11) / 4.0)).collect())
+            .collect();
+        assert!(groups.concat().contains(&None));
+        let slow = |centre: bool| -> Vec<f32> {
+            let mut values: Vec<Option<f64>> = Vec::new();
+            for group in &groups {
+                let (mut sum, mut n) = (0.0, 0.0);
+                group.iter().flatten().for_each(|r| (sum, n) = (sum + r, n + 1.0));
+                values.extend(group.iter().map(|r| r.map(|r| if centre { r - sum / n } else { r })));
+            }
+            let known: Vec<f64> = values.iter().flatten().copied().collect();
+            let mean = known.iter().sum::<f64>() / known.len() as f64;
+            let squares: f64 = known.iter().map(|v| (v - mean) * (v - mean)).sum();
+            let std = (squares / (known.len() - 1) as f64).sqrt();
+            values.into_iter().map(|v| v.map_or(0.0, |v| (v - mean) / (std + 1e-4)) as f32).collect()
+        };
+        let groups: Vec<&[Option<f64>]> = groups.iter().map(Vec::as_slice).collect();
+        check(normalised_by_the_batch, ScaleRewards::Auto, &groups, &slow(false));
+        check(centred_then_normalised_by_the_batch, ScaleRewards::Auto, &groups, &slow(true));
+    }
+
     #[test]
     fn outages_equal_rewards_and_groups_of_one_are_0_everywhere() {
         let all: [Advantages; 4] =

@@ -3,5 +3,8 @@
 mod bandit;
 mod checks;
 mod common;
+mod dynamic;
+mod guide;
+mod masks;
 mod preferences;
 mod trl;

@@ -150,7 +150,8 @@ impl<'a> Cost<'a> {
         samples * length * token / self.rates.threads as f64
     }
 
-    /// A step of GRPO: prompts, answers, the reference's pass, the update; a prompt once for all of its answers, in each mini-batch.
+    /// A step of GRPO: prompts, answers, the reference's pass, the updates; a prompt once for all of its answers, in each mini-batch. One
+    /// round of sampling, and no answer masked: what dynamic sampling draws again and what a mask spares depends on the policy.
     pub fn reinforce_s(&self, recipe: &RlRecipe, of: &StepRows, lanes: usize) -> f64 {
         let &StepRows { asked, answered, prompt, answer } = of;
         let minibatches = recipe.minibatches as f64;
@@ -161,7 +162,8 @@ impl<'a> Cost<'a> {
         let reference = if recipe.kl_beta > 0.0 { pass(&scored) } else { 0.0 };
         let rows = (ROWS_OF_GROUPS as f64).min((asked + answered / minibatches) / lanes as f64);
         let update = pass(&|context| self.train_s(context, rows, 0.0)) + minibatches * self.update_s(lanes);
-        asked * self.read_s(prompt / 2.0) + self.sample_s(answered / answer, prompt, answer) + reference + update
+        let updates = recipe.num_iterations as f64 * update;
+        asked * self.read_s(prompt / 2.0) + self.sample_s(answered / answer, prompt, answer) + reference + updates
     }
 }
 

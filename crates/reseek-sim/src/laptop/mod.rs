@@ -195,16 +195,18 @@ impl<'a> Part<'a> {
 
     fn reinforce(&self, name: &str, rl: &RlRecipe, style: Style, steps: f64) -> PredictedStage {
         let rows = StepRows::of(rl, style);
-        let tokens = steps * (2.0 * rows.answered + rl.minibatches as f64 * rows.asked);
+        let trained = rows.answered + rl.minibatches as f64 * rows.asked;
+        let tokens = steps * (rows.answered + rl.num_iterations as f64 * trained);
         let doing = Doing::Reinforcing { context: style.prompt + rl.max_new_tokens as f64 };
         let seconds = steps * self.cost.reinforce_s(rl, &rows, self.recipe.pretrain.lanes);
         self.stage(name, seconds, tokens, &doing, steps)
     }
 
-    /// Operations of a step of RL as the stage counts them: sampling and prompts once, the rows of the update four times.
+    /// Operations of a step of RL as the stage counts them: sampling, prompts and the reference once, the rows of an update three times.
     fn reinforce_flops(&self, rl: &RlRecipe, style: Style) -> f64 {
         let StepRows { asked, answered, .. } = StepRows::of(rl, style);
-        self.forward_flops(answered + asked + 4.0 * (answered + rl.minibatches as f64 * asked))
+        let passes = 1.0 + 3.0 * rl.num_iterations as f64;
+        self.forward_flops(answered + asked + passes * (answered + rl.minibatches as f64 * asked))
     }
 
     fn rejection(&self) -> PredictedStage {

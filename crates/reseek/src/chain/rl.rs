@@ -396,3 +396,28 @@ pub fn pair_tokens(tokenizer: &Tokenizer, question: &str, text: &str) -> Outcome
     ids.extend(answer(tokenizer, text)?);
     Ok(ids)
 }
+
+#[cfg(test)]
+mod tests {
+    use reseek_spec::Scale;
+
+    use super::*;
+
+    #[test]
+    fn a_mixed_reference_lies_between_and_equal_values_stay() {
+        let weights = |seed| Weights::init(ModelSpec::ladder(Scale::Smoke, 64), seed).unwrap();
+        let (old, mut policy) = (weights(1), weights(2));
+        policy.buffers.iter_mut().for_each(|bias| *bias += 0.5);
+        let got = mixed(old.clone(), &policy, 0.6);
+        let check = |got: &[f32], old: &[f32], new: &[f32]| {
+            for (i, got) in got.iter().enumerate() {
+                let expected = 0.6 * f64::from(new[i]) + 0.4 * f64::from(old[i]);
+                assert!((f64::from(*got) - expected).abs() < 1e-6, "{got} for {expected}");
+            }
+        };
+        check(&got.data, &old.data, &policy.data);
+        check(&got.buffers, &old.buffers, &policy.buffers);
+        let same = mixed(policy.clone(), &policy, 0.6);
+        assert!(same.data == policy.data && same.buffers == policy.buffers);
+    }
+}

@@ -1,6 +1,8 @@
 //! The built program, from outside: whole chains at the smallest size that still has every stage.
 
 mod ahead;
+#[cfg(unix)]
+mod algorithms;
 mod answers;
 mod chain;
 mod common;
