@@ -124,6 +124,7 @@ families = ["addition"]
 form = "r1_zero"
 question = "{question}"
 extract = "tags"
+shots = []
 
 [rl]
 steps = 4
