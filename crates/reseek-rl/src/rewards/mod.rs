@@ -255,6 +255,16 @@ mod tests {
         }
     }
 
+    /// docs/guide/rewards.md is these cards.
+    #[test]
+    fn the_guide_has_every_reward_as_it_is() {
+        let page = include_str!("../../../../docs/guide/rewards.md");
+        for Reward { name, about, range: (low, high), .. } in TABLE {
+            let line = format!("| `{name}` | {about} | {low} to {high} |");
+            assert!(page.contains(&line), "docs/guide/rewards.md lacks the line\n{line}");
+        }
+    }
+
     #[test]
     fn names_without_a_reward_are_refused() {
         assert!(check(&weights()).is_ok());
