@@ -177,4 +177,14 @@ pub(super) mod tests {
         let got = of(-1.0, -1.0, -1.5, 0.0, &SETTINGS);
         assert!(got.loss > 0.0 && got.gradient > 0.0, "{got:?}");
     }
+
+    /// Estimates of one policy differ in the loss; what is reported of it is one figure, which is never negative.
+    #[test]
+    fn the_kl_that_is_reported_is_k3() {
+        let of = |kl_estimator| of(-1.5, -1.4, -1.0, 0.3, &TermSettings { kl_estimator, ..SETTINGS });
+        let k3 = of(KlEstimator::K3);
+        for other in [KlEstimator::K1, KlEstimator::K2, KlEstimator::K3Corrected].map(of) {
+            assert!(other.kl == k3.kl && other.kl > 0.0 && other.loss != k3.loss, "{other:?}");
+        }
+    }
 }

@@ -73,6 +73,44 @@ fn the_loss_is_a_mean_over_the_sampled_tokens_and_no_others() {
     }
 }
 
+/// The divisors are those of the step as it was sampled: an answer that is masked is one of N, and none of its tokens counts. At a learning
+/// rate of 0 every mini-batch is on-policy.
+#[test]
+fn every_reduction_divides_by_what_it_says() {
+    let (_, spec) = specs().into_iter().next().unwrap();
+    let policy = policy(spec);
+    for (algorithm, mask_truncated, minibatches) in TABLE
+        .into_iter()
+        .filter(|algorithm| !["cispo", "sapo"].contains(&algorithm.name))
+        .flat_map(|algorithm| [(algorithm, false, 1), (algorithm, true, 1), (algorithm, true, 2)])
+    {
+        let recipe = RlRecipe { max_new_tokens: 24, lr: 0.0, mask_truncated, minibatches, ..small(algorithm.name) };
+        let rollout = drawn(&policy, &recipe, STOP);
+        let rewards = |group: &[reseek_rl::Sample]| group.iter().map(|sample| sample.rewards.total).collect();
+        let groups: Vec<Vec<Option<f64>>> = rollout.groups().map(rewards).collect();
+        let advantages = (algorithm.advantages)(&groups, algorithm.scale);
+        let (mut means, mut sums, mut tokens) = (0.0, 0.0, 0.0);
+        for (sample, advantage) in rollout.samples.iter().zip(advantages) {
+            if !(mask_truncated && sample.completion.finish == Finish::Length) {
+                let (length, advantage) = (sample.completion.tokens.len() as f64, f64::from(advantage));
+                (means, sums, tokens) = (means + advantage, sums + advantage * length, tokens + length);
+            }
+        }
+        let n = rollout.samples.len() as f64;
+        assert!(!mask_truncated || tokens < rollout.report().sampled_tokens as f64);
+        let expected = match algorithm.name {
+            "grpo" | "gspo" | "rloo" => means / n,
+            "luspo" => sums / n,
+            "dr_grpo" => sums / (n * 24.0),
+            "bnpo" if minibatches > 1 => continue,
+            _ => sums / tokens,
+        };
+        let (report, _) = updated(&recipe, 2, &rollout);
+        let what = format!("{}, mask {mask_truncated}, {minibatches} mini-batches", algorithm.name);
+        assert!((report.loss + expected).abs() < 1e-5, "{what}: {} for {}", report.loss, -expected);
+    }
+}
+
 /// However a mini-batch is dealt to lanes, the mean is over the same tokens: the step is the same up to the rounding of sums, in every
 /// algorithm and with a mask.
 #[test]
