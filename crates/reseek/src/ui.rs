@@ -17,13 +17,11 @@ pub struct Ui {
 }
 
 /// Numbers worth a place in the progress line, with their labels and digits. The loss of RL is no measure of anything, so `loss_main` it is.
-const SHOWN: [(&str, &str, usize); 8] = [
+const SHOWN: [(&str, &str, usize); 6] = [
     ("loss_main", "loss", 3),
     ("reward", "reward", 3),
     ("accuracy", "correct", 3),
-    ("rewards/accuracy/mean", "correct", 3),
     ("response_length", "length", 1),
-    ("completions/mean_length", "length", 1),
     ("kl", "KL", 4),
     ("grad_norm", "grad", 2),
 ];

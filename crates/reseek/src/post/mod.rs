@@ -4,9 +4,9 @@
 
 mod asking;
 pub mod measure;
-mod names;
 mod samples;
 pub mod score;
+mod seen;
 pub mod train;
 pub mod why;
 

@@ -26,9 +26,9 @@ use serde_json::{Value, json};
 
 use super::Asking;
 use super::measure::hash_of;
-use super::names::{GROUPS, Named};
 use super::samples::{Drawing, draw};
 use super::score::Score;
+use super::seen::{GROUPS, Logged};
 use crate::chain::rl::{Asker, Form, RlStage};
 use crate::chain::stages::flat;
 use crate::chain::survey::{Difference, compare};
@@ -344,7 +344,7 @@ impl Run<'_> {
         let context = weights.spec.max_position_embeddings;
         let asker = Asker { problems: &self.given.problems, form: self.form, stage: STEPS, seed: self.seed, context };
         let recipe = &self.recipe.rl;
-        let mut steps = Named::new(RlStage::new(asker, recipe, None, self.recipe.lanes), stage.path());
+        let mut steps = Logged::new(RlStage::new(asker, recipe, None, self.recipe.lanes), stage.path());
         let mut learner = Learner::with_moments(weights, moments(self.recipe));
         let usage = run(&stage, &mut learner, &mut steps, Length::Steps(recipe.steps as u64), ui).map_err(ended)?;
         let weights = learner.weights;

@@ -5,7 +5,7 @@ use std::path::Path;
 use reseek_store::{RunDir, read_metrics};
 use serde_json::{Map, Value, json};
 
-use super::names::GROUPS;
+use super::seen::GROUPS;
 use super::train::STEPS;
 use crate::cli_eval::WhyArgs;
 use crate::error::{Outcome, fail};
@@ -37,7 +37,7 @@ pub fn why(args: &WhyArgs) -> Outcome<()> {
         return Ok(());
     }
     crate::say!("{}, step {step} of 0 to {last}", args.run.display());
-    for name in ["reward", "entropy", "kl", "grad_norm", "completions/mean_length", "learning_rate"] {
+    for name in ["reward", "entropy", "kl", "grad_norm", "response_length", "lr"] {
         if let Some(value) = row.get(name).and_then(Value::as_f64) {
             crate::say!("  {name:<26} {value:.4}");
         }
@@ -107,13 +107,13 @@ fn explain(row: &Row, groups: &Value, first: &Row) -> Vec<String> {
                 .to_string(),
         );
     }
-    if let Some(share) = figure(row, "completions/clipped_ratio").filter(|share| *share > 0.2) {
+    if let Some(share) = figure(row, "truncated").filter(|share| *share > 0.2) {
         why.push(format!(
             "{:.0} % of the answers were cut off: raise rl.max_new_tokens, or leave them out with rl.mask_truncated",
             100.0 * share
         ));
     }
-    if figure(row, "rewards/format/mean") == Some(0.0) && groups.iter().any(opens_itself) {
+    if figure(row, "format") == Some(0.0) && groups.iter().any(opens_itself) {
         why.push("format is 0: the template already opens <think>, and answers open it once more".to_string());
     }
     if let (Some(now), Some(then)) = (figure(row, "entropy"), figure(first, "entropy"))
@@ -153,7 +153,7 @@ mod tests {
         let (r, w) = (Some(1.0), Some(0.0));
         let groups = json!([group(&[r, r]), group(&[w, w]), group(&[r, w]), group(&[r, None])]);
         let figures = row(json!({
-            "loss": 0.0, "completions/clipped_ratio": 0.5, "rewards/format/mean": 0.0, "entropy": 0.01, "kl": 11.0,
+            "loss": 0.0, "truncated": 0.5, "format": 0.0, "entropy": 0.01, "kl": 11.0,
         }));
         let said = explain(&figures, &groups, &row(json!({"entropy": 1.0}))).join("\n");
         for part in [
