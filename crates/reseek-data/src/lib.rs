@@ -37,6 +37,7 @@ mod problems;
 mod reading;
 mod stream;
 mod tokenized;
+mod traces;
 
 pub use corpus::{Corpus, Document};
 pub use error::DataError;
@@ -47,3 +48,4 @@ pub use packing::{Batch, Cursor, PackedBatches};
 pub use problems::Problems;
 pub use reading::{FileReading, Holds, Reading, Side};
 pub use tokenized::TokenizedCorpus;
+pub use traces::{Trace, TraceError, Traces, Turn, parse_traces};

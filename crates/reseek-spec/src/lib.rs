@@ -27,6 +27,7 @@ mod rl_run;
 mod rope;
 pub mod schedule;
 mod sentence;
+mod sft_run;
 pub mod stages;
 mod task;
 mod tensors;
@@ -50,6 +51,7 @@ pub use resolve::{Layer, Resolved, nearest, resolve};
 pub use rl_run::{RL_RECIPES, ResolvedRl, RlEvalRecipe, RlRunRecipe, resolve_rl};
 pub use rope::{Rope, RopeScaling, RotaryTable};
 pub use sentence::sentence;
+pub use sft_run::{ResolvedSft, SftRunRecipe, resolve_sft};
 pub use task::{Published, TASKS, TaskSpec};
 pub use tensors::{Role, TensorSpec};
 

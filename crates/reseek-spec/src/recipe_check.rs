@@ -69,7 +69,7 @@ const RULES: [Rule; 43] = [
 const REWARDS: Rule = ("rewards", 0.0, ANY, "0 switches a reward off");
 
 /// Sizes that may be 0, where a part of the work is left out, and sizes that may not.
-const OPTIONAL: [&str; 5] = ["steps", "general_samples", "needles", "pairs", "rejection_questions"];
+const OPTIONAL: [&str; 6] = ["steps", "heldout_examples", "general_samples", "needles", "pairs", "rejection_questions"];
 const NEEDED: [&str; 6] = ["questions", "minibatches", "problems", "samples", "batch", "kept"];
 
 /// Holds every number of a recipe, all keys decided, against its range. Before types are: -3 is out of range, not of another type.

@@ -224,6 +224,15 @@ impl ChatTemplate {
     }
 }
 
+/// The tokens of an assistant's turn as a model writes it, without what ends it: `<think>` and `</think>` are tokens, other spellings of
+/// control tokens are text. Templates cut reasoning out of turns that are over, so what is to be learnt does not go through one.
+///
+/// # Errors
+/// Those of [`Tokenizer::encode`].
+pub fn encode_turn(tokenizer: &Tokenizer, content: &str) -> Result<Vec<u32>, TextError> {
+    tokenizer.encode_with_special(&mark(tokenizer, &Message::assistant(content)))
+}
+
 /// chat_template.jinja and additional_chat_templates/*.jinja of a folder, by name.
 fn template_files(folder: &Path) -> Result<BTreeMap<String, String>, TextError> {
     let mut files = BTreeMap::new();

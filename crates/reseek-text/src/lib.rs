@@ -45,7 +45,7 @@ mod to_pieces;
 mod tokenizer;
 mod train;
 
-pub use chat::{ChatTemplate, GenerationPrompt, Message};
+pub use chat::{ChatTemplate, GenerationPrompt, Message, encode_turn};
 pub use describe::{AddedTokenInfo, TemplateCheck};
 pub use error::TextError;
 pub use parts::{PartsModel, TokenKind, TokenizerParts};

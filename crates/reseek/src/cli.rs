@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use reseek_spec::{Scale, stages};
 use reseek_tensor::compute::Compute;
 
-use crate::cli_eval::{EvalArgs, RlArgs, WhyArgs};
+use crate::cli_eval::{EvalArgs, RlArgs, SftArgs, WhyArgs};
 use crate::cli_full_scale::{ClaimsCommand, CostArgs, SimCommand};
 use crate::cli_runs::RunsCommand;
 use crate::cli_stages::StageCommand;
@@ -40,6 +40,9 @@ pub enum Command {
         after_help = "Examples: reseek report --out runs/nano\n          reseek report --out runs/nano --beside runs/nano-f32\n          reseek report sim --out runs/sim"
     )]
     Report(ReportArgs),
+    /// Fine-tune a model of anyone's on conversations: a cold start, a distillation
+    #[command(after_help = "Example: reseek sft --show-recipe")]
+    Sft(SftArgs),
     /// R1-Zero on a model of anyone's: reinforcement learning with rewards by rule alone
     #[command(after_help = "Examples: reseek rl --show-recipe --recipe zero-gsm8k")]
     Rl(RlArgs),

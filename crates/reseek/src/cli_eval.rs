@@ -1,4 +1,4 @@
-//! `reseek eval` (stage 7 of a run, or any model on a task) `reseek rl` and `reseek why`.
+//! `reseek eval` (stage 7 of a run, or any model on a task) `reseek sft`, `reseek rl` and `reseek why`.
 
 use std::path::PathBuf;
 
@@ -87,4 +87,38 @@ pub struct WhyArgs {
     /// Answer in JSON: the step's figures, sentences and all groups
     #[arg(long)]
     pub json: bool,
+}
+
+#[derive(Args)]
+pub struct SftArgs {
+    /// The model to train: a folder, a GGUF file or hf://org/name
+    #[arg(long, value_name = "MODEL", required_unless_present = "show_recipe")]
+    pub model: Option<PathBuf>,
+    /// A file of JSON lines, each with messages or with a question and an answer
+    #[arg(long, value_name = "FILE", required_unless_present = "show_recipe")]
+    pub data: Option<PathBuf>,
+    /// Folder of the run
+    #[arg(long, value_name = "DIR", required_unless_present = "show_recipe")]
+    pub out: Option<PathBuf>,
+    /// TOML files that are laid over the recipe from left to right
+    #[arg(long, value_name = "FILE")]
+    pub recipe: Vec<PathBuf>,
+    /// One setting, such as sft.epochs=3; may be repeated
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// Print the recipe instead, every setting and its value
+    #[arg(long)]
+    pub show_recipe: bool,
+    /// Count lines that cannot be read and go on without them
+    #[arg(long)]
+    pub skip_bad: bool,
+    /// Seed of every random stream [default: 1]
+    #[arg(long)]
+    pub seed: Option<u64>,
+    /// Answer in JSON
+    #[arg(long)]
+    pub json: bool,
+    /// No progress
+    #[arg(short, long)]
+    pub quiet: bool,
 }

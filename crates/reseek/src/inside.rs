@@ -6,7 +6,7 @@ use reseek_spec::stages::TABLE;
 use reseek_store::RunDir;
 
 use crate::error::{Outcome, fail};
-use crate::post::train::{MADE_FROM, MODEL};
+use crate::post::folder::{MADE_FROM, MODEL};
 
 /// Refuses a run's own folder and names the models in it, the best known first.
 ///

@@ -16,7 +16,7 @@ pub mod stages;
 pub mod step;
 mod summary;
 pub mod survey;
-mod text;
+pub mod text;
 
 pub use admit::{Admitted, Request, admit};
 pub use eval::{Card, no_problems};
@@ -32,7 +32,7 @@ use std::sync::Arc;
 use reseek_data::{Corpus, Problems, TokenizedCorpus};
 use reseek_model::Weights;
 use reseek_spec::stages::{Keys, Stage, TABLE, find};
-use reseek_spec::{ComputeDtype, ModelSpec, MomentsDtype, RecipeSpec, Resolved, Scale, TasksRecipe};
+use reseek_spec::{ModelSpec, RecipeSpec, Resolved, Scale, TasksRecipe};
 use reseek_store::{Manifest, REDO, RunDir, StageDir, StageFacts};
 use reseek_tasks::{Family, TaskMix};
 use reseek_tensor::compute::Compute;
@@ -291,19 +291,12 @@ pub fn done_line(name: &str, usage: Usage) -> String {
 
 /// The format in which a recipe multiplies.
 pub fn compute(recipe: &RecipeSpec) -> Compute {
-    match recipe.compute {
-        ComputeDtype::F32 => Compute::F32,
-        ComputeDtype::Bf16 => Compute::Bf16,
-        ComputeDtype::Fp8 => Compute::Fp8,
-    }
+    crate::post::folder::compute(recipe.compute)
 }
 
 /// The format of a recipe's moments.
 fn moments(recipe: &RecipeSpec) -> Dtype {
-    match recipe.moments {
-        MomentsDtype::F32 => Dtype::F32,
-        MomentsDtype::Bf16 => Dtype::Bf16,
-    }
+    crate::post::folder::moments(recipe.moments)
 }
 
 /// The generated problems that the recipe asks for.

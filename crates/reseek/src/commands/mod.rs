@@ -38,6 +38,7 @@ use crate::cli_eval::EvalArgs;
 use crate::error::{Failure, Outcome, fail};
 use crate::post::measure::measure;
 use crate::post::train::rl;
+use crate::post::tune::sft;
 use crate::post::why::why;
 use crate::ui::Ui;
 
@@ -54,6 +55,7 @@ pub fn dispatch(cli: Cli) -> Outcome<()> {
             None => report(&args),
             Some(ReportAbout::Sim { out, json, quiet }) => sim_page::sim_page(out, *json, *quiet),
         },
+        Command::Sft(args) => sft(&args),
         Command::Rl(args) => rl(&args),
         Command::Why(args) => why(&args),
         Command::Runs(command) => runs::runs(&command),

@@ -3,11 +3,13 @@
 //! for its answers.
 
 mod asking;
+pub mod folder;
 pub mod measure;
 mod samples;
 pub mod score;
 mod seen;
 pub mod train;
+pub mod tune;
 pub mod why;
 
 pub use asking::Asking;

@@ -3,8 +3,6 @@
 //! A run's folder has the recipe (config.toml), what the model answered before and after (before/, after/), the steps (rl/) and the model
 //! (model/), which transformers and vLLM load. Stopped anywhere, the same command goes on and ends in the same bytes.
 
-use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -12,39 +10,25 @@ use reseek_data::{Corpus, Problems};
 use reseek_engine::Sampling;
 use reseek_eval::{EvalSettings, Interval, paired_difference};
 use reseek_model::{Model, Weights};
-use reseek_spec::stages::Keys;
-use reseek_spec::{
-    ComputeDtype, EvalSplit, Layer, MomentsDtype, RL_RECIPES, ResolvedRl, RlRunRecipe, resolve_rl, thousands,
-};
-use reseek_store::manifest::{MANIFEST, Manifest};
-use reseek_store::{FolderOptions, RunDir, WeightFormat, chain_hash, peak_memory_bytes, write_folder};
+use reseek_spec::{EvalSplit, Layer, RL_RECIPES, ResolvedRl, RlRunRecipe, resolve_rl, thousands};
+use reseek_store::RunDir;
 use reseek_tasks::{Extraction, Problem, Split, fingerprint};
-use reseek_tensor::compute::Compute;
-use reseek_tensor::dtype::Dtype;
 use reseek_train::{Learner, Length, run};
 use serde_json::{Value, json};
 
 use super::Asking;
+use super::folder::{MODEL, begin, compute, finish, finished, moments, publish};
 use super::measure::hash_of;
 use super::samples::{Drawing, draw};
 use super::score::Score;
 use super::seen::{GROUPS, Logged};
 use crate::chain::rl::{Asker, Form, RlStage};
-use crate::chain::stages::flat;
-use crate::chain::survey::{Difference, compare};
-use crate::chain::{USAGE, ended, task_mix};
+use crate::chain::{ended, task_mix};
 use crate::cli_eval::RlArgs;
-use crate::commands::beside;
 use crate::error::{Outcome, fail};
 use crate::opened::Opened;
 use crate::ui::Ui;
 
-/// The recipe of the run, with every key decided.
-const CONFIG: &str = "config.toml";
-/// What the run is for ever: hashes of its model and data, its recipe.
-pub const MADE_FROM: &str = "made_from.json";
-/// The folder of the model, in the run's.
-pub const MODEL: &str = "model";
 /// The folder of the steps, in the run's.
 pub const STEPS: &str = "rl";
 
@@ -71,16 +55,13 @@ pub fn rl(args: &RlArgs) -> Outcome<()> {
     let seed = args.seed.unwrap_or(1);
     let made_from =
         json!({"model": hash_of(&opened.path)?, "data": given.hash, "recipe": resolved.toml, "version": VERSION});
-    same_run(out, &made_from, seed)?;
-    let folder = RunDir::create_or_open(out, &chain_hash(&[made_from.to_string()]), seed)?;
-    folder.write(MADE_FROM, made_from.to_string().as_bytes())?;
-    folder.write(CONFIG, resolved.toml.as_bytes())?;
+    let folder = begin(out, &made_from, seed, &resolved.toml)?;
     let mut ui = Ui::new(args.quiet);
     given.told(&recipe).iter().for_each(|line| ui.line(line));
 
     let run =
         Run { out, folder: &folder, recipe: &recipe, form: &form, given: &given, heldout: &heldout, seed, made_from };
-    let weights = opened.weights()?.computing_in(compute(&recipe));
+    let weights = opened.weights()?.computing_in(compute(recipe.compute));
     let before = run.ask("before", &mut ui, || Ok(Model::new(&weights)))?;
     ui.line(&signal(before.passes(), recipe.rl.group));
     let trained = run.learn(&opened, name, weights, &mut ui)?;
@@ -110,41 +91,6 @@ fn recipe_of(args: &RlArgs) -> Outcome<ResolvedRl> {
 
 fn look_for(recipe: &RlRunRecipe) -> Outcome<&'static Extraction> {
     super::measure::extraction_of("ask.extract", &recipe.ask.extract)
-}
-
-/// A run keeps its model, its data, its recipe and its seed: what differs is named.
-fn same_run(out: &Path, made_from: &Value, seed: u64) -> Outcome<()> {
-    let was: Value = match std::fs::read(out.join(MADE_FROM)) {
-        Ok(bytes) => serde_json::from_slice(&bytes)?,
-        Err(_) => return Ok(()),
-    };
-    let mut differences = Vec::new();
-    for (key, what) in
-        [("model", "another model"), ("data", "other problems"), ("version", "another version of reseek")]
-    {
-        if was[key] != made_from[key] {
-            differences.push(format!("  {what}"));
-        }
-    }
-    let keys = |value: &Value| -> Outcome<Keys> {
-        let table: toml::Table = value["recipe"].as_str().unwrap_or_default().parse()?;
-        Ok(flat(&table))
-    };
-    for Difference { key, run, wanted } in compare(&keys(&was)?, &keys(made_from)?) {
-        differences.push(format!("  {key:<28} {run} in the run, {wanted} in this command"));
-    }
-    let seed_was = RunDir::inspect(out)?.seed;
-    if seed_was != seed {
-        differences.push(format!("  seed {seed_was} in the run, {seed} in this command"));
-    }
-    match differences.is_empty() {
-        true => Ok(()),
-        false => fail(format!(
-            "{} was made otherwise than this command asks:\n{}\nRepeat the run's own settings to go on with it, or choose another folder with --out.",
-            out.display(),
-            differences.join("\n")
-        )),
-    }
 }
 
 /// The problems of a run.
@@ -327,17 +273,11 @@ impl Run<'_> {
 
     /// The steps, or the model that they led to.
     fn learn(&self, opened: &Opened, name: &Path, weights: Weights, ui: &mut Ui) -> Outcome<Weights> {
-        let place = self.out.join(MODEL);
         let mut made_from = self.made_from.clone();
         made_from["seed"] = self.seed.into();
-        if place.symlink_metadata().is_ok() {
-            // It takes its name when it is whole, so it is this run's or someone else's.
-            let says = Manifest::read(&place.join(MANIFEST))?.meta;
-            if says["made_from"] != made_from {
-                return fail(format!("{} is a model that this run did not make. Move it away.", place.display()));
-            }
-            ui.line(&format!("{:<16} up to date", STEPS));
-            return Ok(Opened::new(&place)?.weights()?.computing_in(compute(self.recipe)));
+        if let Some(trained) = finished(self.out, &made_from)? {
+            ui.line(&format!("{STEPS:<16} up to date"));
+            return Ok(trained.weights()?.computing_in(compute(self.recipe.compute)));
         }
         let stage = self.folder.stage(STEPS)?;
         stage.begin(made_from.clone())?;
@@ -345,25 +285,11 @@ impl Run<'_> {
         let asker = Asker { problems: &self.given.problems, form: self.form, stage: STEPS, seed: self.seed, context };
         let recipe = &self.recipe.rl;
         let mut steps = Logged::new(RlStage::new(asker, recipe, None, self.recipe.lanes), stage.path());
-        let mut learner = Learner::with_moments(weights, moments(self.recipe));
+        let mut learner = Learner::with_moments(weights, moments(self.recipe.moments));
         let usage = run(&stage, &mut learner, &mut steps, Length::Steps(recipe.steps as u64), ui).map_err(ended)?;
         let weights = learner.weights;
-        let source = &opened.source;
-        let options = FolderOptions {
-            format: WeightFormat::F32,
-            shard_bytes_max: reseek_store::SHARD_BYTES_MAX,
-            config: source.config(),
-            files: &beside(opened, name)?,
-            source: Some(&opened.path),
-            meta: json!({"made_from": made_from}),
-        };
-        let by_name: BTreeMap<&str, &[f32]> =
-            weights.entries().map(|(tensor, values)| (tensor.name.as_str(), values)).collect();
-        write_folder(&place, &weights.spec, |tensor| Ok(Cow::Borrowed(by_name[tensor.name.as_str()])), &options)?;
-        let used = json!({"seconds": usage.seconds, "tokens": usage.tokens, "flops": usage.flops, "peak_memory_bytes": peak_memory_bytes()});
-        Manifest { files: BTreeMap::new(), meta: used }.write(&stage.path().join(USAGE))?;
-        stage.mark_done(made_from, &["metrics.jsonl", GROUPS])?;
-        stage.state()?.clear()?;
+        publish(self.out, opened, name, &weights, &made_from)?;
+        finish(&stage, made_from, &["metrics.jsonl", GROUPS], usage)?;
         ui.line(&crate::chain::done_line(STEPS, usage));
         Ok(weights)
     }
@@ -381,20 +307,5 @@ impl Run<'_> {
         crate::say!("{:<24} {mean:+.3} ({low:+.3} to {high:+.3}) on the same problems", "gain");
         crate::say!("\nmodel: {}", model.display());
         Ok(())
-    }
-}
-
-fn compute(recipe: &RlRunRecipe) -> Compute {
-    match recipe.compute {
-        ComputeDtype::F32 => Compute::F32,
-        ComputeDtype::Bf16 => Compute::Bf16,
-        ComputeDtype::Fp8 => Compute::Fp8,
-    }
-}
-
-fn moments(recipe: &RlRunRecipe) -> Dtype {
-    match recipe.moments {
-        MomentsDtype::F32 => Dtype::F32,
-        MomentsDtype::Bf16 => Dtype::Bf16,
     }
 }

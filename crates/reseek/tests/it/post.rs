@@ -212,3 +212,66 @@ fn what_cannot_be_trained_says_why_and_makes_nothing() {
     refuse(&mut rl(&scratch, &r1, "kept", &["--set", "rl.steps=1"]), &["another model"]);
     refuse(reseek().arg("chat").arg(scratch.join("kept")), &["is a run, not a model", "kept/model"]);
 }
+
+/// Conversations for the chain's own R1, of which line 3 is broken where that is asked for.
+fn traces(scratch: &Scratch, name: &str, is_broken: bool) -> std::path::PathBuf {
+    let line = |i: u64| {
+        let answer = format!("<think>\n{i} and one more.\n</think>\n\n{}", i + 1);
+        serde_json::json!({"messages": [
+            {"role": "user", "content": format!("What comes after {i}?")}, {"role": "assistant", "content": answer},
+        ]})
+        .to_string()
+    };
+    let mut lines: Vec<String> = (0..40).map(line).collect();
+    if is_broken {
+        lines[2] = "{\"messages\": 7}".to_string();
+    }
+    let path = scratch.join(name);
+    fs::write(&path, lines.join("\n")).unwrap();
+    path
+}
+
+fn sft(model: &Path, data: &Path, out: &Path, more: &[&str]) -> Command {
+    let mut command = reseek();
+    command.args(["sft", "--quiet", "--model"]).arg(model).arg("--data").arg(data).arg("--out").arg(out);
+    command.args(["--set", "sft.lr=0.003", "--set", "sft.lr_final=0.001", "--set", "example_tokens=120"]).args(more);
+    command
+}
+
+#[test]
+fn a_model_learns_from_conversations_to_the_same_bytes_however_often_it_was_stopped() {
+    let (run, scratch) = (finished(), Scratch::new());
+    let (model, data) = (run.out.join("r1"), traces(&scratch, "traces.jsonl", false));
+    let whole = scratch.join("whole");
+    let said: Value = serde_json::from_str(&succeed(&mut sft(&model, &data, &whole, &["--json"]))).unwrap();
+    let loss = |part: &str| said[part]["mean"].as_f64().unwrap();
+    assert!(loss("after") < loss("before") - 0.1, "{said}");
+    for delay in [30, 70, 110] {
+        let mut child = sft(&model, &data, &scratch.join("cut"), &[]).spawn().unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(delay));
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    succeed(&mut sft(&model, &data, &scratch.join("cut"), &[]));
+    assert_equal_folders(&scratch.join("cut"), &whole);
+    // Asked again it says the same, and it is a model to train further.
+    let again: Value = serde_json::from_str(&succeed(&mut sft(&model, &data, &whole, &["--json"]))).unwrap();
+    assert_eq!(again, said);
+    succeed(&mut sft(&whole.join("model"), &data, &scratch.join("further"), &["--set", "sft.epochs=1"]));
+}
+
+#[test]
+fn what_cannot_be_learnt_says_why() {
+    let (run, scratch) = (finished(), Scratch::new());
+    let (model, data, out) = (run.out.join("r1"), traces(&scratch, "broken.jsonl", true), scratch.join("none"));
+    refuse(&mut sft(&model, &data, &out, &[]), &["broken.jsonl:3: messages is no list", "--skip-bad"]);
+    refuse(&mut sft(&run.out.join("extend"), &data, &out, &["--skip-bad"]), &["has no chat template"]);
+    refuse(
+        &mut sft(&model, &data, &out, &["--skip-bad", "--set", "example_tokens=5"]),
+        &["at most 5 tokens", "39 are longer"],
+    );
+    refuse(&mut sft(&model, &scratch.join("absent"), &out, &[]), &["cannot read", "absent"]);
+    assert!(!out.exists(), "a refused command made a folder");
+    succeed(&mut sft(&model, &data, &out, &["--skip-bad", "--set", "sft.epochs=1"]));
+    refuse(&mut sft(&model, &data, &out, &["--skip-bad", "--set", "sft.epochs=2"]), &["sft.epochs", "1 in the run, 2"]);
+}
