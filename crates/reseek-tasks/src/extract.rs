@@ -26,7 +26,7 @@ pub const EXTRACTIONS: [Extraction; 3] = [
     },
     Extraction {
         name: "hashes",
-        about: "the number behind the last ####, as lm-evaluation-harness's strict-match of gsm8k",
+        about: "the number behind the first ####, as lm-evaluation-harness's strict-match of gsm8k",
         find: after_hashes,
     },
     Extraction {
@@ -68,9 +68,9 @@ impl Extraction {
     }
 }
 
-/// `#### (-?[0-9.,]+)`, the last of them.
+/// `#### (-?[0-9.,]+)`, the first of them.
 fn after_hashes(completion: &str) -> Option<String> {
-    let starts = completion.rmatch_indices("#### ").map(|(at, mark)| &completion[at + mark.len()..]);
+    let starts = completion.match_indices("#### ").map(|(at, mark)| &completion[at + mark.len()..]);
     starts.into_iter().find_map(|rest| {
         let sign = usize::from(rest.starts_with('-'));
         let digits = rest[sign..].bytes().take_while(|b| b.is_ascii_digit() || matches!(b, b'.' | b',')).count();
@@ -121,8 +121,8 @@ mod tests {
     fn answers_are_found_where_they_are_looked_for() {
         for (name, completion, expect) in [
             ("hashes", "a\n#### 42", Some("42")),
-            ("hashes", "#### 1\n#### -1,234. So", Some("-1234")),
-            ("hashes", "#### 7\nthen #### none", Some("7")),
+            ("hashes", "#### -1,234. So\n#### 1", Some("-1234")),
+            ("hashes", "#### none, then #### 7", Some("7")),
             ("hashes", "####42", None),
             ("hashes", "42", None),
             ("last_number", "He has $18.", Some("18")),

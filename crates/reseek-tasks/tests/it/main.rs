@@ -3,6 +3,7 @@
 mod adversarial;
 mod general;
 mod generators;
+mod harness;
 mod language;
 mod mix;
 mod oracle;
