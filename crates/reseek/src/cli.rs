@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use reseek_spec::{Scale, stages};
 use reseek_tensor::compute::Compute;
 
-use crate::cli_eval::{EvalArgs, RlArgs, SftArgs, WhyArgs};
+use crate::cli_eval::{EvalArgs, RlArgs, SampleArgs, SftArgs, WhyArgs};
 use crate::cli_full_scale::{ClaimsCommand, CostArgs, SimCommand};
 use crate::cli_runs::RunsCommand;
 use crate::cli_stages::StageCommand;
@@ -46,6 +46,8 @@ pub enum Command {
     /// R1-Zero on a model of anyone's: reinforcement learning with rewards by rule alone
     #[command(after_help = "Examples: reseek rl --show-recipe --recipe zero-gsm8k")]
     Rl(RlArgs),
+    /// A model's right answers to problems, to fine-tune on (rejection sampling), and the problems that it solves sometimes
+    Sample(SampleArgs),
     /// What a step of `reseek rl` saw and did: its figures in sentences, its groups with answers, rewards and advantages
     Why(WhyArgs),
     /// The runs that there are, two of them beside each other, and copies

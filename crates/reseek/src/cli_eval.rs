@@ -1,4 +1,4 @@
-//! `reseek eval` (stage 7 of a run, or any model on a task) `reseek sft`, `reseek rl` and `reseek why`.
+//! `reseek eval` (stage 7 of a run, or any model on a task) `reseek sft`, `reseek rl`, `reseek sample` and `reseek why`.
 
 use std::path::PathBuf;
 
@@ -112,6 +112,46 @@ pub struct SftArgs {
     /// Count lines that cannot be read and go on without them
     #[arg(long)]
     pub skip_bad: bool,
+    /// Seed of every random stream [default: 1]
+    #[arg(long)]
+    pub seed: Option<u64>,
+    /// Answer in JSON
+    #[arg(long)]
+    pub json: bool,
+    /// No progress
+    #[arg(short, long)]
+    pub quiet: bool,
+}
+
+#[derive(Args)]
+pub struct SampleArgs {
+    /// The model that answers: a folder, a GGUF file or hf://org/name
+    #[arg(value_name = "MODEL")]
+    pub model: PathBuf,
+    /// Folder with problems, of which those to train on are asked [default: problems that the recipe has generated]
+    #[arg(long, value_name = "FOLDER")]
+    pub data: Option<PathBuf>,
+    /// Folder of the samples, of traces.jsonl for `reseek sft` and problems.jsonl for `reseek rl`
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// As of `reseek rl`: how the model is asked, and in [eval] how often and at which temperature [default: zero-arithmetic]
+    #[arg(long, value_name = "NAME|FILE")]
+    pub recipe: Vec<String>,
+    /// One setting, such as eval.k=8; may be repeated
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// Problems that are asked, at most
+    #[arg(long, default_value_t = 1000, value_parser = count)]
+    pub questions: usize,
+    /// Different right answers of a problem that are kept, at most
+    #[arg(long, default_value_t = 4, value_parser = count)]
+    pub keep: usize,
+    /// Least share of right answers of a problem that is kept as one to learn from
+    #[arg(long, default_value_t = 0.1)]
+    pub low: f64,
+    /// Greatest share
+    #[arg(long, default_value_t = 0.9)]
+    pub high: f64,
     /// Seed of every random stream [default: 1]
     #[arg(long)]
     pub seed: Option<u64>,

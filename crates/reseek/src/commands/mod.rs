@@ -36,6 +36,7 @@ use crate::chain::{CONFIG, Chain, Data, REPORT, Request, admit, table, task_mix}
 use crate::cli::{Cli, Command, ConfigArgs, ReportAbout, ReportArgs, RunArgs, ShowArgs};
 use crate::cli_eval::EvalArgs;
 use crate::error::{Failure, Outcome, fail};
+use crate::post::harvest::harvest;
 use crate::post::measure::measure;
 use crate::post::train::rl;
 use crate::post::tune::sft;
@@ -57,6 +58,7 @@ pub fn dispatch(cli: Cli) -> Outcome<()> {
         },
         Command::Sft(args) => sft(&args),
         Command::Rl(args) => rl(&args),
+        Command::Sample(args) => harvest(&args),
         Command::Why(args) => why(&args),
         Command::Runs(command) => runs::runs(&command),
         Command::Sim(command) => sim::sim(&command),

@@ -4,6 +4,7 @@
 
 mod asking;
 pub mod folder;
+pub mod harvest;
 pub mod measure;
 mod samples;
 pub mod score;

@@ -13,6 +13,7 @@ use reseek_model::{Model, Weights};
 use reseek_spec::{EvalSplit, Layer, RL_RECIPES, ResolvedRl, RlRunRecipe, resolve_rl, thousands};
 use reseek_store::RunDir;
 use reseek_tasks::{Extraction, Problem, Split, fingerprint};
+use reseek_text::Tokenizer;
 use reseek_train::{Learner, Length, run};
 use serde_json::{Value, json};
 
@@ -34,7 +35,7 @@ pub const STEPS: &str = "rl";
 
 /// Trains.
 pub fn rl(args: &RlArgs) -> Outcome<()> {
-    let resolved = recipe_of(args)?;
+    let resolved = recipe_of(&args.recipe, &args.set)?;
     if args.show_recipe {
         crate::out::write(format_args!("{}", resolved.toml));
         return Ok(());
@@ -46,8 +47,7 @@ pub fn rl(args: &RlArgs) -> Outcome<()> {
     reseek_rl::check(&recipe.rl).or_else(|error| fail(format!("rl: {error}")))?;
     let opened = Opened::new(name)?;
     let tokenizer = Arc::new(opened.needed_tokenizer()?);
-    let asking = Asking::new(&recipe.ask, &opened, tokenizer.clone())?;
-    let form = RealForm { asking, stops: opened.stops(Some(&tokenizer))?, extraction: look_for(&recipe)? };
+    let form = RealForm::new(&recipe, &opened, tokenizer)?;
     let given = Given::read(args.data.as_deref(), &recipe)?;
     let heldout = given.heldout(&recipe)?;
     check_lengths(&form, &heldout, &opened, &recipe)?;
@@ -73,9 +73,9 @@ pub fn rl(args: &RlArgs) -> Outcome<()> {
 const VERSION: u64 = 1;
 
 /// The recipe that `--recipe` names, with its files and the command's settings laid over it.
-fn recipe_of(args: &RlArgs) -> Outcome<ResolvedRl> {
+pub fn recipe_of(names: &[String], settings: &[String]) -> Outcome<ResolvedRl> {
     let (mut base, mut layers) = (RL_RECIPES[0].0.to_string(), Vec::new());
-    for name in &args.recipe {
+    for name in names {
         match name.ends_with(".toml") {
             false => base.clone_from(name),
             true => match std::fs::read_to_string(name) {
@@ -84,24 +84,21 @@ fn recipe_of(args: &RlArgs) -> Outcome<ResolvedRl> {
             },
         }
     }
-    let resolved = resolve_rl(&base, &layers, &args.set)?;
+    let resolved = resolve_rl(&base, &layers, settings)?;
     task_mix(&resolved.recipe.tasks)?;
     Ok(resolved)
 }
 
-fn look_for(recipe: &RlRunRecipe) -> Outcome<&'static Extraction> {
-    super::measure::extraction_of("ask.extract", &recipe.ask.extract)
-}
-
 /// The problems of a run.
-struct Given {
+pub struct Given {
     problems: Problems,
-    hash: String,
+    /// What they are, as a hash.
+    pub hash: String,
     data: Option<PathBuf>,
 }
 
 impl Given {
-    fn read(data: Option<&Path>, recipe: &RlRunRecipe) -> Outcome<Self> {
+    pub fn read(data: Option<&Path>, recipe: &RlRunRecipe) -> Outcome<Self> {
         let mix = task_mix(&recipe.tasks)?;
         match data {
             None => Ok(Self { hash: fingerprint(&mix), problems: Problems::Generated(mix), data: None }),
@@ -117,6 +114,15 @@ impl Given {
                 Ok(Self { hash: corpus.sha256(), problems, data: Some(folder.to_path_buf()) })
             }
         }
+    }
+
+    /// `n` problems to train on, of the streams that `purpose` names; of a folder's own as many as there are.
+    pub fn to_train_on(&self, seed: u64, purpose: &str, n: usize) -> Vec<Problem> {
+        let n = match &self.problems {
+            Problems::Listed { train, .. } => n.min(train.len()),
+            Problems::Generated(_) => n,
+        };
+        (0..n as u64).map(|i| self.problems.train(seed, purpose, i)).collect()
     }
 
     fn heldout(&self, recipe: &RlRunRecipe) -> Outcome<Vec<Problem>> {
@@ -153,10 +159,18 @@ impl Given {
 }
 
 /// A model of anyone's as a policy.
-struct RealForm {
+pub struct RealForm {
     asking: Asking,
     stops: Vec<u32>,
     extraction: &'static Extraction,
+}
+
+impl RealForm {
+    pub fn new(recipe: &RlRunRecipe, opened: &Opened, tokenizer: Arc<Tokenizer>) -> Outcome<Self> {
+        let stops = opened.stops(Some(&tokenizer))?;
+        let extraction = super::measure::extraction_of("ask.extract", &recipe.ask.extract)?;
+        Ok(Self { asking: Asking::new(&recipe.ask, opened, tokenizer)?, stops, extraction })
+    }
 }
 
 impl Form for RealForm {

@@ -275,3 +275,37 @@ fn what_cannot_be_learnt_says_why() {
     succeed(&mut sft(&model, &data, &out, &["--skip-bad", "--set", "sft.epochs=1"]));
     refuse(&mut sft(&model, &data, &out, &["--skip-bad", "--set", "sft.epochs=2"]), &["sft.epochs", "1 in the run, 2"]);
 }
+
+#[test]
+fn right_answers_become_conversations_to_learn_from() {
+    let (run, scratch) = (finished(), Scratch::new());
+    fs::write(scratch.join("mine.toml"), RECIPE).unwrap();
+    let sample = |out: &str, more: &[&str]| {
+        let mut command = reseek();
+        command.arg("sample").arg(run.out.join("zero")).arg("--recipe").arg(scratch.join("mine.toml"));
+        command
+            .args(["--quiet", "--questions", "6", "--low", "0", "--high", "1", "--out"])
+            .arg(scratch.join(out))
+            .args(more);
+        command
+    };
+    let said: Value = serde_json::from_str(&succeed(sample("a", &[]).arg("--json"))).unwrap();
+    assert_eq!((said["problems"].as_u64(), said["between"].as_u64()), (Some(6), Some(6)));
+    succeed(&mut sample("b", &[]));
+    assert_equal_folders(&scratch.join("a"), &scratch.join("b"));
+    let problems = fs::read_to_string(scratch.join("a/problems.jsonl")).unwrap();
+    let first: Value = serde_json::from_str(problems.lines().next().unwrap()).unwrap();
+    assert!(first["question"].is_string() && first["pass_rate"].is_number(), "{first}");
+    // They are problems like any user's.
+    let folder = scratch.join("again");
+    fs::create_dir_all(&folder).unwrap();
+    fs::write(folder.join("problems.jsonl"), problems).unwrap();
+    succeed(&mut sample("c", &["--data", folder.to_str().unwrap()]));
+    let mut turned = reseek();
+    turned
+        .arg("sample")
+        .arg(run.out.join("zero"))
+        .args(["--low", "0.9", "--high", "0.1", "--out"])
+        .arg(scratch.join("d"));
+    refuse(&mut turned, &["--low 0.9 is above --high 0.1"]);
+}
