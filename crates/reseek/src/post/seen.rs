@@ -29,12 +29,12 @@ impl Steps for Logged<'_> {
     type Error = StepError;
 
     fn step(&mut self, learner: &mut Learner, step: u64) -> Result<StepRow, StepError> {
+        // What was written behind the state from which this goes on comes again.
+        if self.log.is_none() {
+            self.log = Some(StepLog::open(&self.groups, step)?);
+        }
         let row = self.stage.step(learner, step)?;
-        let log = match &mut self.log {
-            Some(log) => log,
-            // What was written behind the state from which this goes on comes again.
-            none => none.insert(StepLog::open(&self.groups, step)?),
-        };
+        let log = self.log.as_mut().expect("opened above");
         log.append(step, &json!({"groups": self.stage.take_seen()}))?;
         log.sync()?;
         Ok(row)

@@ -303,7 +303,9 @@ impl Run<'_> {
         let usage = run(&stage, &mut learner, &mut steps, Length::Steps(recipe.steps as u64), ui).map_err(ended)?;
         let weights = learner.weights;
         publish(self.out, opened, name, &weights, &made_from)?;
-        finish(&stage, made_from, &["metrics.jsonl", GROUPS], usage)?;
+        // Without a step there are no groups.
+        let outputs = ["metrics.jsonl", GROUPS].into_iter().filter(|name| stage.path().join(name).exists());
+        finish(&stage, made_from, &outputs.collect::<Vec<_>>(), usage)?;
         ui.line(&crate::chain::done_line(STEPS, usage));
         Ok(weights)
     }
