@@ -22,6 +22,10 @@ enum Kind {
     General,
 }
 
+fn grade_group(_: usize, kind: &Kind, prompt: &[u32], group: &[Completion]) -> Vec<Rewards> {
+    group.iter().map(|completion| grade(kind, prompt, completion)).collect()
+}
+
 fn grade(kind: &Kind, _: &[u32], completion: &Completion) -> Rewards {
     let chance = f64::from(completion.tokens[0] % 2);
     let accuracy = match kind {
@@ -45,7 +49,7 @@ fn drawn(policy: &Learner, recipe: &RlRecipe, kinds: &[Vec<Kind>]) -> (Drawn, Ve
         let kinds = &kinds[(round as usize).min(kinds.len() - 1)];
         Ok(places.iter().map(|&place| (kinds[place], vec![0, 9, 10 + 5 * round as u32 + place as u32])).collect())
     };
-    let drawn = draw(policy, STOP, recipe, &name, ask, grade).unwrap();
+    let drawn = draw(policy, &[STOP], recipe, &name, ask, grade_group).unwrap();
     (drawn, rounds)
 }
 

@@ -12,8 +12,10 @@ use crate::common::{PROMPTS, STOP, grade, policy, prompts, recipe, specs};
 const NAME: StepName = StepName { seed: 1, stage: "test", step: 0 };
 
 fn drawn(policy: &Learner, recipe: &RlRecipe, stop: u32) -> Rollout {
-    let odd = |_: usize, _: &[u32], c: &reseek_engine::Completion| grade(Some(f64::from(c.tokens[0] % 2)));
-    rollout(policy, prompts(), stop, recipe, &NAME, odd).unwrap()
+    let odd = |_: usize, _: &[u32], group: &[reseek_engine::Completion]| {
+        group.iter().map(|c| grade(Some(f64::from(c.tokens[0] % 2)))).collect()
+    };
+    rollout(policy, prompts(), &[stop], recipe, &NAME, odd).unwrap()
 }
 
 /// What an update of the rollout reports, and the weights after it.
