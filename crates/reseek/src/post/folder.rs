@@ -6,10 +6,11 @@ use std::path::Path;
 
 use reseek_model::Weights;
 use reseek_spec::stages::Keys;
-use reseek_spec::{ComputeDtype, MomentsDtype};
+use reseek_spec::{ComputeDtype, MomentsDtype, thousands};
 use reseek_store::manifest::{MANIFEST, Manifest};
 use reseek_store::{
-    FolderOptions, RunDir, SHARD_BYTES_MAX, StageDir, WeightFormat, chain_hash, peak_memory_bytes, write_folder,
+    FolderOptions, Machine, RunDir, SHARD_BYTES_MAX, StageDir, WeightFormat, chain_hash, peak_memory_bytes,
+    write_folder,
 };
 use reseek_tensor::compute::Compute;
 use reseek_tensor::dtype::Dtype;
@@ -115,6 +116,39 @@ pub fn finish(stage: &StageDir, made_from: Value, outputs: &[&str], usage: Usage
     Ok(())
 }
 
+/// Bytes that training holds from its first step to its last, activations and samples aside: weights and their packed forms, a gradient a
+/// lane, the moments, and where there is one the reference.
+fn state_bytes(parameters: u64, compute: Compute, moments: Dtype, lanes: usize, has_reference: bool) -> u64 {
+    let packed = if compute == Compute::F32 { 4 } else { 2 };
+    let moments = if moments == Dtype::Bf16 { 4 } else { 8 };
+    let reference = if has_reference { 4 + packed } else { 0 };
+    parameters * (4 + 2 * packed + 4 * lanes as u64 + moments + reference)
+}
+
+/// Refuses what this machine's memory cannot hold, before a weight is read.
+pub fn check_memory(
+    opened: &Opened,
+    compute: Compute,
+    moments: Dtype,
+    lanes: usize,
+    has_reference: bool,
+) -> Outcome<()> {
+    let parameters = opened.source.spec().params().total;
+    let needed = state_bytes(parameters, compute, moments, lanes, has_reference);
+    let there = Machine::detect().memory_bytes;
+    if there == 0 || needed < there {
+        return Ok(());
+    }
+    let gib = |bytes: u64| bytes as f64 / f64::from(1 << 30);
+    fail(format!(
+        "Training {} parameters holds {:.1} GiB beside activations, and this machine has {:.1} GiB. moments = \"bf16\" takes 4 bytes a \
+         parameter less, lanes = 1 as well; without rl.kl_beta there is no reference. Else take a smaller model.",
+        thousands(parameters),
+        gib(needed),
+        gib(there)
+    ))
+}
+
 /// The format in which a recipe multiplies.
 pub fn compute(format: ComputeDtype) -> Compute {
     match format {
@@ -129,5 +163,16 @@ pub fn moments(format: MomentsDtype) -> Dtype {
     match format {
         MomentsDtype::F32 => Dtype::F32,
         MomentsDtype::Bf16 => Dtype::Bf16,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_training_holds_is_counted_by_the_parameter() {
+        assert_eq!(state_bytes(1, Compute::Bf16, Dtype::F32, 2, false), 4 + 4 + 8 + 8);
+        assert_eq!(state_bytes(10, Compute::F32, Dtype::Bf16, 1, true), 10 * (4 + 8 + 4 + 4 + 8));
     }
 }

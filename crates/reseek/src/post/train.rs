@@ -18,7 +18,7 @@ use reseek_train::{Learner, Length, run};
 use serde_json::{Value, json};
 
 use super::Asking;
-use super::folder::{MODEL, begin, compute, finish, finished, moments, publish};
+use super::folder::{MODEL, begin, check_memory, compute, finish, finished, moments, publish};
 use super::measure::hash_of;
 use super::samples::{Drawing, draw};
 use super::score::Score;
@@ -48,6 +48,8 @@ pub fn rl(args: &RlArgs) -> Outcome<()> {
     let opened = Opened::new(name)?;
     let tokenizer = Arc::new(opened.needed_tokenizer()?);
     let form = RealForm::new(&recipe, &opened, tokenizer)?;
+    let has_reference = recipe.rl.kl_beta > 0.0;
+    check_memory(&opened, compute(recipe.compute), moments(recipe.moments), recipe.lanes, has_reference)?;
     let given = Given::read(args.data.as_deref(), &recipe)?;
     let heldout = given.heldout(&recipe)?;
     check_lengths(&form, &heldout, &opened, &recipe)?;

@@ -15,7 +15,7 @@ use reseek_text::{ChatTemplate, GenerationPrompt, Message, Tokenizer, encode_tur
 use reseek_train::{Example, Learner, Length, run, sft_batch, sft_settings, sft_steps};
 use serde_json::{Value, json};
 
-use super::folder::{MODEL, begin, compute, finish, finished, moments, publish};
+use super::folder::{MODEL, begin, check_memory, compute, finish, finished, moments, publish};
 use super::measure::hash_of;
 use crate::chain::ended;
 use crate::chain::text::sft_row;
@@ -44,6 +44,7 @@ pub fn sft(args: &SftArgs) -> Outcome<()> {
         );
     };
     let opened = Opened::new(name)?;
+    check_memory(&opened, compute(recipe.compute), moments(recipe.moments), recipe.lanes, false)?;
     let traces = read(data, args.skip_bad)?;
     let lessons = Lessons::of(&traces, &opened, &recipe)?;
     let seed = args.seed.unwrap_or(1);
