@@ -1,6 +1,10 @@
 //! A user's own problems: JSON lines with `question` and `answer`, and optionally `solution`, `family`, `language`
 //! (`en` or `zh`) and `level`. Other fields are left alone, so common data sets can be read as they are.
 //!
+//! Other data sets' names of these fields are known too: `problem`, `Problem` and `Question`; `Answer`, `expected_answer`, `final_answer`; `solution`
+//! alone, whose last `\\boxed{…}` is the answer, as MATH has it; and DAPO's `prompt` with its instruction around the problem and
+//! `reward_model.ground_truth`.
+//!
 //! GSM8K's convention is understood: without a `solution`, an answer that ends in `#### 72` is a solution and its
 //! answer, and `<<48/2=24>>` notes in it are dropped.
 
@@ -80,9 +84,10 @@ fn problem(line: &str, place: &Place, split: Option<Split>) -> Result<Problem, U
         line: place.line,
         message: error.to_string(),
     })?;
-    let question = place.text(&fields, "question")?.ok_or_else(|| place.missing("question"))?;
-    let answer = place.text(&fields, "answer")?.ok_or_else(|| place.missing("answer"))?;
-    let (answer, solution) = match place.text(&fields, "solution")? {
+    let question = question(&fields, place)?;
+    let solution = place.text(&fields, "solution")?;
+    let answer = answer(&fields, solution.as_deref(), place)?;
+    let (answer, solution) = match solution {
         Some(solution) => (answer, solution),
         None => match answer.rsplit_once("####") {
             Some((solution, answer)) => (answer.trim().to_string(), without_notes(solution.trim())),
@@ -102,8 +107,11 @@ fn problem(line: &str, place: &Place, split: Option<Split>) -> Result<Problem, U
     };
     let level = match fields.get("level") {
         None | Some(Value::Null) => 1,
+        // MATH has levels from 1 to 5, and two problems of none.
+        Some(Value::String(text)) if text.trim() == "Level ?" => 1,
         Some(value) => value
             .as_u64()
+            .or_else(|| value.as_str()?.trim().strip_prefix("Level ")?.parse().ok())
             .and_then(|level| u8::try_from(level).ok())
             .filter(|&level| level > 0)
             .ok_or_else(|| place.invalid("level", &value.to_string(), "a whole number from 1 to 255"))?,
@@ -126,13 +134,71 @@ fn problem(line: &str, place: &Place, split: Option<Split>) -> Result<Problem, U
     })
 }
 
+/// Names of the question's field, ours first.
+const QUESTIONS: [&str; 4] = ["question", "problem", "Problem", "Question"];
+/// Names of the answer's.
+const ANSWERS: [&str; 5] = ["answer", "Answer", "expected_answer", "final_answer", "Correct Answer"];
+/// What DAPO-Math-17k puts around every problem.
+const DAPO: (&str, &str) = (
+    "Solve the following math problem step by step. The last line of your response should be of the form Answer: $Answer (without quotes) where \
+     $Answer is the answer to the problem.",
+    "Remember to put your answer on its own line after \"Answer:\".",
+);
+
+fn question(fields: &Map<String, Value>, place: &Place) -> Result<String, UserProblemError> {
+    for name in QUESTIONS {
+        if let Some(text) = place.text(fields, name)? {
+            return Ok(text);
+        }
+    }
+    // A conversation of one turn.
+    let asked = match fields.get("prompt") {
+        Some(Value::String(text)) => Some(text.as_str()),
+        Some(Value::Array(turns)) => turns.iter().rev().find_map(|turn| turn.get("content")?.as_str()),
+        _ => None,
+    };
+    let asked = asked.map(str::trim).filter(|text| !text.is_empty()).ok_or_else(|| place.missing("question"))?;
+    let asked = asked.strip_prefix(DAPO.0).unwrap_or(asked);
+    Ok(asked.strip_suffix(DAPO.1).unwrap_or(asked).trim().to_string())
+}
+
+fn answer(fields: &Map<String, Value>, solution: Option<&str>, place: &Place) -> Result<String, UserProblemError> {
+    for name in ANSWERS {
+        if let Some(text) = place.text(fields, name)? {
+            return Ok(text);
+        }
+    }
+    if let Some(text) = fields.get("reward_model").and_then(|model| model.get("ground_truth")?.as_str()) {
+        return Ok(text.trim().to_string());
+    }
+    solution.and_then(last_box).map(str::to_string).ok_or_else(|| place.missing("answer"))
+}
+
+/// What stands in the last `\boxed{…}`; nothing where that has no end.
+fn last_box(text: &str) -> Option<&str> {
+    let (at, open) = text.rmatch_indices("\\boxed{").next()?;
+    let inside = &text[at + open.len()..];
+    let mut depth = 1;
+    for (end, c) in inside.char_indices() {
+        match c {
+            '{' => depth += 1,
+            '}' => depth -= 1,
+            _ => {}
+        }
+        if depth == 0 {
+            return Some(inside[..end].trim()).filter(|inside| !inside.is_empty());
+        }
+    }
+    None
+}
+
 impl Place<'_> {
     /// A field that is text (or, for an answer, a number); None where it is absent or null. Blank text is an error.
     fn text(&self, fields: &Map<String, Value>, field: &'static str) -> Result<Option<String>, UserProblemError> {
         let text = match fields.get(field) {
             None | Some(Value::Null) => return Ok(None),
             Some(Value::String(text)) => text.trim().to_string(),
-            Some(Value::Number(number)) if field == "answer" => number.to_string(),
+            Some(Value::Number(number)) if ANSWERS.contains(&field) => number.to_string(),
             Some(other) => return Err(self.invalid(field, &shown(other), "text")),
         };
         if text.is_empty() {

@@ -93,3 +93,30 @@ fn gsm8k_is_read_where_it_is_at_hand() {
         assert!(!problem.solution.is_empty() && !problem.solution.contains("<<"), "{}", problem.solution);
     }
 }
+
+/// Rows in the shape of data sets that people have.
+#[test]
+fn other_data_sets_names_of_fields_are_known() {
+    let dapo = "Solve the following math problem step by step. The last line of your response should be of the form Answer: $Answer (without \
+                quotes) where $Answer is the answer to the problem.\n\nWhat is 2+3?\n\nRemember to put your answer on its own line after \"Answer:\".";
+    let rows = [
+        serde_json::json!({"problem": "What is 2+3?", "answer": "5", "unique_id": "a/1.json"}),
+        serde_json::json!({"ID": "2024-I-1", "Problem": "What is 2+3?", "Answer": 5}),
+        serde_json::json!({"problem": "What is 2+3?", "solution": "We add: $\\boxed{4}$, no, $\\boxed{5}$.", "level": null}),
+        serde_json::json!({"prompt": [{"role": "user", "content": dapo}], "reward_model": {"ground_truth": "5", "style": "rule"}}),
+        serde_json::json!({"problem": "What is 2+3?", "expected_answer": "5", "level": "Level 5", "type": "Algebra"}),
+        serde_json::json!({"problem": "What is 2+3?", "answer": "5", "level": "Level ?"}),
+    ];
+    for row in rows {
+        let problems = parse_problems(row.to_string().as_bytes(), "t.jsonl").unwrap();
+        assert_eq!((problems[0].question.as_str(), problems[0].answer.as_str()), ("What is 2+3?", "5"), "{row}");
+    }
+    for (row, says) in [
+        (serde_json::json!({"problem": "What?", "solution": "It is \\boxed{5"}), "`answer` is missing"),
+        (serde_json::json!({"prompt": [], "answer": "5"}), "`question` is missing"),
+        (serde_json::json!({"Problem": 7, "Answer": 5}), "field `Problem` is the number 7"),
+    ] {
+        let error = parse_problems(row.to_string().as_bytes(), "t.jsonl").unwrap_err().to_string();
+        assert!(error.contains(says), "{error}");
+    }
+}
