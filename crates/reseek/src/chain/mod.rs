@@ -2,6 +2,7 @@
 //! changed.
 
 mod admit;
+pub mod asker;
 mod base;
 mod context_fit;
 mod distil;

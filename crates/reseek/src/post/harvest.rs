@@ -16,7 +16,7 @@ use super::folder::{begin, compute};
 use super::measure::hash_of;
 use super::samples::{Drawing, draw};
 use super::train::{Given, RealForm, recipe_of};
-use crate::chain::rl::Form;
+use crate::chain::asker::Form;
 use crate::cli_eval::SampleArgs;
 use crate::error::{Outcome, fail};
 use crate::opened::Opened;
