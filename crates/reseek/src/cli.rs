@@ -364,9 +364,9 @@ pub fn count(text: &str) -> Result<usize, String> {
     usize::try_from(count).map_err(|_| format!("{count} is more than this machine can count"))
 }
 
-fn count_from_1(text: &str) -> Result<usize, String> {
+pub fn count_from_1(text: &str) -> Result<usize, String> {
     match count(text)? {
-        0 => Err("0 bytes hold nothing".to_owned()),
+        0 => Err("0 is nothing".to_owned()),
         n => Ok(n),
     }
 }

@@ -1,11 +1,11 @@
-//! `reseek eval` (stage 7 of a run, or any model on a task) `reseek sft`, `reseek rl`, `reseek sample` and `reseek why`.
+//! `reseek eval` (stage 7 of a run, or any model on a task), `reseek sft`, `reseek rl`, `reseek sample` and `reseek why`.
 
 use std::path::PathBuf;
 
 use clap::Args;
 use reseek_tensor::compute::Compute;
 
-use crate::cli::{RunArgs, count, count_to_4096};
+use crate::cli::{RunArgs, count, count_from_1, count_to_4096};
 
 #[derive(Args)]
 pub struct EvalArgs {
@@ -141,10 +141,10 @@ pub struct SampleArgs {
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
     /// Problems that are asked, at most
-    #[arg(long, default_value_t = 1000, value_parser = count)]
+    #[arg(long, default_value_t = 1000, value_parser = count_from_1)]
     pub questions: usize,
     /// Different right answers of a problem that are kept, at most
-    #[arg(long, default_value_t = 4, value_parser = count)]
+    #[arg(long, default_value_t = 4, value_parser = count_from_1)]
     pub keep: usize,
     /// Least share of right answers of a problem that is kept as one to learn from
     #[arg(long, default_value_t = 0.1)]

@@ -57,7 +57,7 @@ pub fn convert(args: &ConvertArgs) -> Outcome<()> {
 }
 
 /// Nothing is written into the source.
-fn refuse_inside(source: &Path, to: &Path) -> Outcome<()> {
+pub fn refuse_inside(source: &Path, to: &Path) -> Outcome<()> {
     // The lowest folder above it that is there already.
     let above = to.ancestors().skip(1).find(|folder| folder.is_dir()).unwrap_or(Path::new("."));
     let (Ok(source), Ok(above)) = (source.canonicalize(), above.canonicalize()) else { return Ok(()) };

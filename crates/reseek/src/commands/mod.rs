@@ -43,7 +43,7 @@ use crate::post::tune::sft;
 use crate::post::why::why;
 use crate::ui::Ui;
 
-pub use convert::beside;
+pub use convert::{beside, refuse_inside};
 use run_settings::RunSettings;
 
 /// Runs a command.

@@ -27,6 +27,7 @@ use crate::chain::asker::{Asker, Form};
 use crate::chain::rl::RlStage;
 use crate::chain::{ended, task_mix};
 use crate::cli_eval::RlArgs;
+use crate::commands::refuse_inside;
 use crate::error::{Outcome, fail};
 use crate::opened::Opened;
 use crate::ui::Ui;
@@ -49,6 +50,7 @@ pub fn rl(args: &RlArgs) -> Outcome<()> {
     let opened = Opened::new(name)?;
     let tokenizer = Arc::new(opened.needed_tokenizer()?);
     let form = RealForm::new(&recipe, &opened, tokenizer)?;
+    refuse_inside(&opened.path, out)?;
     let has_reference = recipe.rl.kl_beta > 0.0;
     check_memory(&opened, compute(recipe.compute), moments(recipe.moments), recipe.lanes, has_reference)?;
     let given = Given::read(args.data.as_deref(), &recipe)?;

@@ -20,6 +20,7 @@ use super::measure::hash_of;
 use crate::chain::ended;
 use crate::chain::text::sft_row;
 use crate::cli_eval::SftArgs;
+use crate::commands::refuse_inside;
 use crate::error::{Outcome, fail};
 use crate::opened::{Opened, render};
 use crate::ui::Ui;
@@ -44,6 +45,7 @@ pub fn sft(args: &SftArgs) -> Outcome<()> {
         );
     };
     let opened = Opened::new(name)?;
+    refuse_inside(&opened.path, out)?;
     check_memory(&opened, compute(recipe.compute), moments(recipe.moments), recipe.lanes, false)?;
     let traces = read(data, args.skip_bad)?;
     let lessons = Lessons::of(&traces, &opened, &recipe)?;
