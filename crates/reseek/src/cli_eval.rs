@@ -37,7 +37,7 @@ pub struct EvalArgs {
     #[arg(long, requires = "models")]
     pub dtype: Option<Compute>,
     /// Print a task as a file to change
-    #[arg(long, value_name = "NAME", exclusive = true)]
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["models", "task"])]
     pub show_task: Option<String>,
     #[command(flatten)]
     pub run: RunArgs,
