@@ -105,14 +105,14 @@ pub fn publish(out: &Path, source: &Opened, name: &Path, weights: &Weights, made
     Ok(())
 }
 
-/// Records that the steps are done: their states go.
+/// Records that the steps are done. Their last state stays until the model is written: a kill between both leads here again, and from that
+/// state without a step.
 pub fn finish(stage: &StageDir, made_from: Value, outputs: &[&str], usage: Usage) -> Outcome<()> {
     let used = json!({
         "seconds": usage.seconds, "tokens": usage.tokens, "flops": usage.flops, "peak_memory_bytes": peak_memory_bytes(),
     });
     Manifest { files: BTreeMap::new(), meta: used }.write(&stage.path().join(USAGE))?;
     stage.mark_done(made_from, outputs)?;
-    stage.state()?.clear()?;
     Ok(())
 }
 

@@ -294,11 +294,12 @@ impl Run<'_> {
     fn learn(&self, opened: &Opened, name: &Path, weights: Weights, ui: &mut Ui) -> Outcome<Weights> {
         let mut made_from = self.made_from.clone();
         made_from["seed"] = self.seed.into();
+        let stage = self.folder.stage(STEPS)?;
         if let Some(trained) = finished(self.out, &made_from)? {
+            stage.state()?.clear()?;
             ui.line(&format!("{STEPS:<16} up to date"));
             return Ok(trained.weights()?.computing_in(compute(self.recipe.compute)));
         }
-        let stage = self.folder.stage(STEPS)?;
         stage.begin(made_from.clone())?;
         let context = weights.spec.max_position_embeddings;
         let asker = Asker { problems: &self.given.problems, form: self.form, stage: STEPS, seed: self.seed, context };
@@ -307,10 +308,11 @@ impl Run<'_> {
         let mut learner = Learner::with_moments(weights, moments(self.recipe.moments));
         let usage = run(&stage, &mut learner, &mut steps, Length::Steps(recipe.steps as u64), ui).map_err(ended)?;
         let weights = learner.weights;
-        publish(self.out, opened, name, &weights, &made_from)?;
         // Without a step there are no groups.
         let outputs = ["metrics.jsonl", GROUPS].into_iter().filter(|name| stage.path().join(name).exists());
-        finish(&stage, made_from, &outputs.collect::<Vec<_>>(), usage)?;
+        finish(&stage, made_from.clone(), &outputs.collect::<Vec<_>>(), usage)?;
+        publish(self.out, opened, name, &weights, &made_from)?;
+        stage.state()?.clear()?;
         ui.line(&crate::chain::done_line(STEPS, usage));
         Ok(weights)
     }

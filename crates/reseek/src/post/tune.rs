@@ -75,10 +75,11 @@ pub fn sft(args: &SftArgs) -> Outcome<()> {
         let usage = run(&stage, &mut learner, &mut step, Length::Steps(steps), &mut ui).map_err(ended)?;
         let after = losses(&learner.model, &lessons.heldout);
         stage.write(HELDOUT, serde_json::to_vec_pretty(&json!({"before": before, "after": after}))?.as_slice())?;
+        finish(&stage, made_from.clone(), &["metrics.jsonl", HELDOUT], usage)?;
         publish(out, &opened, name, &learner.weights, &made_from)?;
-        finish(&stage, made_from, &["metrics.jsonl", HELDOUT], usage)?;
         ui.line(&crate::chain::done_line(STEPS, usage));
     }
+    stage.state()?.clear()?;
     show(out, &serde_json::from_slice(&std::fs::read(report)?)?, args.json)
 }
 

@@ -151,6 +151,22 @@ fn rl(scratch: &Scratch, model: &Path, out: &str, more: &[&str]) -> Command {
     command
 }
 
+/// Starts a command until it comes to its end, and kills it a little later each time: within steps, while something is written, between two
+/// writes.
+fn killed_again_and_again(command: impl Fn() -> Command) {
+    let mut kills = 0;
+    for delay in (20..).step_by(7) {
+        let mut child = command().stdout(std::process::Stdio::null()).spawn().unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(delay));
+        child.kill().unwrap();
+        if child.wait().unwrap().success() {
+            break;
+        }
+        kills += 1;
+    }
+    assert!(kills >= 3, "only {kills} kills met a running process");
+}
+
 #[test]
 fn a_model_is_trained_to_the_same_bytes_however_often_it_was_stopped() {
     let (run, scratch) = (finished(), Scratch::new());
@@ -161,12 +177,7 @@ fn a_model_is_trained_to_the_same_bytes_however_often_it_was_stopped() {
         assert_eq!(row[part]["n"].as_u64(), Some(4), "{part}");
     }
     assert_eq!(fs::read_to_string(scratch.join("whole/rl/metrics.jsonl")).unwrap().lines().count(), 4);
-    for delay in [30, 80, 130, 200] {
-        let mut child = rl(&scratch, &model, "cut", &[]).spawn().unwrap();
-        std::thread::sleep(std::time::Duration::from_millis(delay));
-        child.kill().unwrap();
-        child.wait().unwrap();
-    }
+    killed_again_and_again(|| rl(&scratch, &model, "cut", &[]));
     succeed(&mut rl(&scratch, &model, "cut", &[]));
     assert_equal_folders(&scratch.join("cut"), &scratch.join("whole"));
     // The same command again changes nothing.
@@ -246,12 +257,7 @@ fn a_model_learns_from_conversations_to_the_same_bytes_however_often_it_was_stop
     let said: Value = serde_json::from_str(&succeed(&mut sft(&model, &data, &whole, &["--json"]))).unwrap();
     let loss = |part: &str| said[part]["mean"].as_f64().unwrap();
     assert!(loss("after") < loss("before") - 0.1, "{said}");
-    for delay in [30, 70, 110] {
-        let mut child = sft(&model, &data, &scratch.join("cut"), &[]).spawn().unwrap();
-        std::thread::sleep(std::time::Duration::from_millis(delay));
-        child.kill().unwrap();
-        child.wait().unwrap();
-    }
+    killed_again_and_again(|| sft(&model, &data, &scratch.join("cut"), &[]));
     succeed(&mut sft(&model, &data, &scratch.join("cut"), &[]));
     assert_equal_folders(&scratch.join("cut"), &whole);
     // Asked again it says the same, and it is a model to train further.
